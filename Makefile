@@ -1,0 +1,52 @@
+# Everything needs python3 and make only. pip takes its index from the user's own pip configuration: point it to a
+# CPU build of torch there, if the default one would bring more than the machine can use.
+
+PYTHON ?= python3
+EXTRAS ?= compress,serve,report,dev
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+TORCH := $(shell grep '^torch==' constraints.txt)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: help setup models demo test check bench clean
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make .venv with everything in it (PYTHON=python3.12, EXTRAS=...)
+
+# torch first and alone, so that nothing that asks for "some torch" can bring another build
+$(READY): pyproject.toml constraints.txt
+	@echo "setup: $(VENV) with $$($(PYTHON) --version), extras $(EXTRAS)"
+	@$(PYTHON) -m venv $(VENV)
+	@echo "setup: $(TORCH)"
+	@$(PIP) '$(TORCH)'
+	@echo "setup: sealpress[$(EXTRAS)]"
+	@$(PIP) --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	@touch $@
+
+models: $(READY) ## fetch the models that tests and examples use, once
+	@$(BIN)/python examples/models.py
+
+demo: $(READY) models ## the main job on a real model: press, serve, refuse, verify, report
+	@$(BIN)/python examples/demo.py
+
+test: $(READY) models ## run all tests
+	@$(BIN)/pytest
+
+check: $(READY) ## lint, format, types, arrows between packages
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+bench: $(READY) models ## measure side by side, write docs/benchmarks.md
+	@$(BIN)/python -m benchmarks
+
+clean: ## remove what can be made again; the fetched models stay
+	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

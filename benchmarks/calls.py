@@ -1,0 +1,71 @@
+"""What the gate, the privacy scan and the sealed record cost a call."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.frame import Result, in_turn, measured
+from policies.facts import Manifest, Outcome
+from policies.gate import gate
+from policies.payload import Payload
+from policies.privacy import categories
+from toolkit.box import Box, Context, create_box
+
+CALLS = 500
+TEXT = "The third ward moved to the second floor; visiting hours stay as they were, from two to six. " * 11
+
+
+def run() -> Result:
+    with TemporaryDirectory() as folder:
+        create_box(Path(folder) / "box")
+        box = Box(Path(folder) / "box" / "sealpress.toml")
+        model = Manifest(
+            format=1, name="none", version="1", digest="0" * 64, task="none", licence="MIT", inputs=(), outputs=()
+        )
+        payload = Payload.checked({"texts": [TEXT]})
+        context = Context(purpose="search")
+        sample = box.call("infer", model.digest, context)
+        decision = box.policy.decide(model, sample)
+        log = os.open(Path(folder) / "plain", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+        def whole() -> None:
+            call = box.call("infer", model.digest, context)
+            gate(box.policy, model, call, payload, box.journal, lambda _: None)
+
+        def seal() -> None:
+            box.journal.closed(box.journal.opened(sample, model, decision, payload), Outcome(ok=True))
+
+        rounds = in_turn(
+            {
+                "gate, scan and seal": _timed(whole),
+                "of it: scan": _timed(lambda: categories(payload.texts())),
+                "of it: decide": _timed(lambda: box.policy.decide(model, sample)),
+                "of it: seal (intent and outcome)": _timed(seal),
+                "plain append of the payload": _timed(lambda: os.write(log, TEXT.encode())),
+            },
+            rounds=9,
+        )
+        box.journal.close()
+    return measured(
+        "calls",
+        f"Microseconds a call with one clean text of {len(TEXT)} characters, without any model, in one thread.",
+        "us",
+        "gate, scan and seal",
+        rounds,
+        notes=["Policies are evaluated by cedarpy; compiling them is an issue of its own."],
+        packages=["sealpress", "cedarpy", "cryptography"],
+    )
+
+
+def _timed(work: Callable[[], object]) -> Callable[[], float]:
+    def once() -> float:
+        start = time.perf_counter()
+        for _ in range(CALLS):
+            work()
+        return (time.perf_counter() - start) / CALLS * 1e6
+
+    return once

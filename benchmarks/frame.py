@@ -1,0 +1,125 @@
+"""The frame of every benchmark: candidates in turn, medians, ratios, the machine, and a page made from the results.
+
+Machines are shared and noisy, so nothing is compared that was not measured in the same run, round by round in turn; a
+figure is the median over the rounds, and a ratio is the median of the ratios within the rounds.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+__all__ = ["Result", "environment", "in_turn", "measured", "page"]
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results"
+PAGE = HERE.parent / "docs" / "benchmarks.md"
+
+
+class Result(Struct, frozen=True, kw_only=True):
+    """One benchmark. `rounds` maps a candidate to its figures; `base` names the one that the others are divided by."""
+
+    name: str
+    what: str
+    unit: str
+    base: str
+    rounds: dict[str, list[float]]
+    notes: list[str]
+    versions: dict[str, str]
+    machine: str
+    at: str
+
+    def median(self, candidate: str) -> float:
+        return statistics.median(self.rounds[candidate])
+
+    def ratio(self, candidate: str) -> float:
+        pairs = zip(self.rounds[candidate], self.rounds[self.base], strict=True)
+        return statistics.median(figure / base for figure, base in pairs)
+
+
+def in_turn(candidates: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Ask every candidate once a round, so that a slow minute of the machine is everybody's."""
+    figures: dict[str, list[float]] = {name: [] for name in candidates}
+    for number in range(rounds):
+        for name, candidate in candidates.items():
+            figures[name].append(candidate())
+            print(f"  round {number + 1}/{rounds}  {name}: {figures[name][-1]:.4g}", flush=True)
+    return figures
+
+
+def measured(
+    name: str, what: str, unit: str, base: str, rounds: dict[str, list[float]], *, notes: list[str], packages: list[str]
+) -> Result:
+    """The result of this run on this machine, written to results/NAME.json."""
+    result = Result(
+        name=name,
+        what=what,
+        unit=unit,
+        base=base,
+        rounds=rounds,
+        notes=notes,
+        versions={package: version(package) for package in packages},
+        machine=_machine(),
+        at=datetime.now(UTC).isoformat(timespec="minutes"),
+    )
+    RESULTS.mkdir(exist_ok=True)
+    data = msgspec.json.format(msgspec.json.encode(result), indent=1)
+    (RESULTS / f"{name}.json").write_bytes(data + b"\n")
+    return result
+
+
+def environment(name: str, *requirements: str) -> Path:
+    """The Python of a peer's own environment, made on first use."""
+    folder = HERE / ".environments" / name
+    python = folder / "bin" / "python"
+    if not (folder / ".ready").exists():
+        print(f"  making the environment of {name}", flush=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *requirements], check=True)
+        (folder / ".ready").touch()
+    return python
+
+
+def page() -> None:
+    """Write docs/benchmarks.md from all results there are."""
+    parts = [
+        "# Benchmarks\n",
+        "Made by `make bench` from `benchmarks/results`; do not edit. Compare within a table only.\n",
+    ]
+    for path in sorted(RESULTS.glob("*.json")):
+        result = msgspec.json.decode(path.read_bytes(), type=Result)
+        parts.append(f"\n## {result.name}\n\n{result.what}\n\n")
+        parts.append(
+            f"| candidate | median, {result.unit} | lowest | highest | to {result.base} |\n|---|---|---|---|---|\n"
+        )
+        for candidate, figures in result.rounds.items():
+            parts.append(
+                f"| {candidate} | {result.median(candidate):.4g} | {min(figures):.4g} | {max(figures):.4g} "
+                f"| {result.ratio(candidate):.2f} |\n"
+            )
+        count = len(result.rounds[result.base])
+        versions = ", ".join(f"{package} {number}" for package, number in result.versions.items())
+        parts.append(f"\n{count} rounds in turn, {result.at}, {result.machine}; {versions}.\n")
+        parts += [f"\n- {note}" for note in result.notes]
+        parts.append("\n" if result.notes else "")
+    PAGE.write_text("".join(parts), "utf-8")
+
+
+def _machine() -> str:
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        model = names[0] if names else model
+    cores = len(os.sched_getaffinity(0))
+    return f"{cores} cores of {model}, {platform.system()}, Python {platform.python_version()}"

@@ -1,0 +1,163 @@
+"""The cryptography of the house, and the only file that imports it from outside.
+
+SHA-256 and HMAC (FIPS 180-4, RFC 2104), Ed25519 (RFC 8032), AES-256-GCM with random nonces (NIST SP 800-38D), and
+HPKE (RFC 9180) over X-Wing, the hybrid of ML-KEM-768 and X25519, so that a journal copied today stays closed to a
+quantum computer of tomorrow. Everything that checks returns what it checked or raises; nothing returns a bool.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from collections.abc import Mapping
+from typing import ClassVar
+
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, MLKEM768X25519PrivateKey, MLKEM768X25519PublicKey, Suite
+
+from policies.errors import Refused
+
+__all__ = [
+    "Opener",
+    "Sealer",
+    "Signer",
+    "Unauthentic",
+    "derive",
+    "fresh",
+    "same",
+    "seal",
+    "sha256",
+    "unseal",
+    "verify",
+]
+
+_SUITE = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
+_MLKEM_SEED, _MLKEM_PUBLIC, _X25519, _NONCE = 64, 1184, 32, 12
+
+
+class Unauthentic(Refused):
+    """A signature or a ciphertext that was not made with the expected key, or was altered."""
+
+    hints: ClassVar[Mapping[str, str]] = {
+        "signature": "Compare the key's fingerprint with the one you were given; if it is right, the text was altered.",
+        "ciphertext": "Check that this is the matching key; if it is, the bytes were altered.",
+        "key_invalid": "Take the key file again from where it was made.",
+        "secret": "Take the secret again from where it was given to you.",
+    }
+
+
+def fresh(size: int = 32) -> bytes:
+    """Random bytes from the operating system."""
+    return os.urandom(size)
+
+
+def sha256(*parts: bytes | memoryview) -> bytes:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.digest()
+
+
+def derive(key: bytes, label: bytes, context: bytes = b"") -> bytes:
+    """A 32-byte key from a uniformly random key: HMAC-SHA256 as a pseudo-random function, one label a use."""
+    return hmac.digest(key, label + b"\0" + context, "sha256")
+
+
+def same(expected: bytes, given: bytes) -> None:
+    """Return when both are the same, compared in a time that tells nothing of them, else raise Unauthentic."""
+    if not hmac.compare_digest(expected, given):
+        raise Unauthentic("secret", "the secret is not the expected one")
+
+
+def seal(key: bytes, plaintext: bytes, bound: bytes) -> bytes:
+    """Encrypt with AES-256-GCM under a random nonce, which comes first; `bound` is authenticated, not contained."""
+    nonce = os.urandom(_NONCE)
+    return nonce + AESGCM(key).encrypt(nonce, plaintext, bound)
+
+
+def unseal(key: bytes, sealed: bytes, bound: bytes) -> bytes:
+    """The plaintext of `seal`. Raises Unauthentic."""
+    try:
+        return AESGCM(key).decrypt(sealed[:_NONCE], sealed[_NONCE:], bound)
+    except (InvalidTag, ValueError):
+        raise Unauthentic("ciphertext", "the ciphertext does not open with this key") from None
+
+
+class Signer:
+    """An Ed25519 signing key. Its bytes are asked for by name and shown nowhere else."""
+
+    def __init__(self, private: bytes) -> None:
+        try:
+            self._key = Ed25519PrivateKey.from_private_bytes(private)
+        except ValueError:
+            raise Unauthentic("key_invalid", "a signing key has 32 bytes") from None
+        self.public = self._key.public_key().public_bytes_raw()
+
+    @classmethod
+    def generate(cls) -> Signer:
+        return cls(fresh())
+
+    def private_bytes(self) -> bytes:
+        return self._key.private_bytes_raw()
+
+    def sign(self, message: bytes) -> bytes:
+        """An Ed25519 signature, 64 bytes."""
+        return self._key.sign(message)
+
+
+def verify(public: bytes, signature: bytes, message: bytes) -> None:
+    """Return when the signature over the message was made with the key, else raise Unauthentic."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        raise Unauthentic("signature", "the signature does not belong to this key and this text") from None
+
+
+class Sealer:
+    """The public half of an auditor's key: what is sealed with it, this box cannot open again."""
+
+    def __init__(self, public: bytes) -> None:
+        try:
+            self._key = MLKEM768X25519PublicKey(
+                MLKEM768PublicKey.from_public_bytes(public[:_MLKEM_PUBLIC]),
+                X25519PublicKey.from_public_bytes(public[_MLKEM_PUBLIC:]),
+            )
+        except ValueError:
+            raise Unauthentic("key_invalid", "an auditor's public key has 1216 bytes") from None
+        self.public = public
+
+    def seal(self, plaintext: bytes, info: bytes) -> bytes:
+        return _SUITE.encrypt(plaintext, self._key, info)
+
+
+class Opener:
+    """The private half of an auditor's key, kept as its 96-byte seed."""
+
+    def __init__(self, private: bytes) -> None:
+        try:
+            mlkem = MLKEM768PrivateKey.from_seed_bytes(private[:_MLKEM_SEED])
+            x25519 = X25519PrivateKey.from_private_bytes(private[_MLKEM_SEED:])
+        except ValueError:
+            raise Unauthentic("key_invalid", "an auditor's private key has 96 bytes") from None
+        self._private = private
+        self._key = MLKEM768X25519PrivateKey(mlkem, x25519)
+        self.public = mlkem.public_key().public_bytes_raw() + x25519.public_key().public_bytes_raw()
+
+    @classmethod
+    def generate(cls) -> Opener:
+        return cls(fresh(_MLKEM_SEED + _X25519))
+
+    def private_bytes(self) -> bytes:
+        return self._private
+
+    def open(self, sealed: bytes, info: bytes) -> bytes:
+        """The plaintext of `Sealer.seal`. Raises Unauthentic."""
+        try:
+            return _SUITE.decrypt(sealed, self._key, info)
+        except (InvalidTag, ValueError):
+            raise Unauthentic("ciphertext", "the epoch was not sealed to this auditor's key") from None

@@ -1,0 +1,161 @@
+"""Charts as inline SVG, made as XML trees so that no text can leave its place.
+
+Fonts are attributes of <svg>, since a printer may not apply a page's CSS inside it; what is refused is hatched as well
+as red, so that nothing depends on colour alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import date, timedelta
+from typing import NamedTuple
+from xml.etree.ElementTree import Element, SubElement, tostring
+
+from compliance.report.recount import Day
+from compliance.report.wording import counted, day, number
+
+__all__ = ["bar", "calls_over_time", "swatch"]
+
+ALLOWED, REFUSED = "#3a6ea5", "#b3261e"
+_GRID, _TEXT = "#d9d9d9", "#444444"
+_FONT = "Noto Sans, Segoe UI, Helvetica, Arial, sans-serif"
+_WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 540, 180, 44, 30, 24
+_MOST_BARS = 62
+_BINS = (1, 7, 28, 91, 364, 3640)
+_LABELS = 6
+_TICKS = 4
+
+
+class _Bin(NamedTuple):
+    first: date
+    allowed: int
+    refused: int
+
+
+def calls_over_time(days: Sequence[Day]) -> str:
+    """Allowed and refused calls as stacked bars, a bar a day, or several days where there are more than 62.
+
+    `days` are in order, and at least one; days without calls need not be among them.
+    """
+    width, bins = _binned(days)
+    tall = max(b.allowed + b.refused for b in bins)
+    top = _HEIGHT - _BOTTOM - _TOP
+    allowed, refused = sum(b.allowed for b in bins), sum(b.refused for b in bins)
+    what = f"Calls {_per(width)}: {number(allowed)} allowed, {number(refused)} refused"
+    svg = _svg(_WIDTH, _HEIGHT, what)
+    _hatch(svg)
+    _legend(svg)
+    for tick in _ticks(tall):
+        y = _HEIGHT - _BOTTOM - top * tick / tall
+        _line(svg, _LEFT, y, _WIDTH, y)
+        _text(svg, _LEFT - 5, y + 4, number(tick), anchor="end")
+    pitch = (_WIDTH - _LEFT) / max(len(bins), 7)
+    gap = min(2.0, pitch / 4)
+    every = -(-len(bins) // _LABELS)
+    for i, each in enumerate(bins):
+        x, base = _LEFT + i * pitch + gap / 2, float(_HEIGHT - _BOTTOM)
+        group = SubElement(svg, "g")
+        share = f"{number(each.allowed)} allowed, {number(each.refused)} refused"
+        SubElement(group, "title").text = f"{day(each.first)}: {share}"
+        for count, fill in ((each.allowed, ALLOWED), (each.refused, "url(#hatch)")):
+            if count:
+                # a single call among thousands must still be seen
+                height = max(1.5, top * count / tall)
+                base -= height
+                _rect(group, x, base, pitch - gap, height, fill)
+        if i % every == 0:
+            _text(svg, max(x + (pitch - gap) / 2, _LEFT + 14), _HEIGHT - 6, f"{each.first.day} {each.first:%b}")
+    return tostring(svg, encoding="unicode")
+
+
+def per(days: Sequence[Day]) -> str:
+    """What one bar stands for: per day, per 7 days."""
+    return _per(_width(days))
+
+
+def bar(count: int, most: int) -> str:
+    """One bar of a table, as long as its share of the longest. The number stands beside it, in the table."""
+    svg = _svg(100, 10, "", stretched=True)
+    _rect(svg, 0, 0, max(1.0, 100 * count / most), 10, REFUSED)
+    return tostring(svg, encoding="unicode")
+
+
+def swatch(refused: bool) -> str:
+    """The key to a colour, for a table that says the same in words."""
+    svg = Element("svg", {"viewBox": "0 0 12 12", "width": "12", "height": "12", "aria-hidden": "true"})
+    _swatch(svg, 0, 0, refused)
+    return tostring(svg, encoding="unicode")
+
+
+def _binned(days: Sequence[Day]) -> tuple[int, list[_Bin]]:
+    """Bars of equal width from the first day to the last, and the days in each."""
+    width, start = _width(days), days[0].day
+    counts = [[0, 0] for _ in range((days[-1].day - start).days // width + 1)]
+    for each in days:
+        at = counts[(each.day - start).days // width]
+        at[0] += each.allowed
+        at[1] += each.refused
+    return width, [_Bin(start + timedelta(days=i * width), *pair) for i, pair in enumerate(counts)]
+
+
+def _width(days: Sequence[Day]) -> int:
+    span = (days[-1].day - days[0].day).days + 1
+    return next((width for width in _BINS if span <= width * _MOST_BARS), _BINS[-1])
+
+
+def _per(width: int) -> str:
+    return "per day" if width == 1 else f"per {counted(width, 'day')}"
+
+
+def _ticks(tall: int) -> Iterable[int]:
+    """Round numbers from zero up, at most five of them."""
+    step = next(f * 10**e for e in range(20) for f in (1, 2, 5) if f * 10**e * _TICKS >= tall)
+    return range(0, tall + 1, step)
+
+
+def _legend(svg: Element) -> None:
+    for x, label, refused in ((_LEFT, "allowed", False), (_LEFT + 90, "refused", True)):
+        _swatch(svg, x, 4, refused)
+        _text(svg, x + 17, 14, label, anchor="start")
+
+
+def _swatch(svg: Element, x: float, y: float, refused: bool) -> None:
+    _rect(svg, x, y, 12, 12, REFUSED if refused else ALLOWED)
+    if refused:
+        for start in (0, 6):
+            points = {"x1": x + start, "y1": y + 12, "x2": x + start + 6, "y2": y}
+            SubElement(svg, "line", {k: f"{v:g}" for k, v in points.items()} | {"stroke": "#ffffff"})
+
+
+def _hatch(svg: Element) -> None:
+    size = {"width": "5", "height": "5", "patternUnits": "userSpaceOnUse", "patternTransform": "rotate(45)"}
+    pattern = SubElement(SubElement(svg, "defs"), "pattern", {"id": "hatch"} | size)
+    _rect(pattern, 0, 0, 5, 5, REFUSED)
+    SubElement(pattern, "line", {"x1": "0", "y1": "0", "x2": "0", "y2": "5", "stroke": "#ffffff"})
+
+
+def _svg(width: int, height: int, label: str, *, stretched: bool = False) -> Element:
+    svg = Element("svg", {"viewBox": f"0 0 {width} {height}", "font-family": _FONT, "font-size": "11"})
+    svg.set("fill", _TEXT)
+    if stretched:
+        svg.set("preserveAspectRatio", "none")
+    if label:
+        svg.set("role", "img")
+        SubElement(svg, "title").text = label
+    else:
+        svg.set("aria-hidden", "true")
+    return svg
+
+
+def _rect(parent: Element, x: float, y: float, width: float, height: float, fill: str) -> None:
+    box = {"x": f"{x:.2f}", "y": f"{y:.2f}", "width": f"{width:.2f}", "height": f"{height:.2f}"}
+    SubElement(parent, "rect", box | {"fill": fill})
+
+
+def _line(parent: Element, x1: float, y1: float, x2: float, y2: float) -> None:
+    points = {"x1": f"{x1:.2f}", "y1": f"{y1:.2f}", "x2": f"{x2:.2f}", "y2": f"{y2:.2f}"}
+    SubElement(parent, "line", points | {"stroke": _GRID})
+
+
+def _text(parent: Element, x: float, y: float, text: str, *, anchor: str = "middle") -> None:
+    SubElement(parent, "text", {"x": f"{x:.2f}", "y": f"{y:.2f}", "text-anchor": anchor}).text = text

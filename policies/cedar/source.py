@@ -1,0 +1,149 @@
+"""From policy texts to checked rules. Whatever is doubtful in a text is refused here, before it can be in force."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar, Literal
+
+import cedarpy
+from msgspec import Struct
+
+from policies.errors import Refused
+
+__all__ = ["PolicyError", "Rule", "handle", "policy_text", "read", "schema_text"]
+
+MAX_BYTES = 256_000
+MAX_RULES = 2_000
+# Cedar's parser is recursive and ends the process where its stack ends: 64 brackets do that in a thread with 512 KB,
+# a rule of 2,000 parts likewise (measured with cedarpy 4.12.2), so both are counted before the parser sees a text
+MAX_NESTING = 24
+MAX_PARTS = 800
+
+
+class PolicyError(Refused):
+    """A policy text that cannot be put in force."""
+
+    hints: ClassVar[Mapping[str, str]] = {
+        "policy_syntax": "Correct the text at the place named; https://docs.cedarpolicy.com describes the language.",
+        "policy_schema": "Use only the attributes and actions of the schema; test an optional one with `has` first.",
+        "policy_annotation": 'Give every rule @id("area.rule"), unique over all files, lower case with dots, and '
+        '@reason("One sentence."); ids that begin with default. or engine. are the engine\'s own.',
+        "policy_empty": "Put at least one rule in force: an empty policy would have nothing to refuse or to allow by.",
+        "policy_encoding": "Save the file as UTF-8.",
+        "policy_too_large": "Split the file, or the rule into several: one condition per rule reads better, too.",
+        "policy_template": "Write the rule out: templates with ?principal or ?resource are not supported.",
+        "policy_purpose": "Name purposes in lower case with letters, digits, dots, dashes and underscores; "
+        "retain_days is 0 or more.",
+    }
+
+
+class Rule(Struct, frozen=True, kw_only=True):
+    """One checked rule. `body` is Cedar's own JSON of it."""
+
+    id: str
+    reason: str
+    effect: Literal["permit", "forbid"]
+    body: dict[str, Any]
+
+
+def policy_text(name: str, data: bytes) -> str:
+    """A policy file as text, within bounds that the parser survives. Raises PolicyError."""
+    text = _decoded(name, data)
+    _refuse_deep(name, text, "([{", ")]}")
+    return text
+
+
+def schema_text(name: str, data: bytes) -> str:
+    """A schema as text, within bounds that the parser survives. Raises PolicyError."""
+    text = _decoded(name, data)
+    _refuse_deep(name, text, "([{<", ")]}>")
+    return text
+
+
+def read(texts: Mapping[str, str], schema: cedarpy.Schema) -> list[Rule]:
+    """The rules of all files, by file and then in their order there. Raises PolicyError."""
+    rules = [rule for name, text in texts.items() for rule in _rules(name, text, schema)]
+    if not rules:
+        raise PolicyError("policy_empty", f"no rule in {', '.join(texts) or 'no file'}")
+    if len(rules) > MAX_RULES:
+        raise PolicyError("policy_too_large", f"{len(rules)} rules; at most {MAX_RULES} are put in force")
+    twice = [id_ for id_, count in Counter(rule.id for rule in rules).items() if count > 1]
+    if twice:
+        raise PolicyError("policy_annotation", f"{', '.join(texts)}: more than one rule has the id {twice[0]}")
+    return rules
+
+
+def handle(rules: Iterable[Rule]) -> cedarpy.PolicySet:
+    """The rules as Cedar evaluates them, under their own ids, so that its answers and errors name them."""
+    bodies = {rule.id: rule.body for rule in rules}
+    return cedarpy.PolicySet.from_json_str(json.dumps({"staticPolicies": bodies, "templates": {}, "templateLinks": []}))
+
+
+def _decoded(name: str, data: bytes) -> str:
+    if len(data) > MAX_BYTES:
+        raise PolicyError("policy_too_large", f"{name}: {len(data)} bytes; at most {MAX_BYTES} are read")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise PolicyError("policy_encoding", f"{name}: not UTF-8 at byte {error.start}") from None
+
+
+def _rules(name: str, text: str, schema: cedarpy.Schema) -> Iterator[Rule]:
+    try:
+        parsed = json.loads(cedarpy.policies_to_json_str(text))
+    except ValueError as error:
+        raise PolicyError("policy_syntax", f"{name}: {str(error)[:300]}") from None
+    except RecursionError:
+        raise PolicyError("policy_too_large", f"{name}: a rule is nested too deep") from None
+    if parsed["templates"] or parsed["templateLinks"]:
+        raise PolicyError("policy_template", f"{name}: it holds a template")
+    ids: dict[str, str] = {}
+    for key, body in sorted(parsed["staticPolicies"].items(), key=lambda item: int(item[0].removeprefix("policy"))):
+        rule = _rule(name, len(ids) + 1, body)
+        ids[key] = rule.id
+        yield rule
+    result = cedarpy.validate_policies(text, schema)
+    if not result.validation_passed:
+        first = result.errors[0]
+        raise PolicyError("policy_schema", f"{name}: rule {ids.get(first.policy_id, '?')}: {first.error}")
+
+
+def _rule(name: str, number: int, body: dict[str, Any]) -> Rule:
+    annotations = body.get("annotations", {})
+    id_, reason = annotations.get("id") or "", annotations.get("reason") or ""
+    if not _ID.fullmatch(id_):
+        raise PolicyError("policy_annotation", f"{name}: rule {number} has no @id, or one that is not well formed")
+    if not _REASON.fullmatch(reason) or not reason.isprintable():
+        raise PolicyError("policy_annotation", f"{name}: rule {id_} has no @reason, or one that is no sentence")
+    rule = Rule(id=id_, reason=reason, effect=body["effect"], body=body)
+    try:
+        handle([rule])
+    except ValueError:
+        # the JSON of a rule is read 128 levels deep, a chain of && has two for each of its parts
+        raise PolicyError("policy_too_large", f"{name}: rule {id_} has too many conditions in one expression") from None
+    return rule
+
+
+# ids stand in reports, in addresses and between backticks in Cedar's messages
+_ID = re.compile(r"(?!default\.|engine\.)[a-z][a-z0-9_]{0,30}(?:\.[a-z0-9][a-z0-9_]{0,30}){1,3}")
+_REASON = re.compile(r"\S.{8,298}\S")
+_PART = re.compile(r'"(?:[^"\\]|\\[\s\S])*+"?|//[^\n]*|[A-Za-z0-9_]+|[^\sA-Za-z0-9_]')
+
+
+def _refuse_deep(name: str, text: str, opening: str, closing: str) -> None:
+    depth = parts = 0
+    for match in _PART.finditer(text):
+        part = match[0]
+        if part.startswith("//"):
+            continue
+        parts = 0 if part == ";" else parts + 1
+        # a stray closing bracket must not buy room for opening ones
+        depth = max(0, depth + (part in opening) - (part in closing))
+        if depth > MAX_NESTING or parts > MAX_PARTS:
+            line = text.count("\n", 0, match.start()) + 1
+            raise PolicyError(
+                "policy_too_large", f"{name}: line {line}: more than {MAX_NESTING} levels or {MAX_PARTS} parts"
+            )

@@ -1,0 +1,100 @@
+"""The errors of the house. Standard library only, so that the offline verifier can ship this file unchanged.
+
+Every error that a person can meet is a Fault: a stable code to look up in docs/errors.md, a message about this
+case, and a hint that says what can be done about it. The three branches tell whose move is next, and the command
+line turns them into its exit status.
+
+    Exception
+    └── Fault                           code, hint
+        ├── Refused                     exit 1: the content was looked at and not accepted
+        │   ├── Denied                  the gate said no; carries the findings
+        │   ├── Ungated                 a model was touched without a grant that covers the touch
+        │   ├── PolicyError             policies/cedar: a policy text that cannot be put in force
+        │   ├── LicenceError            policies/licences: papers that are missing, unknown or in conflict
+        │   ├── NotVerified             compliance/verify: a journal that does not hold; carries the failures
+        │   ├── NotReadable             compliance/journal: a record that these keys do not open
+        │   ├── ReportError             compliance/report: a journal whose records and signed counters disagree
+        │   ├── BundleError             toolkit/bundle: a bundle that is broken, foreign or altered
+        │   ├── ApiKeyError             compliance/state: a key that opens nothing at the server of this box
+        │   ├── SourceError             toolkit/compress: a model that cannot be taken in
+        │   └── CompressionError        toolkit/compress: a result that is not faithful enough to hand out
+        ├── Unusable                    exit 2: arguments, missing files, settings
+        │   ├── InputError              policies/payload: an input that no model can be given
+        │   ├── SettingsError           toolkit/settings: sealpress.toml, packs, trust
+        │   ├── KeyFault                compliance/keys: a key that is missing, malformed or of another kind
+        │   ├── RequestError            serve: a request that cannot be read, or asks for what is not here
+        │   ├── Busy                    serve: not now, for the rate of the key or the queue of the server
+        │   ├── ReportExists            compliance/report: a report that would be overwritten
+        │   └── MissingExtra            toolkit: an optional part that is not installed
+        └── Failed                      exit 3: disk, memory, or our own fault
+            └── JournalError            compliance/journal: the journal cannot be written, so nothing runs
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+__all__ = ["Denied", "Failed", "Fault", "Refused", "Ungated", "Unusable"]
+
+
+class Fault(Exception):
+    """The root. A family lists its codes with their hints once, in `hints`; the message is about the case at hand.
+
+    Messages name files, records and numbers, never the content of a payload.
+    """
+
+    hints: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.hint = self.hints[code]
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.code, str(self))
+
+
+class Refused(Fault):
+    """The content was looked at and not accepted. Trying again changes nothing."""
+
+
+class Unusable(Fault):
+    """Arguments, missing files or settings: the caller can mend it."""
+
+
+class Failed(Fault):
+    """Disk, memory, or our own fault."""
+
+    hints: ClassVar[Mapping[str, str]] = {
+        "internal": "This is a fault of sealpress: please report it with the command and the version.",
+        "memory": "Close other programs, or press a smaller model: nothing half-written was kept.",
+        "disk": "Free some space, check the permissions, and run the command again: nothing half-written was kept.",
+    }
+
+
+class Ungated(Refused):
+    """A model was touched without a grant that covers the touch."""
+
+    hints: ClassVar[Mapping[str, str]] = {
+        "grant_missing": "Call the model through sealpress.load(...), which asks the gate first.",
+        "grant_spent": "A grant serves one run: ask the gate again.",
+        "grant_other_model": "The grant was given for another model: ask the gate for this one.",
+        "grant_outdated": "The policy changed after the grant was given: ask the gate again.",
+    }
+
+
+class Denied(Refused):
+    """The gate said no. `findings` holds the answer of every rule; the refusal itself is in the journal as `call`."""
+
+    hints: ClassVar[Mapping[str, str]] = {
+        "denied": "Read the findings that are not ok: each names its rule and what would have to change.",
+    }
+
+    def __init__(self, findings: tuple[object, ...], call: str, message: str) -> None:
+        super().__init__("denied", message)
+        self.findings = findings
+        self.call = call
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.findings, self.call, str(self))

@@ -1,0 +1,111 @@
+"""All that a rule may see, as frozen values.
+
+If a rule needs something, it is a field here: no rule reads a clock, a counter, a file or a setting by itself.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+__all__ = ["Action", "Ancestor", "Basis", "Call", "Decision", "Finding", "Manifest", "Outcome", "Purpose", "Tensor"]
+
+Action = Literal["infer", "scan", "measure", "compress", "export", "train"]
+# GDPR Art. 6(1)(a) to (f)
+Basis = Literal["consent", "contract", "legal_obligation", "vital_interests", "public_task", "legitimate_interests"]
+
+# what Cedar's Long holds, without the negative half
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+
+
+class Tensor(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One input or output of a model. A dimension that varies is given by name."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+class Ancestor(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Something that a model was made from. `digest` is the SHA-256 of its bytes in hexadecimal."""
+
+    name: str
+    digest: str
+    licence: str
+    relation: Literal["parent"]
+
+
+class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a model is: its identity (`digest`), what it takes and gives, and under which terms it came.
+
+    `licence` is an SPDX expression; `purposes`, where not empty, are the only ones that its maker allows;
+    `lineage` lists the ancestors, the nearest first.
+    """
+
+    format: int
+    name: str
+    version: str
+    digest: str
+    task: str
+    licence: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    purposes: tuple[str, ...] = ()
+    lineage: tuple[Ancestor, ...] = ()
+
+
+class Purpose(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A purpose as the settings declare it. Commercial unless it says otherwise, so that silence never widens."""
+
+    bases: frozenset[Basis]
+    commercial: bool = True
+    retain_days: int
+    recipients: tuple[str, ...] = ()
+
+
+class Call(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One use of a model, as it was asked for.
+
+    `at` is in nanoseconds since 1970, never before the last head of the journal; `data` holds the categories of
+    personal data found in the payload; `usage` counts the calls already made under the caller's grant.
+    """
+
+    id: str
+    at: Count
+    actor: str
+    tenant: str
+    action: Action
+    model: str
+    purpose: str | None = None
+    basis: str | None = None
+    consent: str | None = None
+    subject: str | None = None
+    region: str | None = None
+    data: frozenset[str] = frozenset()
+    retain_days: Count = 0
+    usage: Count = 0
+
+
+class Finding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One rule's answer. `reason` is the rule's own sentence, or says why the rule could not be evaluated."""
+
+    rule: str
+    ok: bool
+    reason: str
+
+
+class Decision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The answer to a call. `policy` is the digest of the text and the parameters in force."""
+
+    allowed: bool
+    findings: tuple[Finding, ...]
+    policy: str
+
+
+class Outcome(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How an allowed call ended: the code of its fault if it failed, and what it used (`tokens`, `texts` ...)."""
+
+    ok: bool
+    code: str | None = None
+    usage: dict[str, int] = {}

@@ -1,0 +1,170 @@
+"""The one door in front of every model: scan, decide, record, and only then run.
+
+`gate` is made of `decide_and_open` and `close`, which a server's lanes and a stream use directly. A Grant has no
+state that could be altered: what it stands for is kept here, and `redeem` is the only way to a payload. That stops
+mistakes and makes a bypass a visible act; it does not stop an attacker who runs Python in the same process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Lock
+from typing import Any, Protocol, TypeVar
+from weakref import WeakKeyDictionary
+
+from msgspec import structs
+
+from policies.errors import Denied, Fault, Ungated
+from policies.facts import Call, Decision, Manifest, Outcome
+from policies.payload import Payload
+from policies.privacy import categories
+
+__all__ = ["Grant", "Ledger", "Policy", "charge", "close", "covers", "decide_and_open", "gate", "redeem"]
+
+T = TypeVar("T")
+
+
+class Policy(Protocol):
+    """A policy in force. `digest` identifies its text and parameters."""
+
+    @property
+    def digest(self) -> str: ...
+    def decide(self, model: Manifest, call: Call) -> Decision: ...
+
+
+class Ledger(Protocol):
+    """Where calls are recorded. Each method returns only when the record is written, and raises when it cannot be."""
+
+    def opened(self, call: Call, model: Manifest, decision: Decision, payload: Payload) -> Any: ...
+    def noted(self, entry: Any, kind: str, data: dict[str, Any]) -> None: ...
+    def closed(self, entry: Any, outcome: Outcome) -> None: ...
+
+
+class Grant:
+    """A ticket for one recorded, allowed call. Made by the gate only; a foreign one is not honoured."""
+
+    __slots__ = ("__weakref__",)
+
+    @property
+    def payload(self) -> Payload:
+        """The one payload that was scanned, decided on and recorded."""
+        return _issue(self).payload
+
+    @property
+    def call(self) -> Call:
+        return _issue(self).call
+
+    @property
+    def usage(self) -> dict[str, int]:
+        """What was charged to the call so far."""
+        return dict(_issue(self).usage)
+
+
+class _Issue:
+    """What a grant stands for."""
+
+    def __init__(self, ledger: Ledger, entry: object, call: Call, policy: str, payload: Payload) -> None:
+        self.ledger = ledger
+        self.entry = entry
+        self.call = call
+        self.policy = policy
+        self.payload = payload
+        self.covered = {call.model}
+        # the steps of a compression touch the parent and what they derive from it many times under one grant
+        self.reusable = call.action in ("compress", "train")
+        self.spent = False
+        self.usage: dict[str, int] = {}
+
+
+_issues: WeakKeyDictionary[Grant, _Issue] = WeakKeyDictionary()
+_lock = Lock()
+
+
+def gate(
+    policy: Policy, model: Manifest, call: Call, payload: Payload, ledger: Ledger, work: Callable[[Grant], T]
+) -> T:
+    """Run `work` under a recorded grant and record how it ended. Raises Denied when the policy refuses.
+
+    No record, no run; no record of the outcome, no answer.
+    """
+    grant = decide_and_open(policy, model, call, payload, ledger)
+    try:
+        result = work(grant)
+    except BaseException as error:
+        close(grant, error)
+        raise
+    close(grant)
+    return result
+
+
+def decide_and_open(policy: Policy, model: Manifest, call: Call, payload: Payload, ledger: Ledger) -> Grant:
+    """Scan the payload, decide, and record the decision. Raises Denied, after the refusal has been recorded.
+
+    The payload of a refused call is not recorded: there is no ground on which it could be kept.
+    """
+    if call.model != model.digest:
+        raise Ungated("grant_other_model", "the call names another model than the one it was brought to")
+    call = structs.replace(call, data=call.data | categories(payload.texts()))
+    decision = policy.decide(model, call)
+    if decision.policy != policy.digest or not decision.findings:
+        raise Ungated("grant_outdated", "the decision was not made by the policy in force")
+    if not decision.allowed:
+        ledger.opened(call, model, decision, Payload(value=None))
+        failing = [finding for finding in decision.findings if not finding.ok]
+        raise Denied(decision.findings, call.id, "refused: " + "; ".join(f.reason for f in failing))
+    entry = ledger.opened(call, model, decision, payload)
+    grant = Grant()
+    with _lock:
+        _issues[grant] = _Issue(ledger, entry, call, decision.policy, payload)
+    return grant
+
+
+def redeem(grant: Grant, digest: str, in_force: str) -> Payload:
+    """Hand out the payload to the runtime, which calls this first. `in_force` is the digest of the policy now in force.
+
+    Raises Ungated when there is no such grant, or it is spent, for another model, or older than the policy in force.
+    """
+    with _lock:
+        issue = _issue(grant)
+        if digest not in issue.covered:
+            raise Ungated("grant_other_model", f"the grant does not cover the model {digest[:16]}")
+        if in_force != issue.policy:
+            raise Ungated("grant_outdated", "the policy changed after the grant was given")
+        if issue.spent:
+            raise Ungated("grant_spent", "the grant was used already")
+        issue.spent = not issue.reusable
+        return issue.payload
+
+
+def covers(grant: Grant, digest: str) -> None:
+    """Let a grant for compress or train also cover `digest`, which was derived under it. Raises Ungated for others."""
+    issue = _issue(grant)
+    if not issue.reusable:
+        raise Ungated("grant_other_model", f"a grant to {issue.call.action} covers one model only")
+    issue.covered.add(digest)
+
+
+def charge(grant: Grant, **usage: int) -> None:
+    """Add what a run used (tokens, texts) to the outcome that will be recorded."""
+    issue = _issue(grant)
+    for unit, amount in usage.items():
+        issue.usage[unit] = issue.usage.get(unit, 0) + amount
+
+
+def close(grant: Grant, error: BaseException | None = None) -> None:
+    """Record how the call ended; the grant is worth nothing afterwards."""
+    with _lock:
+        issue = _issue(grant)
+        del _issues[grant]
+    if error is None:
+        outcome = Outcome(ok=True, usage=issue.usage)
+    else:
+        outcome = Outcome(ok=False, code=error.code if isinstance(error, Fault) else "internal", usage=issue.usage)
+    issue.ledger.closed(issue.entry, outcome)
+
+
+def _issue(grant: Grant) -> _Issue:
+    issue = _issues.get(grant) if isinstance(grant, Grant) else None
+    if issue is None:
+        raise Ungated("grant_missing", "there is no open grant for this run")
+    return issue

@@ -1,0 +1,5 @@
+"""Find personal data in a payload. Spans only: what becomes of them is decided elsewhere."""
+
+from policies.privacy.scanner import Detected, Detector, categories, scan
+
+__all__ = ["Detected", "Detector", "categories", "scan"]

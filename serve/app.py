@@ -1,0 +1,50 @@
+"""The application: wiring only."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+
+from litestar import Litestar
+from litestar.types import ASGIApp
+
+from compliance.state.api_keys import ApiKeys
+from serve import health
+from serve.problems import respond
+from serve.protocols import openai
+from serve.service import MAX_BODY, Service
+from serve.telemetry import Metrics, Observed
+from toolkit.box import Box
+from toolkit.model import Model
+
+__all__ = ["create_app"]
+
+
+def create_app(
+    box: Box, models: Mapping[str, Model], keys: ApiKeys, *, lanes: int, ready: Callable[[], None]
+) -> ASGIApp:
+    """The ASGI application that serves `models` by name. `ready` is called when it takes requests."""
+    service = Service(box, models, keys, lanes)
+    metrics = Metrics(lanes, lambda: service.places.waiting)
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        upkeep = asyncio.create_task(service.health.upkeep())
+        ready()
+        yield
+        upkeep.cancel()
+        service.close()
+
+    app = Litestar(
+        route_handlers=[health.routes(service.health, metrics), openai.routes(service, int(time.time()))],
+        lifespan=[lifespan],
+        exception_handlers={Exception: respond},
+        request_max_body_size=MAX_BODY,
+        # its pages load scripts from elsewhere, and what we read ourselves would not stand in it
+        openapi_config=None,
+        logging_config=None,
+        debug=False,
+    )
+    return Observed(app, metrics)

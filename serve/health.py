@@ -1,0 +1,83 @@
+"""Alive, ready, and the upkeep of the journal while the server runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from typing import Any
+
+import msgspec
+from litestar import Response, Router, get
+
+from compliance.journal.errors import JournalError
+from compliance.state.salts import StateError
+from policies.errors import Fault
+from serve.telemetry import METRICS_TYPE, Metrics
+from toolkit.box import Box
+from toolkit.model import Model
+
+__all__ = ["Health", "routes"]
+
+UPKEEP_S = 1.0
+
+
+class Health:
+    """Whether the journal can be written. While it cannot, nothing is served."""
+
+    def __init__(self, box: Box, models: Collection[Model]) -> None:
+        self._journal = box.journal
+        self._models = models
+        self._fault: Fault | None = None
+
+    def failed(self, fault: Fault) -> None:
+        """Stop serving: a record could not be written."""
+        self._fault = fault
+
+    def must_hold(self) -> None:
+        """Raises the JournalError or StateError because of which nothing is served."""
+        if self._fault is not None:
+            raise self._fault
+
+    def missing(self) -> dict[str, str]:
+        """What is missing for this server to be ready, and the code of the reason."""
+        return {} if self._fault is None else {"journal": self._fault.code}
+
+    async def upkeep(self) -> None:
+        """Once a second, sign a head over what is new; after a failure, try whether records can be written again."""
+        while True:
+            await asyncio.sleep(UPKEEP_S)
+            try:
+                await asyncio.to_thread(self._once)
+                self._fault = None
+            except (JournalError, StateError) as error:
+                self._fault = error
+
+    def _once(self) -> None:
+        if self._fault is not None:
+            # a record that says something: from here on these models are served again
+            for model in self._models:
+                model.record_loaded()
+        self._journal.checkpoint()
+
+
+def routes(health: Health, metrics: Metrics) -> Router:
+    """The routes for whoever runs the server; they need no key and say nothing of what is served."""
+
+    @get("/livez", sync_to_thread=False)
+    def livez() -> Response[bytes]:
+        return _json({"alive": True})
+
+    @get("/readyz", sync_to_thread=False)
+    def readyz() -> Response[bytes]:
+        missing = health.missing()
+        return _json({"ready": not missing, "missing": missing}, 503 if missing else 200)
+
+    @get("/metrics", sync_to_thread=False)
+    def prometheus() -> Response[bytes]:
+        return Response(metrics.text(), headers={"Content-Type": METRICS_TYPE})
+
+    return Router("/", route_handlers=[livez, readyz, prometheus])
+
+
+def _json(value: Any, status: int = 200) -> Response[bytes]:
+    return Response(msgspec.json.encode(value), status_code=status, media_type="application/json")

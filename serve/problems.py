@@ -1,0 +1,154 @@
+"""Every refusal and every error as one document: problem+json (RFC 9457) with code, hint and findings.
+
+On the routes of OpenAI's protocol it carries that protocol's `error` member too. Nothing that a client sent is
+repeated, and no 5xx tells more than its code: the reason is in the log of the operator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+
+from compliance.journal.errors import JournalError
+from compliance.state.api_keys import ApiKeyError
+from compliance.state.salts import StateError
+from policies.errors import Denied, Failed, Fault, Unusable
+from policies.payload import InputError
+from serve.admission import Busy
+from serve.telemetry import trace_of, where
+
+__all__ = ["MEDIA_TYPE", "STATUSES", "RequestError", "document", "respond", "status_of"]
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class RequestError(Unusable):
+    """A request that cannot be read, or that asks for what is not here."""
+
+    hints: ClassVar[Mapping[str, str]] = {
+        "request_malformed": "Send a JSON object as RFC 8259 has it, in UTF-8: NaN and Infinity are not part of it.",
+        "request_type": "Send the fields that the documentation of this route names, each of its type, and no others.",
+        "request_header": "Send each header once, as UTF-8 of at most 256 characters.",
+        "request_head": "Send a request line and headers as RFC 9112 has them, 16 kB at most.",
+        "request_too_large": "Send at most 8,000,000 bytes at once: split the texts over several calls.",
+        "request_incomplete": "Send the whole body without a long pause.",
+        "route_unknown": "Check the path: GET /v1/models lists what is served.",
+        "method_unknown": "Use the method that the header Allow names.",
+        "model_unknown": "Take a name from GET /v1/models.",
+    }
+
+
+# the one table from faults to statuses: a code before its family; what is not here is our own fault
+STATUSES: Mapping[type[Fault] | str, HTTPStatus] = {
+    Denied: HTTPStatus.FORBIDDEN,
+    ApiKeyError: HTTPStatus.UNAUTHORIZED,
+    InputError: HTTPStatus.BAD_REQUEST,
+    "input_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    RequestError: HTTPStatus.BAD_REQUEST,
+    "request_head": HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    "request_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "request_incomplete": HTTPStatus.REQUEST_TIMEOUT,
+    "route_unknown": HTTPStatus.NOT_FOUND,
+    "method_unknown": HTTPStatus.METHOD_NOT_ALLOWED,
+    "model_unknown": HTTPStatus.NOT_FOUND,
+    Busy: HTTPStatus.SERVICE_UNAVAILABLE,
+    "rate_exceeded": HTTPStatus.TOO_MANY_REQUESTS,
+    JournalError: HTTPStatus.SERVICE_UNAVAILABLE,
+    StateError: HTTPStatus.SERVICE_UNAVAILABLE,
+    Fault: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+
+_LITESTAR = {
+    HTTPStatus.BAD_REQUEST: ("request_malformed", "the request is malformed"),
+    HTTPStatus.NOT_FOUND: ("route_unknown", "there is nothing at this path"),
+    HTTPStatus.METHOD_NOT_ALLOWED: ("method_unknown", "this path does not take this method"),
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ("request_too_large", "the body is too large"),
+}
+_OPENAI_TYPES = {
+    HTTPStatus.UNAUTHORIZED: "authentication_error",
+    HTTPStatus.FORBIDDEN: "permission_error",
+    HTTPStatus.TOO_MANY_REQUESTS: "rate_limit_error",
+}
+_UNSAID = "The server cannot answer this now; its log holds the reason."
+
+
+def status_of(fault: Fault) -> HTTPStatus:
+    """The status that a fault is answered with."""
+    if fault.code in STATUSES:
+        return STATUSES[fault.code]
+    return next(STATUSES[family] for family in type(fault).__mro__ if family in STATUSES)
+
+
+def respond(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """The answer to a request that failed, and a word about it for the log."""
+    trace = trace_of(request.scope)
+    fault = _fault(error)
+    status = status_of(fault)
+    trace.code = fault.code
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        trace.reason = where(error) if fault.code == "internal" else str(fault)
+    if isinstance(fault, Denied):
+        trace.call = fault.call
+        findings: tuple[Any, ...] = fault.findings
+        trace.refused_by = tuple(finding.rule for finding in findings if not finding.ok)
+    content = document(fault, openai=request.scope["path"].startswith("/v1/"))
+    headers = {**trace.headers(), **_headers(fault, error)}
+    return Response(content, status_code=status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def document(fault: Fault, *, openai: bool) -> bytes:
+    """The problem document of a fault as JSON."""
+    status = status_of(fault)
+    said = status < HTTPStatus.INTERNAL_SERVER_ERROR or isinstance(fault, Busy)
+    problem: dict[str, Any] = {
+        "type": "about:blank",
+        "title": status.phrase,
+        "status": status,
+        "detail": str(fault) if said else _UNSAID,
+        "code": fault.code,
+        "hint": fault.hint,
+    }
+    if isinstance(fault, Denied):
+        problem["findings"] = fault.findings
+    if openai:
+        problem["error"] = {
+            "message": f"{str(fault).rstrip('.')}. {fault.hint}" if said else _UNSAID,
+            "type": _OPENAI_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error"),
+            "param": _param(fault),
+            "code": fault.code,
+        }
+    return msgspec.json.encode(problem)
+
+
+def _fault(error: Exception) -> Fault:
+    if isinstance(error, Fault):
+        return error
+    if isinstance(error, MemoryError):
+        return Failed("memory", "there is not enough memory")
+    if isinstance(error, HTTPException) and error.status_code in _LITESTAR:
+        return RequestError(*_LITESTAR[HTTPStatus(error.status_code)])
+    return Failed("internal", type(error).__name__)
+
+
+def _headers(fault: Fault, error: Exception) -> dict[str, str]:
+    if isinstance(fault, Busy):
+        return {"Retry-After": str(fault.retry_after_s)}
+    if isinstance(fault, ApiKeyError):
+        return {"WWW-Authenticate": 'Bearer realm="sealpress"'}
+    if fault.code == "method_unknown" and isinstance(error, HTTPException):
+        return {"Allow": (error.headers or {}).get("allow", "")}
+    if fault.code in ("request_too_large", "request_incomplete"):
+        # what is still to come of the body is not read
+        return {"Connection": "close"}
+    return {}
+
+
+def _param(fault: Fault) -> str | None:
+    if fault.code == "model_unknown":
+        return "model"
+    return "input" if isinstance(fault, InputError) else None

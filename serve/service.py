@@ -1,0 +1,113 @@
+"""The one path behind every protocol: identity, rate, a place, the body, a lane, the gate."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+from litestar import Request, Response
+from litestar.connection import ASGIConnection
+from litestar.exceptions import InternalServerException
+from litestar.handlers import BaseRouteHandler
+from litestar.types import Guard, Scope
+
+from compliance.journal.errors import JournalError
+from compliance.state.api_keys import ApiKeys
+from compliance.state.salts import StateError
+from serve.admission import Places, Rate
+from serve.health import Health
+from serve.identity import context_of, presented
+from serve.problems import RequestError
+from serve.telemetry import trace_of
+from toolkit.box import Box, Context
+from toolkit.model import Answer, Model
+
+__all__ = ["MAX_BODY", "Asked", "Service", "guard_of"]
+
+MAX_BODY = 8_000_000
+BODY_S = 10.0
+
+
+class Asked(Protocol):
+    """A request as a protocol reads it: which model, which texts, and how the answer is written."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def texts(self) -> str | list[str]: ...
+    def written(self, model: Model, answer: Answer) -> bytes: ...
+
+
+class Service:
+    """What the routes share. Belongs to the thread of the event loop; only `_answered` runs in a lane."""
+
+    def __init__(self, box: Box, models: Mapping[str, Model], keys: ApiKeys, lanes: int) -> None:
+        self.models = models
+        self.health = Health(box, models.values())
+        self.places = Places(lanes, box.settings.serve.queue)
+        self._keys = keys
+        self._rate = Rate(box.settings.serve.rate_per_s, box.settings.serve.burst)
+        self._lanes = ThreadPoolExecutor(lanes, thread_name_prefix="lane")
+
+    def admit(self, scope: Scope) -> None:
+        """Who asks, and may they now? Raises ApiKeyError, RequestError, Busy, JournalError, StateError."""
+        trace = trace_of(scope)
+        text, given = presented(scope["headers"])
+        key = self._keys.identified(text, time.time_ns())
+        trace.key = key.id
+        self._rate.take(key.id)
+        self.health.must_hold()
+        trace.context = context_of(key, given)
+
+    def model(self, name: str) -> Model:
+        """The model of this name. Raises RequestError: model_unknown."""
+        model = self.models.get(name)
+        if model is None:
+            raise RequestError("model_unknown", "no model of this name is served here")
+        return model
+
+    async def ask(self, request: Request[Any, Any, Any], read: Callable[[bytes], Asked]) -> Response[bytes]:
+        """Take a place, read the body, and answer in a lane. Raises what the gate, the model and the journal raise."""
+        trace = trace_of(request.scope)
+        with self.places.place():
+            asked = read(await _body(request))
+            model = self.model(asked.model)
+            trace.model = model.manifest.digest
+            loop = asyncio.get_running_loop()
+            try:
+                content, trace.call = await loop.run_in_executor(self._lanes, _answered, model, asked, trace.context)
+            except (JournalError, StateError) as error:
+                self.health.failed(error)
+                raise
+        return Response(content, media_type="application/json", headers=trace.headers())
+
+    def close(self) -> None:
+        """Let the lanes finish what they run; what waits was given up with its request."""
+        self._lanes.shutdown(wait=False, cancel_futures=True)
+
+
+def guard_of(service: Service) -> Guard:
+    """The guard before every route that touches a model."""
+
+    # a function, since Litestar copies its guards deeply, and a method would take the whole service along
+    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        service.admit(connection.scope)
+
+    return guard
+
+
+def _answered(model: Model, asked: Asked, context: Context) -> tuple[bytes, str]:
+    answer = model.ask(asked.texts, context)
+    return asked.written(model, answer), answer.call
+
+
+async def _body(request: Request[Any, Any, Any]) -> bytes:
+    """The body. Its size is limited while it is read; a client that stalls must not keep its place."""
+    try:
+        async with asyncio.timeout(BODY_S):
+            return await request.body()
+    except (TimeoutError, InternalServerException):  # Litestar's word for a client that went away
+        raise RequestError("request_incomplete", "the body did not arrive") from None

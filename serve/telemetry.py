@@ -1,0 +1,143 @@
+"""What the operator sees: one line of JSON a request, and Prometheus metrics. Nothing in it that a client wrote."""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from toolkit.box import Context
+
+__all__ = ["METRICS_TYPE", "Metrics", "Observed", "Trace", "trace_of", "where"]
+
+METRICS_TYPE = CONTENT_TYPE_LATEST
+LOG = "sealpress.serve"
+
+_METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class Trace:
+    """What is found out about a request on its way: who asks, under what, and how it ended."""
+
+    __slots__ = ("call", "code", "context", "key", "model", "reason", "refused_by")
+
+    def __init__(self) -> None:
+        self.key: str | None = None
+        self.context = Context()
+        self.model: str | None = None
+        self.call: str | None = None
+        self.code: str | None = None
+        self.reason: str | None = None
+        self.refused_by: tuple[str, ...] = ()
+
+    def headers(self) -> dict[str, str]:
+        """The call as it is on record, and the digest of the model, as far as it came to that."""
+        found: dict[str, str] = {}
+        if self.call is not None:
+            found |= {"X-Decision-Id": self.call, "X-Request-Id": self.call}
+        if self.model is not None:
+            found["X-Model-Digest"] = self.model
+        return found
+
+
+class Metrics:
+    """The metrics of one server, in a registry of their own."""
+
+    def __init__(self, lanes: int, waiting: Callable[[], int]) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "sealpress_requests", "Requests by route and status.", ["route", "status"], registry=self._registry
+        )
+        self._refusals = Counter(
+            "sealpress_refusals", "Refused calls by the rule that was against.", ["rule"], registry=self._registry
+        )
+        self._seconds = Histogram(
+            "sealpress_request_seconds",
+            "From the head of the request to the end of the answer.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        Gauge("sealpress_lanes", "Lanes, each one thread.", registry=self._registry).set(lanes)
+        queue = Gauge("sealpress_queue_depth", "Requests that wait for a lane.", registry=self._registry)
+        queue.set_function(waiting)
+
+    def count(self, route: str, status: int, seconds: float, refused_by: tuple[str, ...]) -> None:
+        self._requests.labels(route, status).inc()
+        self._seconds.labels(route).observe(seconds)
+        for rule in refused_by:
+            self._refusals.labels(rule).inc()
+
+    def text(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+
+class Observed:
+    """Around the whole application, so that what no route takes is seen too."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._log = logging.getLogger(LOG)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+            return
+        trace = Trace()
+        scope.setdefault("state", {})["trace"] = trace
+        status = 0
+        began = time.perf_counter()
+
+        async def observed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, observed)
+        finally:
+            seconds = time.perf_counter() - began
+            # the template of the route, never the path: a path is written by the client
+            route = scope.get("path_template") or "unmatched"
+            self._metrics.count(route, status, seconds, trace.refused_by)
+            self._log.info(_line(scope["method"], route, status, seconds, trace))
+
+
+def trace_of(scope: Scope) -> Trace:
+    """The trace of the request that is being answered."""
+    trace: Trace = scope["state"]["trace"]
+    return trace
+
+
+def where(error: BaseException) -> str:
+    """The type and the place of an error only: a message might hold something of a payload."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}"
+
+
+def _line(method: str, route: str, status: int, seconds: float, trace: Trace) -> str:
+    line: dict[str, Any] = {
+        "at": round(time.time(), 3),
+        "method": method if method in _METHODS else "other",
+        "route": route,
+        "status": status,
+        "ms": round(seconds * 1e3, 2),
+    }
+    for name in ("key", "call", "code", "reason"):
+        value = getattr(trace, name)
+        if value is not None:
+            line[name] = value
+    return msgspec.json.encode(line).decode()

@@ -1,0 +1,390 @@
+"""The export: the traps that give a wrong graph without a sign, and weights that are not what they should be."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from policies.errors import Ungated
+from policies.gate import Grant
+from toolkit.compress import engine
+from toolkit.compress.errors import CompressionError, SourceError
+from toolkit.compress.quiet import quiet
+from toolkit.compress.sources import huggingface
+
+with quiet():
+    import onnx
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    from toolkit.compress.sources import export
+
+Gated = Callable[[str, Callable[[Grant], Any]], Any]
+ROOT = Path(__file__).resolve().parents[4]
+
+
+@pytest.fixture(scope="module")
+def source(tiny: Path) -> huggingface.Source:
+    return huggingface.read(tiny)
+
+
+@pytest.fixture(scope="module")
+def original(source: huggingface.Source) -> export.Original:
+    return export.load(source)
+
+
+@pytest.fixture(scope="module")
+def exported(original: export.Original) -> bytes:
+    return original.export()
+
+
+class Weighted(torch.nn.Module):
+    """Stands where a transformers model stands; each input has a weight of its own, so that a swap shows."""
+
+    def forward(self, **tokens: torch.Tensor) -> Any:
+        names = ("input_ids", "attention_mask", "token_type_ids")
+        hidden = sum(10**power * tokens[name].float() for power, name in enumerate(names) if name in tokens)
+        return type("Output", (), {"last_hidden_state": hidden[:, :, None] * torch.arange(1.0, 5.0)})  # type: ignore[index]
+
+
+def example(*names: str, size: tuple[int, int] = (2, 7)) -> dict[str, torch.Tensor]:
+    return {name: torch.ones(size, dtype=torch.int64) for name in names}
+
+
+def difference(gated: Gated, source: huggingface.Source, original: export.Original, model: bytes) -> float:
+    def work(grant: Grant) -> float:
+        return export.difference(original, engine.lane_of(model, source, grant), grant, "policy")
+
+    found: float = gated(source.digest, work)
+    return found
+
+
+# --- the graph
+
+
+def test_batch_and_tokens_vary_and_nothing_else_does(exported: bytes) -> None:
+    graph = onnx.load_from_string(exported).graph
+    shapes = {
+        node.name: [dim.dim_param or dim.dim_value for dim in node.type.tensor_type.shape.dim]
+        for node in (*graph.input, *graph.output)
+    }
+    assert shapes == {
+        "input_ids": ["batch", "tokens"],
+        "attention_mask": ["batch", "tokens"],
+        "token_type_ids": ["batch", "tokens"],
+        "last_hidden_state": ["batch", "tokens", 32],
+    }
+
+
+def test_the_graph_carries_no_notes_and_no_paths(exported: bytes) -> None:
+    model = onnx.load_from_string(exported)
+    assert model.opset_import[0].version == 20
+    assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
+    assert not model.metadata_props
+    assert b".py" not in exported
+    assert str(Path.home()).encode() not in exported
+
+
+def test_the_bytes_are_the_same_in_another_folder_and_process(tiny: Path, tmp_path: Path, exported: bytes) -> None:
+    elsewhere = shutil.copytree(tiny, tmp_path / "elsewhere" / "copy")
+    code = (
+        "import sys, hashlib; from pathlib import Path;"
+        "from toolkit.compress.sources import export, huggingface;"
+        "from toolkit.compress.recipe import INT8;"
+        "model = export.load(huggingface.read(Path(sys.argv[1]))).export();"
+        "print(hashlib.sha256(model).hexdigest(), hashlib.sha256(INT8.steps[0].apply(model, ())[0]).hexdigest())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, elsewhere],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    from toolkit.compress.recipe import INT8
+
+    pressed, _ = INT8.steps[0].apply(exported, ())
+    expected = [hashlib.sha256(model).hexdigest() for model in (exported, pressed)]
+    assert done.stdout.split() == expected, done.stderr
+
+
+def test_one_tensor_for_two_inputs_is_refused() -> None:
+    names = ("input_ids", "attention_mask")
+    tensor = torch.ones((2, 7), dtype=torch.int64)
+    with pytest.raises(CompressionError) as caught:
+        export.trace(export.Encoder(Weighted(), names), dict.fromkeys(names, tensor))
+    assert caught.value.code == "export_inputs"
+
+
+def test_inputs_in_another_order_are_refused() -> None:
+    with pytest.raises(CompressionError) as caught:
+        export.trace(
+            export.Encoder(Weighted(), ("input_ids", "attention_mask")), example("attention_mask", "input_ids")
+        )
+    assert caught.value.code == "export_inputs"
+
+
+@pytest.mark.parametrize("size", [(1, 7), (2, 1), (1, 1)])
+def test_an_example_of_length_one_is_refused(size: tuple[int, int]) -> None:
+    names = ("input_ids", "attention_mask")
+    with pytest.raises(CompressionError) as caught:
+        export.trace(export.Encoder(Weighted(), names), example(*names, size=size))
+    assert caught.value.code in ("export_inputs", "export_failed")
+
+
+def test_a_model_that_fixes_its_length_is_refused() -> None:
+    class Fixed(Weighted):
+        def forward(self, **tokens: torch.Tensor) -> Any:
+            hidden = tokens["input_ids"].reshape(2, 7, 1).float()
+            return type("Output", (), {"last_hidden_state": hidden})
+
+    with pytest.raises(CompressionError) as caught:
+        export.trace(export.Encoder(Fixed(), ("input_ids",)), example("input_ids"))
+    assert caught.value.code in ("export_inputs", "export_failed")
+
+
+def test_an_input_that_the_graph_dropped_is_seen(
+    gated: Gated, source: huggingface.Source, original: export.Original, exported: bytes
+) -> None:
+    model = onnx.load_from_string(exported)
+    (dropped,) = [node for node in model.graph.input if node.name == "token_type_ids"]
+    model.graph.input.remove(dropped)
+    model.graph.node.insert(0, onnx.helper.make_node("Mul", ["input_ids", "zero"], ["token_type_ids"]))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(0, np.int64), "zero"))
+    with pytest.raises(CompressionError) as caught:
+        difference(gated, source, original, model.SerializeToString())
+    assert caught.value.code == "export_inputs"
+
+
+# --- the check against the original
+
+
+def test_the_graph_is_the_model(
+    gated: Gated, source: huggingface.Source, original: export.Original, exported: bytes
+) -> None:
+    assert 0 < difference(gated, source, original, exported) < 1e-5
+
+
+def test_swapped_inputs_are_seen(
+    gated: Gated, source: huggingface.Source, original: export.Original, exported: bytes
+) -> None:
+    model = onnx.load_from_string(exported)
+    swap = {"attention_mask": "token_type_ids", "token_type_ids": "attention_mask"}
+    for node in model.graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = swap.get(name, name)
+    with pytest.raises(CompressionError) as caught:
+        difference(gated, source, original, model.SerializeToString())
+    assert caught.value.code == "export_differs"
+
+
+@pytest.mark.parametrize("change", [lambda x: x + 0.1, lambda x: x * np.float32(np.nan)], ids=["other", "nan"])
+def test_other_weights_are_seen(
+    gated: Gated,
+    source: huggingface.Source,
+    original: export.Original,
+    exported: bytes,
+    change: Callable[[Any], Any],
+) -> None:
+    model = onnx.load_from_string(exported)
+    tensor = next(tensor for tensor in model.graph.initializer if tuple(tensor.dims) == (64, 32))  # one table or matrix
+    changed = change(onnx.numpy_helper.to_array(tensor)).astype(np.float32)
+    # one row alone, so that a normalisation does not take the change back
+    tensor.CopyFrom(onnx.numpy_helper.from_array(np.tril(changed), tensor.name))
+    with pytest.raises(CompressionError) as caught:
+        difference(gated, source, original, model.SerializeToString())
+    assert caught.value.code == "export_differs"
+
+
+def test_the_lengths_go_from_one_to_the_longest_padded_on_both_sides(
+    gated: Gated, source: huggingface.Source, exported: bytes
+) -> None:
+    def work(grant: Grant) -> list[export.Tokens]:
+        lane = engine.lane_of(exported, source, grant)
+        return list(export.trials(["one text of some length", "short", "abc", "xy"] * 3, lane.tokens))
+
+    batches = gated(source.digest, work)
+    lengths = [batch["input_ids"].shape for batch in batches]
+    assert {shape[1] for shape in lengths} >= {1, source.text.max_tokens}
+    assert {shape[0] for shape in lengths} >= {1, 4}
+    firsts = [batch["attention_mask"][:, 0].min() for batch in batches]
+    lasts = [batch["attention_mask"][:, -1].min() for batch in batches]
+    assert 0 in firsts
+    assert 0 in lasts
+    assert any(batch["token_type_ids"].any() for batch in batches)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", huggingface.SUPPORTED)
+def test_every_supported_architecture_is_exported_as_it_is(
+    gated: Gated, tmp_path: Path, kind: str, make: Callable[[Path, dict[str, Any]], Path]
+) -> None:
+    own: dict[str, dict[str, Any]] = {
+        "albert": {"embedding_size": 16},
+        "electra": {"embedding_size": 16},
+        "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64},
+        "modernbert": {
+            "cls_token_id": 2,
+            "sep_token_id": 3,
+            "bos_token_id": 2,
+            "eos_token_id": 3,
+            "local_attention": 8,
+        },
+    }
+    source = huggingface.read(make(tmp_path / kind, {"model_type": kind, **own.get(kind, {})}))
+    original = export.load(source)
+    assert difference(gated, source, original, original.export()) < 1e-5
+
+
+# --- the weights
+
+
+def changed(tiny: Path, tmp_path: Path, change: Callable[[dict[str, torch.Tensor]], None], **config: Any) -> Path:
+    path = shutil.copytree(tiny, tmp_path / "changed")
+    tensors = load_file(path / "model.safetensors")
+    change(tensors)
+    save_file(tensors, path / "model.safetensors")
+    (path / "config.json").write_text(json.dumps({**json.loads((path / "config.json").read_text()), **config}))
+    return path
+
+
+WORDS = "embeddings.word_embeddings.weight"
+QUERY = "encoder.layer.1.attention.self.query.weight"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda t: t[QUERY].fill_(float("nan")), "holds NaN"),
+        (lambda t: t[QUERY][3].fill_(float("-inf")), "holds NaN or infinity"),
+        (lambda t: t.pop(QUERY), QUERY),
+        (lambda t: t.update({QUERY.replace("1", "9"): t[QUERY].clone()}), "layer.9"),
+        (lambda t: t.update({QUERY: torch.zeros(32, 16)}), ""),
+        (lambda t: t.update({WORDS: torch.zeros(7, 32)}), ""),
+        (lambda t: t.clear() or t.update({"x": torch.zeros(9)}), "parameters"),
+    ],
+    ids=["nan", "infinity", "missing", "left over", "shape", "vocabulary", "others"],
+)
+def test_weights_that_are_not_those_of_the_model_are_refused(
+    tiny: Path, tmp_path: Path, change: Callable[[dict[str, torch.Tensor]], None], said: str
+) -> None:
+    source = huggingface.read(changed(tiny, tmp_path, change))
+    with pytest.raises(SourceError) as caught:
+        export.load(source)
+    assert caught.value.code == "source_weights"
+    assert said in str(caught.value)
+
+
+def test_a_small_file_that_describes_an_enormous_model_is_refused(tiny: Path, tmp_path: Path) -> None:
+    source = huggingface.read(changed(tiny, tmp_path, lambda _: None, hidden_size=65_536, intermediate_size=1_000_000))
+    with pytest.raises(SourceError) as caught:
+        export.load(source)
+    assert caught.value.code == "source_weights"
+
+
+@pytest.mark.parametrize("fields", [{"hidden_act": "magic"}, {"num_attention_heads": 7}, {"layer_norm_eps": "small"}])
+def test_a_configuration_that_makes_no_model_is_refused(tiny: Path, tmp_path: Path, fields: dict[str, Any]) -> None:
+    source = huggingface.read(changed(tiny, tmp_path, lambda _: None, **fields))
+    with pytest.raises(SourceError) as caught:
+        export.load(source)
+    assert caught.value.code == "source_config"
+
+
+def test_weights_that_were_changed_after_the_intake_are_refused(tiny: Path, tmp_path: Path) -> None:
+    path = shutil.copytree(tiny, tmp_path / "copy")
+    source = huggingface.read(path)
+    with (path / "model.safetensors").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x55")
+    with pytest.raises(SourceError) as caught:
+        export.load(source)
+    assert caught.value.code == "source_changed"
+
+
+def test_heads_for_other_tasks_and_a_missing_pooler_do_not_matter(tiny: Path, tmp_path: Path, exported: bytes) -> None:
+    def as_masked_language_model(tensors: dict[str, torch.Tensor]) -> None:
+        for name in list(tensors):
+            tensor = tensors.pop(name)
+            if not name.startswith("pooler."):
+                tensors[f"bert.{name}"] = tensor
+        tensors["cls.predictions.bias"] = torch.zeros(5)
+
+    assert export.load(huggingface.read(changed(tiny, tmp_path, as_masked_language_model))).export() == exported
+
+
+def test_half_precision_is_widened(tiny: Path, tmp_path: Path) -> None:
+    def halve(tensors: dict[str, torch.Tensor]) -> None:
+        tensors.update({name: tensor.half() for name, tensor in tensors.items()})
+
+    model = onnx.load_from_string(
+        export.load(huggingface.read(changed(tiny, tmp_path, halve, dtype="float16"))).export()
+    )
+    assert onnx.TensorProto.FLOAT16 not in {tensor.data_type for tensor in model.graph.initializer}
+
+
+def test_shards_give_the_same_model(tiny: Path, tmp_path: Path, exported: bytes) -> None:
+    path = shutil.copytree(tiny, tmp_path / "sharded")
+    tensors = load_file(path / "model.safetensors")
+    (path / "model.safetensors").unlink()
+    names = sorted(tensors)
+    save_file({name: tensors[name] for name in names[:9]}, path / "model-1.safetensors")
+    save_file({name: tensors[name] for name in names[9:]}, path / "model-2.safetensors")
+    index = {name: f"model-{1 if place < 9 else 2}.safetensors" for place, name in enumerate(names)}
+    (path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    assert export.load(huggingface.read(path)).export() == exported
+
+    save_file({name: tensors[name] for name in names[8:]}, path / "model-2.safetensors")
+    with pytest.raises(SourceError) as caught:
+        export.load(huggingface.read(path))
+    assert caught.value.code == "source_weights"
+
+
+# --- the grant, and the silence
+
+
+def test_the_original_runs_under_its_grant_only(
+    gated: Gated, source: huggingface.Source, original: export.Original
+) -> None:
+    def never(_: object) -> Any:
+        raise AssertionError("nothing may be made of a payload that was not handed out")
+
+    with pytest.raises(Ungated):
+        original.run(None, "policy", never)  # type: ignore[arg-type]
+    with pytest.raises(Ungated):
+        gated("another model", lambda grant: original.run(grant, "policy", never))
+    with pytest.raises(Ungated):
+        gated(source.digest, lambda grant: original.run(grant, "a later policy", never))
+
+
+def test_an_export_says_nothing_on_the_terminal(tiny: Path) -> None:
+    code = (
+        "import sys, warnings, logging; from pathlib import Path;"
+        "from toolkit.compress.quiet import quiet\n"
+        "with quiet(): from toolkit.compress.sources import export, huggingface\n"
+        "from toolkit.compress.recipe import INT8\n"
+        "INT8.steps[0].apply(export.load(huggingface.read(Path(sys.argv[1]))).export(), ())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "default", "-c", code, tiny], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_silence_ends_where_it_should(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("somebody")
+    with pytest.raises(ZeroDivisionError), quiet():
+        logger.warning("not heard")
+        1 / 0  # noqa: B018 - it is here to raise
+    logger.warning("heard")
+    assert [record.message for record in caplog.records] == ["heard"]

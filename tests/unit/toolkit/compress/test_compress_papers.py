@@ -1,0 +1,117 @@
+"""What the papers of a source say about its licence: read as it is, never guessed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from policies import licences
+from toolkit.compress.errors import SourceError
+from toolkit.compress.sources.folder import Folder
+from toolkit.compress.sources.papers import Papers, read_papers
+
+MIT = licences.text("MIT")
+APACHE = licences.text("Apache-2.0")
+
+
+def papers(folder: Path, **files: str) -> Papers:
+    for name, text in files.items():
+        (folder / name.replace("__", ".")).write_text(text)
+    return read_papers(Folder(folder))
+
+
+@pytest.mark.parametrize(
+    ("front", "expected"),
+    [
+        ("license: apache-2.0", ("apache-2.0",)),
+        ("license: [mit, apache-2.0]", ("mit", "apache-2.0")),
+        ("license: other\nlicense_name: my-own", ("my-own",)),
+        ("license: other", ("other",)),
+        ("language: en", ()),
+        ("", ()),
+    ],
+)
+def test_the_card_states_the_licence(tmp_path: Path, front: str, expected: tuple[str, ...]) -> None:
+    assert papers(tmp_path, README__md=f"---\n{front}\n---\n# x y\n").statements == expected
+
+
+@pytest.mark.parametrize("card", ["# Only text\n\nlicense: mit\n", "text\n---\nlicense: mit\n---\n", ""])
+def test_a_card_without_front_matter_states_nothing(tmp_path: Path, card: str) -> None:
+    assert papers(tmp_path, README__md=card).statements == ()
+
+
+@pytest.mark.parametrize(
+    "front",
+    [
+        "license: no",
+        "license: 2.0",
+        "license: {a: b}",
+        "license: [1]",
+        "- license",
+        "license: mit\nlicense: apache-2.0",
+        "license: &a mit\nother: *a",
+        "a: &a [x,x]\nb: &b [*a,*a]\nlicense: mit",
+        "license: !!python/object/apply:os.getcwd []",
+        "license: 'mit",
+        "license: mit\nx: " + "[" * 5000,
+        "license: mit\ndate: 2024-13-45",
+    ],
+)
+def test_front_matter_that_is_not_plain_is_refused(tmp_path: Path, front: str) -> None:
+    with pytest.raises(SourceError) as caught:
+        papers(tmp_path, README__md=f"---\n{front}\n---\n")
+    assert caught.value.code == "source_config"
+
+
+@pytest.mark.parametrize("name", ["LICENSE", "LICENSE.txt", "LICENCE.md", "license", "COPYING", "LICENSE-MIT"])
+def test_a_licence_file_is_kept_and_known_by_its_text(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(MIT)
+    found = papers(tmp_path)
+    assert (found.statements, found.licence) == (("MIT",), MIT)
+
+
+@pytest.mark.parametrize("name", ["README", "licensed.py", "my-license.txt", "LICENSE copy"])
+def test_another_file_is_no_licence(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(MIT)
+    assert papers(tmp_path).licence is None
+
+
+def test_an_altered_licence_text_is_known_to_nobody(tmp_path: Path) -> None:
+    found = papers(tmp_path, LICENSE=MIT.replace("without restriction", "without commercial use"))
+    with pytest.raises(licences.LicenceError) as caught:
+        licences.agreed(None, found.statements)
+    assert caught.value.code == "licence_unknown"
+
+
+def test_papers_that_disagree_are_all_passed_on(tmp_path: Path) -> None:
+    found = papers(tmp_path, README__md="---\nlicense: apache-2.0\n---\n", LICENSE=MIT)
+    assert found.statements == ("apache-2.0", "MIT")
+    with pytest.raises(licences.LicenceError) as caught:
+        licences.agreed(None, found.statements)
+    assert caught.value.code == "licence_conflict"
+
+
+def test_a_notice_goes_with_the_licence_and_not_into_it(tmp_path: Path) -> None:
+    found = papers(tmp_path, LICENSE=APACHE, NOTICE="Made by somebody.")
+    assert (found.licence, found.notice, found.statements) == (APACHE, "Made by somebody.", ("Apache-2.0",))
+
+
+@pytest.mark.parametrize(
+    ("card", "title"),
+    [
+        ("# some-model\n", "some-model"),
+        ("## below\n# a.b_c\n", "a.b_c"),
+        ("# Two words\n", None),
+        ("# ../evil\n", None),
+    ],
+)
+def test_a_plain_heading_is_the_title(tmp_path: Path, card: str, title: str | None) -> None:
+    assert papers(tmp_path, README__md=card).title == title
+
+
+def test_a_paper_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "LICENSE").write_bytes(b"\xff\xfeM\x00")
+    with pytest.raises(SourceError) as caught:
+        papers(tmp_path)
+    assert caught.value.code == "source_config"

@@ -1,0 +1,126 @@
+"""Recipes are checked when they are made, and no model is read for it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextlib import suppress
+from typing import ClassVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Struct
+
+from toolkit.compress.errors import RecipeError
+from toolkit.compress.recipe import INT8, Recipe
+from toolkit.compress.step import Batches, Form, Step, StepReport
+from toolkit.compress.steps.dynamic_int8 import DynamicInt8
+
+
+class Widen(Struct, frozen=True, tag_field="kind", tag="widen"):
+    """A step that takes what int8 gives, to make chains of."""
+
+    takes: ClassVar[Form] = "onnx-int8"
+    gives: ClassVar[Form] = "onnx-fp32"
+
+    def apply(self, model: bytes, data: Batches) -> tuple[bytes, StepReport]:
+        raise NotImplementedError
+
+
+def refusal(text: str) -> RecipeError:
+    with pytest.raises(RecipeError) as caught:
+        Recipe.parse(text)
+    return caught.value
+
+
+def test_the_shipped_recipe_is_one_step() -> None:
+    assert INT8 == Recipe((DynamicInt8(per_channel=True),))
+    assert INT8.plain() == ({"kind": "dynamic-int8", "per_channel": True},)
+
+
+def test_a_recipe_is_read_from_ordered_tables() -> None:
+    assert Recipe.parse('[[step]]\nkind = "dynamic-int8"\n') == INT8
+    assert Recipe.parse('[[step]]\nkind = "dynamic-int8"\nper_channel = false\n').steps == (
+        DynamicInt8(per_channel=False),
+    )
+
+
+@pytest.mark.parametrize("text", ["", "step = []", "# nothing\n"])
+def test_a_recipe_without_steps_is_refused(text: str) -> None:
+    assert refusal(text).code == "recipe_empty"
+
+
+@pytest.mark.parametrize(
+    "text", ["[[step]", "step = 3", '[step]\nkind = "dynamic-int8"', "step = [1]", "a = " + "[" * 5000, "#" * 100_001]
+)
+def test_what_is_no_recipe_is_refused(text: str) -> None:
+    assert refusal(text).code == "recipe_text"
+
+
+def test_a_recipe_of_very_many_steps_is_refused() -> None:
+    assert refusal("[[step]]\n" * 101).code == "recipe_text"
+
+
+@pytest.mark.parametrize("kind", ["", 'kind = "magic"', "kind = 3", 'Kind = "dynamic-int8"', "kind = ['dynamic-int8']"])
+def test_an_unknown_kind_is_refused_and_the_known_are_listed(kind: str) -> None:
+    error = refusal(f'[[step]]\nkind = "dynamic-int8"\n[[step]]\n{kind}\n')
+    assert error.code == "recipe_kind"
+    assert "step[1]" in str(error)
+    assert "kinds: dynamic-int8" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[[step]]\nkind = "dynamic-int8"\nbits = 4', "step[0]: Object contains unknown field `bits`"),
+        (
+            '[[step]]\nkind = "dynamic-int8"\nper_channel = 1',
+            "step[0]: Expected `bool`, got `int` - at `$.per_channel`",
+        ),
+        ('name = "x"\n[[step]]\nkind = "dynamic-int8"', "name"),
+    ],
+)
+def test_an_unknown_or_wrong_field_is_refused_with_its_path(text: str, said: str) -> None:
+    error = refusal(text)
+    assert error.code == "recipe_field"
+    assert said in str(error)
+
+
+@pytest.mark.parametrize("steps", [(DynamicInt8(), DynamicInt8()), (Widen(),), (DynamicInt8(), Widen(), Widen())])
+def test_a_chain_that_does_not_fit_is_refused(steps: tuple[Step, ...]) -> None:
+    with pytest.raises(RecipeError) as caught:
+        Recipe(steps)
+    assert caught.value.code == "recipe_chain"
+
+
+def test_a_chain_that_fits_is_taken() -> None:
+    assert [step["kind"] for step in Recipe((DynamicInt8(), Widen(), DynamicInt8())).plain()] == [
+        "dynamic-int8",
+        "widen",
+        "dynamic-int8",
+    ]
+
+
+def test_what_is_written_out_is_read_back() -> None:
+    step = DynamicInt8(per_channel=False)
+    lines = [
+        f"{key} = {str(value).lower() if isinstance(value, bool) else repr(value)}"
+        for key, value in Recipe((step,)).plain()[0].items()
+    ]
+    assert Recipe.parse("[[step]]\n" + "\n".join(lines)).steps == (step,)
+
+
+@given(st.text() | st.text(alphabet='[]step="kind\n.{}1,', max_size=60).map(lambda text: f"[[step]]\n{text}"))
+def test_any_text_is_a_recipe_or_refused(text: str) -> None:
+    with suppress(RecipeError):
+        assert Recipe.parse(text).steps
+
+
+def test_recipes_and_measures_do_not_load_torch() -> None:
+    code = (
+        "import sys, toolkit.compress.recipe, toolkit.compress.measure, toolkit.compress.engine;"
+        "print({'torch', 'transformers', 'optimum', 'onnx'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

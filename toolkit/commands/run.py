@@ -1,0 +1,38 @@
+"""sealpress run"""
+
+from __future__ import annotations
+
+import rich_click as click
+
+from toolkit.cli import output, with_settings
+from toolkit.model import load
+from toolkit.settings import found_settings
+
+__all__ = ["run"]
+
+
+@click.command()
+@click.argument("bundle", type=click.Path())
+@click.option("--text", "texts", multiple=True, required=True, help="A text to embed; may be given several times.")
+@click.option("--purpose", help="What for: one of the purposes that the settings declare.")
+@click.option("--basis", help="The legal basis, needed when the text holds personal data.")
+@click.option("--subject", help="Whose data it is, under a name of your own choice.")
+@with_settings
+def run(
+    bundle: str,
+    texts: tuple[str, ...],
+    purpose: str | None,
+    basis: str | None,
+    subject: str | None,
+    settings: str | None,
+    as_json: bool,
+) -> None:
+    """Run a model on texts, through the gate and on record.
+
+    Example: sealpress run model.bundle --text "where is the ward?" --purpose search
+    """
+    model = load(bundle, found_settings(settings))
+    embeddings = model.embed(texts, purpose=purpose, basis=basis, subject=subject)
+    start = "\n".join(f"  [{', '.join(f'{x:+.4f}' for x in row[:4])}, ...]" for row in embeddings)
+    text = f"{len(embeddings)} embeddings of {embeddings.shape[1]} numbers:\n{start}"
+    output({"embeddings": embeddings.tolist()}, as_json, text)

@@ -1,0 +1,59 @@
+"""What can go wrong while a model is taken in and pressed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from policies.errors import Refused, Unusable
+
+__all__ = ["CompressionError", "RecipeError", "SourceError", "SourceMissing"]
+
+
+class SourceError(Refused):
+    """A model that cannot be taken in."""
+
+    hints: ClassVar[Mapping[str, str]] = {
+        "source_pickle": "Bring the weights as safetensors: a pickle runs code when it is loaded, so none is, ever.",
+        "source_code": "Bring a model that needs no code of its own: code from a model's folder is never run.",
+        "source_config": "Repair the file that is named, or get the folder again from its publisher.",
+        "source_template": "Give the chat template a plain name: letters, digits, dots, dashes and underscores.",
+        "source_tokenizer": "Bring the tokenizer.json that belongs to the model, as a fast tokenizer saves it.",
+        "source_unsupported": "Bring one of the text encoders that are listed; others are not taken in yet.",
+        "source_weights": "Get the weights again from their publisher, and the configuration that belongs to them.",
+        "source_external": "Put the file itself into the folder: nothing is read from outside of it.",
+        "source_too_large": "Bring a smaller model: what is read of a source is bounded, as an ONNX file is (2 GB).",
+        "source_changed": "Wait until nothing writes into the folder any more, and run the command again.",
+    }
+
+
+class SourceMissing(Unusable):
+    """There is no model where one was named."""
+
+    hints: ClassVar[Mapping[str, str]] = {
+        "source_not_found": "Check the path: it is the folder with config.json, tokenizer.json and model.safetensors.",
+    }
+
+
+class CompressionError(Refused):
+    """A result that is not faithful enough to hand out."""
+
+    hints: ClassVar[Mapping[str, str]] = {
+        "export_failed": "Please report it with the model's name: this architecture was expected to work.",
+        "export_inputs": "Please report it with the model's name: the graph would have been wrong without a sign.",
+        "export_differs": "Please report it with the model's name: the graph is not the model that was brought.",
+        "step_failed": "Try another recipe, and please report it with the model's name.",
+        "not_faithful": "Use a gentler recipe: this one changes what the model says.",
+    }
+
+
+class RecipeError(Unusable):
+    """A recipe that cannot be followed. Found before any model is read."""
+
+    hints: ClassVar[Mapping[str, str]] = {
+        "recipe_text": "Write the recipe as TOML: ordered [[step]] tables, each with a kind.",
+        "recipe_empty": "Give the recipe at least one [[step]] table with a kind.",
+        "recipe_kind": "Use a kind that is listed; kinds are never skipped.",
+        "recipe_field": "Correct the field that is named: a step takes its own fields and no others.",
+        "recipe_chain": "Order the steps so that each takes the form that the one before it gives.",
+    }

@@ -1,0 +1,239 @@
+"""Take in a Hugging Face directory: look at everything that matters, load nothing, run nothing.
+
+What the folder says is hostile until it is checked: a configuration can name code and kernels to fetch
+(CVE-2026-4372), chat templates can be named like paths (CVE-2026-9856), and pickled weights run code when loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+from tokenizers import Tokenizer
+
+from toolkit.compress.errors import SourceError, SourceMissing
+from toolkit.compress.sources.folder import File, Folder
+from toolkit.compress.sources.sentence_transformers import Layout, read_layout
+from toolkit.extras import needs
+from toolkit.runtime.lane import TextInput
+
+__all__ = ["SUPPORTED", "Source", "read"]
+
+SUPPORTED = (
+    "albert",
+    "bert",
+    "camembert",
+    "deberta-v2",
+    "distilbert",
+    "electra",
+    "modernbert",
+    "mpnet",
+    "roberta",
+    "xlm-roberta",
+)
+MAX_CONFIG = 1_000_000
+MAX_TOKENIZER = 64_000_000
+MAX_WEIGHTS = 1_900_000_000  # bytes as FP32: an ONNX file holds 2 GB
+
+# these count positions from the padding id on
+_OFFSET_POSITIONS = ("camembert", "mpnet", "roberta", "xlm-roberta")
+_ATTENTION = ("attn_implementation", "_attn_implementation")
+_PLAIN_ATTENTION = (None, "eager", "sdpa", "flash_attention_2", "flex_attention")
+_CODE = ("auto_map", "custom_pipelines", "trust_remote_code", "_attn_implementation_internal", "kernel_config")
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".h5", ".msgpack")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class Source(Struct, frozen=True, kw_only=True):
+    """A model that was looked at and not loaded. `digest` identifies the files that decide what it does.
+
+    `licences` are the statements of its papers, raw, for `policies.licences.agreed`; `licence_text` and `notice` are
+    the texts that came with it. `config` is the JSON of config.json, `weights` the safetensors files.
+    """
+
+    name: str
+    digest: str
+    task: Literal["feature-extraction"] = "feature-extraction"
+    licences: tuple[str, ...]
+    licence_text: str | None
+    notice: str | None
+    text: TextInput
+    tokenizer: bytes
+    config: bytes
+    weights: tuple[File, ...]
+
+
+class _Config(Struct):
+    """What is read of config.json here; the bounds keep a small file from describing an enormous model."""
+
+    model_type: str
+    vocab_size: Annotated[int, Meta(ge=1, le=10_000_000)]
+    max_position_embeddings: Annotated[int, Meta(ge=4, le=1_000_000)]
+    pad_token_id: Annotated[int, Meta(ge=0)] = 0
+    num_hidden_layers: Annotated[int, Meta(ge=1, le=500)] = 1
+    hidden_size: Annotated[int, Meta(ge=1, le=65_536)] = 1
+    intermediate_size: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
+    quantization_config: object = None
+
+
+# the same fields as DistilBERT names them
+_ALIASES = {"dim": "hidden_size", "hidden_dim": "intermediate_size", "n_layers": "num_hidden_layers"}
+
+
+class _Index(Struct):
+    weight_map: dict[str, str]
+
+
+def read(path: Path) -> Source:
+    """The model in a folder. Raises SourceMissing, SourceError, MissingExtra."""
+    with needs("compress"):
+        from toolkit.compress.sources.papers import read_papers
+    if not path.exists():
+        raise SourceMissing("source_not_found", f"there is nothing at {path}")
+    if not path.is_dir():
+        raise SourceError("source_unsupported", f"{path} is no folder; taken in are folders with {_supported()}")
+    folder = Folder(path)
+    layout = read_layout(folder)
+    content, config = _config(folder, f"{layout.base}config.json")
+    _refuse_template_paths(folder, f"{layout.base}tokenizer_config.json")
+    tokenizer = _tokenizer(folder, f"{layout.base}tokenizer.json", config.vocab_size)
+    weights = tuple(_weights(folder, layout.base))
+    # the papers, read after this line, decide about the terms and not about what the model does
+    identity = sorted((file.name, file.sha256) for file in folder.used.values())
+    papers = read_papers(folder)
+    return Source(
+        name=papers.title or _folder_name(path.resolve()),
+        digest=hashlib.sha256(msgspec.json.encode(identity)).hexdigest(),
+        licences=papers.statements,
+        licence_text=papers.licence,
+        notice=papers.notice,
+        text=_text(layout, config),
+        tokenizer=tokenizer,
+        config=content,
+        weights=weights,
+    )
+
+
+def _supported() -> str:
+    return f"text encoders for feature extraction: {', '.join(SUPPORTED)}"
+
+
+def _config(folder: Folder, name: str) -> tuple[bytes, _Config]:
+    if not folder.has(name):
+        raise SourceError("source_config", f"{name} is missing: this is no Hugging Face directory")
+    data = folder.read(name, MAX_CONFIG)
+    content = folder.decoded(name, data, dict[str, Any])
+    _refuse_code(content, name)
+    if content.get("model_type") not in SUPPORTED:
+        kind = str(content.get("model_type"))[:80]
+        raise SourceError("source_unsupported", f"the architecture {kind!r} is not among the {_supported()}")
+    named = {_ALIASES.get(key, key): value for key, value in content.items() if value is not None}
+    try:
+        config = msgspec.convert(named, _Config)
+    except msgspec.ValidationError as error:
+        raise SourceError("source_config", f"{name}: {error}") from None
+    if config.quantization_config is not None:
+        raise SourceError("source_unsupported", "the weights are quantised already; bring the original")
+    if config.pad_token_id >= config.vocab_size:
+        raise SourceError("source_config", f"{name}: the padding id {config.pad_token_id} is not in the vocabulary")
+    return data, config
+
+
+def _refuse_code(value: object, name: str) -> None:
+    """Raises SourceError "source_code" where a configuration names code or kernels, at any depth."""
+    if isinstance(value, list):
+        for item in value:
+            _refuse_code(item, name)
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if (key in _CODE and item) or (key in _ATTENTION and item not in _PLAIN_ATTENTION):
+                raise SourceError("source_code", f"{name} asks for code of its own: {key}")
+            _refuse_code(item, name)
+
+
+def _refuse_template_paths(folder: Folder, name: str) -> None:
+    """Raises SourceError "source_template": to save such a tokenizer would write a file of that name."""
+    content = folder.json(name, dict[str, Any]) if folder.has(name) else {}
+    _refuse_code(content, name)
+    templates = content.get("chat_template")
+    if templates is None or isinstance(templates, str):
+        return
+    for entry in templates if isinstance(templates, list) else [templates]:
+        title = entry.get("name") if isinstance(entry, dict) else None
+        if not isinstance(title, str) or not _NAME.fullmatch(title):
+            raise SourceError("source_template", f"{name}: a chat template is called {str(title)[:80]!r}")
+
+
+def _tokenizer(folder: Folder, name: str, vocab_size: int) -> bytes:
+    """The bytes of tokenizer.json, none of whose ids is outside the model's vocabulary."""
+    if not folder.has(name):
+        raise SourceError("source_tokenizer", f"{name} is missing")
+    data = folder.read(name, MAX_TOKENIZER)
+    try:
+        vocabulary = Tokenizer.from_str(data.decode()).get_vocab(with_added_tokens=True)
+    except Exception as error:  # noqa: BLE001 - tokenizers raises bare exceptions
+        raise SourceError("source_tokenizer", f"{name} cannot be read: {str(error)[:200]}") from None
+    highest = max(vocabulary.values(), default=-1)
+    if not 0 <= highest < vocab_size:
+        raise SourceError("source_tokenizer", f"{name} gives ids up to {highest}, the model has {vocab_size}")
+    return data
+
+
+def _text(layout: Layout, config: _Config) -> TextInput:
+    offset = config.pad_token_id + 1 if config.model_type in _OFFSET_POSITIONS else 0
+    positions = config.max_position_embeddings - offset
+    if positions < 3:
+        raise SourceError("source_config", f"config.json: {positions} positions are too few for a text")
+    return TextInput(
+        max_tokens=min(positions, layout.max_tokens or positions),
+        pooling=layout.pooling,
+        normalise=layout.normalise,
+        pad_id=config.pad_token_id,
+    )
+
+
+def _weights(folder: Folder, base: str) -> Iterator[File]:
+    """The safetensors files, each with a header that holds."""
+    with needs("compress"):
+        from safetensors import SafetensorError, safe_open
+    size = 0
+    for name in _weight_names(folder, base):
+        file = folder.hash(name, MAX_WEIGHTS)
+        try:
+            with safe_open(file.path, framework="np") as tensors:
+                size += sum(4 * prod(tensors.get_slice(key).get_shape()) for key in tensors.offset_keys())
+        except SafetensorError as error:
+            raise SourceError("source_pickle", f"{name} is no safetensors file: {str(error)[:200]}") from None
+        if size > MAX_WEIGHTS:
+            raise SourceError("source_too_large", f"the weights have more than {MAX_WEIGHTS} bytes as FP32")
+        yield file
+    if not size:
+        raise SourceError("source_weights", "the folder has no weights")
+
+
+def _weight_names(folder: Folder, base: str) -> list[str]:
+    single, index = f"{base}model.safetensors", f"{base}model.safetensors.index.json"
+    if folder.has(single):
+        return [single]
+    if folder.has(index):
+        shards = sorted(set(folder.json(index, _Index, 16_000_000).weight_map.values()))
+        for shard in shards:
+            if "/" in shard or not shard.endswith(".safetensors"):
+                raise SourceError("source_external", f"{index} names {shard[:80]!r}")
+        return [base + shard for shard in shards]
+    pickles = [name for name in folder.names(base) if name.endswith(_PICKLES)]
+    if pickles:
+        raise SourceError("source_pickle", f"the weights are pickled: {', '.join(pickles[:5])}")
+    return []
+
+
+def _folder_name(path: Path) -> str:
+    """A plain name from the folder; in the hub's cache the model's folder is two above."""
+    name = path.parent.parent.name.rpartition("--")[2] if path.parent.name == "snapshots" else path.name
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:100] or "model"

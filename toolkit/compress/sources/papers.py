@@ -1,0 +1,104 @@
+"""The papers of a source: what its model card and its licence files say about the terms. Read, not judged."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import yaml  # type: ignore[import-untyped]  # no types are published with it
+from huggingface_hub.repocard import REGEX_YAML_BLOCK
+from msgspec import Struct
+
+from policies.licences import identify
+from toolkit.compress.errors import SourceError
+from toolkit.compress.sources.folder import Folder
+
+__all__ = ["Papers", "read_papers"]
+
+MAX_CARD = 1_000_000
+MAX_LICENCE = 200_000
+MAX_FRONT_MATTER = 200_000
+_LICENCE_FILE = re.compile(r"(licen[cs]e|copying)([._-][a-z0-9._-]+)?", re.I)
+_NOTICE_FILE = re.compile(r"notice(\.(txt|md))?", re.I)
+_TITLE = re.compile(r"^#[ \t]+([A-Za-z0-9][A-Za-z0-9._-]{0,99})[ \t]*$", re.M)
+
+
+class Papers(Struct, frozen=True, kw_only=True):
+    """`statements` are what the papers name, one for the card and one for each licence file, for
+    `policies.licences.agreed` to judge; `licence` holds the licence texts and `notice` the NOTICE file as they came;
+    `title` is the heading of the card where it is a plain name."""
+
+    statements: tuple[str, ...]
+    licence: str | None
+    notice: str | None
+    title: str | None
+
+
+class _Card(Struct):
+    license: str | list[str] | None = None
+    license_name: str | None = None
+
+
+def read_papers(folder: Folder) -> Papers:
+    """Raises SourceError where a paper cannot be read: silence about the terms must come from the papers."""
+    names = folder.names()
+    card = _text(folder, "README.md", MAX_CARD) if "README.md" in names else ""
+    statements = list(_stated(card))
+    texts = []
+    for name in names:
+        if _LICENCE_FILE.fullmatch(name):
+            text = _text(folder, name, MAX_LICENCE)
+            texts.append(text)
+            # an unknown text is passed on as a statement that nobody knows, so that it cannot be overlooked
+            statements.append(identify(text) or f"the text in {name}")
+    notices = [_text(folder, name, MAX_LICENCE) for name in names if _NOTICE_FILE.fullmatch(name)]
+    title = _TITLE.search(card)
+    return Papers(
+        statements=tuple(statements),
+        licence="\n\n".join(texts) or None,
+        notice="\n\n".join(notices) or None,
+        title=title[1] if title else None,
+    )
+
+
+def _stated(card: str) -> Iterator[str]:
+    """The licences in the front matter of a model card (https://huggingface.co/docs/hub/model-cards)."""
+    block = REGEX_YAML_BLOCK.search(card)
+    if block is None:
+        return
+    if len(block[2]) > MAX_FRONT_MATTER:
+        raise SourceError("source_too_large", "the front matter of README.md is too long")
+    try:
+        fields = msgspec.convert(yaml.load(block[2], _Plain), _Card | None)  # noqa: S506 - _Plain is a SafeLoader
+    except (yaml.YAMLError, msgspec.ValidationError, ValueError, RecursionError) as error:
+        raise SourceError("source_config", f"the front matter of README.md: {str(error)[:200]}") from None
+    if fields is None or fields.license is None:
+        return
+    licences = [fields.license] if isinstance(fields.license, str) else fields.license
+    for licence in licences:
+        # "other" only says that the name follows
+        yield fields.license_name if licence == "other" and fields.license_name else licence
+
+
+class _Plain(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
+    """YAML without aliases, by which a small text describes an enormous value, and without a key given twice."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            raise yaml.YAMLError("aliases are not read")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        mapping = super().construct_mapping(node, deep=deep)
+        if len(mapping) != len(node.value):
+            raise yaml.YAMLError("a key is given twice")
+        return mapping
+
+
+def _text(folder: Folder, name: str, limit: int) -> str:
+    try:
+        return folder.read(name, limit).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise SourceError("source_config", f"{name} is not written in UTF-8") from None

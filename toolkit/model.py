@@ -1,0 +1,82 @@
+"""A model, ready to be asked: every call goes through the gate, and there is no other way in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from msgspec import Struct, to_builtins
+from numpy.typing import NDArray
+
+from policies.gate import Grant, gate
+from policies.payload import Payload
+from toolkit.box import Box, Context
+from toolkit.bundle import Bundle, BundleManifest
+from toolkit.runtime.lane import Lane, checked_texts
+
+__all__ = ["Answer", "Model", "load"]
+
+
+class Answer(Struct, frozen=True):
+    """What a call gave: embeddings (n, hidden), the tokens it took, and the id under which it is on record."""
+
+    embeddings: NDArray[np.float32]
+    tokens: int
+    call: str
+
+
+class Model:
+    """A verified bundle in memory, under the policy and with the journal of a box."""
+
+    def __init__(self, bundle: Bundle, box: Box) -> None:
+        self.manifest: BundleManifest = bundle.manifest
+        self._box = box
+        self._lane = Lane(bundle.model, bundle.manifest.digest, bundle.tokenizer, bundle.manifest.text)
+        self._about = {"manifest": to_builtins(bundle.manifest), "measurements": to_builtins(bundle.measurements)}
+        self.record_loaded()
+
+    def record_loaded(self) -> None:
+        """Put on record that the model is ready. Raises JournalError, StateError."""
+        self._box.journal.loaded(self._box.settings.box.tenant, self._about)
+
+    def embed(
+        self,
+        texts: str | Sequence[str],
+        *,
+        purpose: str | None = None,
+        basis: str | None = None,
+        consent: str | None = None,
+        subject: str | None = None,
+        region: str | None = None,
+    ) -> NDArray[np.float32]:
+        """Embeddings of the texts, (n, hidden).
+
+        Raises Denied with the findings when the policy refuses (the refusal is on record), InputError for texts that
+        cannot be taken, JournalError when the call cannot be recorded; then the model does not run.
+        """
+        context = Context(purpose=purpose, basis=basis, consent=consent, subject=subject, region=region)
+        return self.ask(texts, context).embeddings
+
+    def ask(self, texts: str | Sequence[str], context: Context) -> Answer:
+        """The same for a caller with a context of its own, such as a server. Safe for threads."""
+        payload = Payload.checked({"texts": checked_texts(texts)})
+        in_force = self._box.policy
+
+        def work(grant: Grant) -> Answer:
+            embeddings = self._lane.embed(grant, in_force.digest)
+            return Answer(embeddings=embeddings, tokens=grant.usage["tokens"], call=grant.call.id)
+
+        call = self._box.call("infer", self.manifest.digest, context)
+        return gate(in_force, self.manifest, call, payload, self._box.journal, work)
+
+
+def load(path: str | os.PathLike[str], settings: str | os.PathLike[str] | None = None) -> Model:
+    """Read a bundle, check that a trusted signer signed it and that every byte holds, and make it ready.
+
+    `settings` is the path of a sealpress.toml; without it $SEALPRESS_SETTINGS and ./sealpress.toml are looked for.
+    Raises BundleMissing, BundleError, ModelError, SettingsError, KeyFault, PolicyError, JournalError.
+    """
+    box = Box.open(settings)
+    return Model(Bundle.read(Path(path), box.settings.trust.signers), box)

@@ -1,0 +1,80 @@
+"""The only place that makes an ONNX Runtime session. A session runs under a Grant and in no other way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from policies.errors import Refused
+from policies.facts import Tensor
+from policies.gate import Grant, redeem
+from policies.payload import Payload
+from toolkit.runtime.wire import holds_external_data
+
+__all__ = ["Feeds", "ModelError", "Session"]
+
+Feeds = Mapping[str, NDArray[Any]]
+
+
+class ModelError(Refused):
+    """A model file that the runtime does not take, or that is fed what it does not take."""
+
+    hints: ClassVar[Mapping[str, str]] = {
+        "model_external_data": "Save the model as one file: a tensor that lies in another file is never loaded.",
+        "model_malformed": "Make the model file again, or press it again from its source.",
+        "model_inputs": "Look at the inputs with `sealpress show`: the model takes other names or types.",
+    }
+
+
+class Session:
+    """One ONNX model in memory on `threads` threads. `digest` is what a grant must cover."""
+
+    def __init__(self, model: bytes, digest: str, *, threads: int = 1) -> None:
+        """Raises ModelError. `model` is the file's bytes, those that were hashed."""
+        try:
+            external = holds_external_data(model)
+        except ValueError as error:
+            raise ModelError("model_malformed", f"the file is no ONNX model ({error})") from None
+        if external:
+            raise ModelError("model_external_data", "a tensor of the model lies in another file")
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        try:
+            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # noqa: BLE001 - the runtime raises a family of its own without a common root
+            raise ModelError("model_malformed", f"the runtime does not take it ({type(error).__name__})") from None
+        self.digest = digest
+        self.inputs = tuple(_tensor(node) for node in self._session.get_inputs())
+        self.outputs = tuple(_tensor(node) for node in self._session.get_outputs())
+
+    def run(self, grant: Grant, in_force: str, feeds: Callable[[Payload], Iterable[Feeds]]) -> list[list[NDArray[Any]]]:
+        """Redeem the grant, make the batches from its payload, and run them one after the other.
+
+        Returns the outputs of each batch in the order of `outputs`. Raises Ungated, ModelError.
+        """
+        payload = redeem(grant, self.digest, in_force)
+        return [self._session.run(None, self._checked(batch)) for batch in feeds(payload)]
+
+    def _checked(self, batch: Feeds) -> dict[str, NDArray[Any]]:
+        expected = {tensor.name: tensor for tensor in self.inputs}
+        if batch.keys() != expected.keys():
+            raise ModelError("model_inputs", f"takes {sorted(expected)}, was given {sorted(batch)}")
+        for name, array in batch.items():
+            if str(array.dtype) != expected[name].dtype or array.ndim != len(expected[name].shape):
+                raise ModelError("model_inputs", f"{name} is {array.dtype} with {array.ndim} dimensions")
+        return {name: np.ascontiguousarray(array) for name, array in batch.items()}
+
+
+_DTYPES = {"float": "float32", "double": "float64", "float16": "float16", "string": "object"}
+
+
+def _tensor(node: Any) -> Tensor:
+    element = node.type.removeprefix("tensor(").removesuffix(")")
+    shape = tuple(dim if isinstance(dim, int) else str(dim) for dim in node.shape)
+    return Tensor(name=node.name, dtype=_DTYPES.get(element, element), shape=shape)

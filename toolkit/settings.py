@@ -1,0 +1,148 @@
+"""Read sealpress.toml, and the packs and rules it names, and hand them on as values."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from compliance.keys import from_text
+from policies.errors import Unusable
+from policies.facts import Purpose
+
+__all__ = ["Settings", "SettingsError", "found_settings", "policy_texts", "read_settings", "schema_text", "trusting"]
+
+MAX_FILE = 1_000_000
+NAME = "sealpress.toml"
+VARIABLE = "SEALPRESS_SETTINGS"
+
+
+class SettingsError(Unusable):
+    """sealpress.toml, or something it names, cannot be used."""
+
+    hints: ClassVar[Mapping[str, str]] = {
+        "settings_not_found": "Run `sealpress init DIR`, then work inside DIR, or give --settings DIR/sealpress.toml.",
+        "settings_malformed": "Correct the place that the message names; a new box from `sealpress init` shows how.",
+        "settings_exist": "Choose another folder: init never overwrites a box or an auditor's key.",
+        "settings_lost": "Restore the folder from its backup; to begin anew on purpose, remove the marker file too.",
+        "settings_pack": "Name packs that this version ships, and rule files that exist beside the settings.",
+        "settings_trust": "Add the line yourself, between the brackets of `signers` under [trust].",
+    }
+
+
+class Box(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who runs here. `tenant` and `actor` stand in every record of a call that brings none of its own."""
+
+    name: str
+    tenant: str = "local"
+    actor: str = "local"
+
+
+class Trust(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The public keys whose bundles are accepted, as ed25519:..."""
+
+    signers: tuple[str, ...]
+
+
+class JournalSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The public key that signs this box's journal, as ed25519:..."""
+
+    signer: str
+
+
+class PolicySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Packs by name, and the user's own rule files, relative to the settings."""
+
+    packs: tuple[str, ...] = ("base",)
+    rules: tuple[str, ...] = ()
+
+
+class ServeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Limits of the server: requests a second and at once for each API key, and how many may wait for a lane."""
+
+    rate_per_s: Annotated[float, Meta(gt=0)] = 100.0
+    burst: Annotated[int, Meta(ge=1)] = 200
+    queue: Annotated[int, Meta(ge=1)] = 64
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """sealpress.toml. Paths are relative to its folder, so that a box can be copied as a folder."""
+
+    format: int
+    box: Box
+    trust: Trust
+    journal: JournalSettings
+    policy: PolicySettings = PolicySettings()
+    serve: ServeSettings = ServeSettings()
+    purposes: dict[str, Purpose]
+
+
+def found_settings(given: str | os.PathLike[str] | None) -> Path:
+    """The settings file: as given, else $SEALPRESS_SETTINGS, else ./sealpress.toml. Raises SettingsError."""
+    path = Path(given or os.environ.get(VARIABLE) or NAME)
+    if not path.is_file():
+        raise SettingsError("settings_not_found", f"there are no settings at {path}")
+    return path.resolve()
+
+
+def read_settings(path: Path) -> Settings:
+    """Raises SettingsError with the place that is wrong, KeyFault for a key that is none."""
+    try:
+        if path.stat().st_size > MAX_FILE:
+            raise SettingsError("settings_malformed", f"{path} is larger than {MAX_FILE} bytes")
+        settings = msgspec.convert(tomllib.loads(path.read_text("utf-8")), Settings)
+    except OSError as error:
+        raise SettingsError("settings_not_found", f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        raise SettingsError("settings_malformed", f"{path}: {error}") from None
+    if settings.format != 1:
+        raise SettingsError("settings_malformed", f"{path}: format {settings.format}, this version reads format 1")
+    for key in (*settings.trust.signers, settings.journal.signer):
+        from_text(key)
+    return settings
+
+
+def policy_texts(path: Path, policy: PolicySettings) -> dict[str, bytes]:
+    """The policy texts in force by name: shipped packs, then the rule files beside the settings."""
+    texts: dict[str, bytes] = {}
+    shipped = files("policies").joinpath("packs")
+    for pack in policy.packs:
+        source = shipped.joinpath(f"{pack}.cedar")
+        if not pack.isidentifier() or not source.is_file():
+            raise SettingsError("settings_pack", f"there is no pack {pack!r}")
+        texts[f"{pack}.cedar"] = source.read_bytes()
+    for rule in policy.rules:
+        file = path.parent / rule
+        try:
+            texts[rule] = file.read_bytes()
+        except OSError as error:
+            raise SettingsError("settings_pack", f"{file}: {error.strerror}") from None
+    return texts
+
+
+def schema_text() -> bytes:
+    """The Cedar schema that every pack and rule is checked against."""
+    return files("policies").joinpath("packs", "schema.cedarschema").read_bytes()
+
+
+def trusting(text: str, key: str) -> str:
+    """The text of the settings with one more trusted signer, and nothing else changed. Raises SettingsError."""
+    before = tomllib.loads(text)
+    signers = before["trust"]["signers"]
+    if key in signers:
+        return text
+    head, bracket, tail = text.partition("signers = [")
+    changed = f'{head}{bracket}\n    "{key}",{tail}' if bracket else text
+    expected = {**before, "trust": {"signers": [key, *signers]}}
+    try:
+        if tomllib.loads(changed) == expected:
+            return changed
+    except tomllib.TOMLDecodeError:
+        pass
+    raise SettingsError("settings_trust", f'the settings are laid out in a way of their own; the line is "{key}",')
