@@ -13,8 +13,9 @@ for name in sys.argv[1:] or NAMES:
     if name not in NAMES:
         sys.exit(f"no benchmark {name!r}; there are {', '.join(NAMES)}")
     print(f"{name}:", flush=True)
-    result = import_module(f"benchmarks.{name}").run()
-    for candidate in result.rounds:
-        ratio = result.ratio(candidate)
-        print(f"{candidate:40} {result.median(candidate):10.4g} {result.unit}   {ratio:.2f} of {result.base}")
+    for result in import_module(f"benchmarks.{name}").run():
+        print(f"{result.name}: {result.what}")
+        for candidate in result.rounds:
+            ratio = result.ratio(candidate)
+            print(f"  {candidate:40} {result.median(candidate):10.4g} {result.unit}   {ratio:.3f} of {result.base}")
 page()

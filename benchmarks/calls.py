@@ -19,7 +19,7 @@ CALLS = 500
 TEXT = "The third ward moved to the second floor; visiting hours stay as they were, from two to six. " * 11
 
 
-def run() -> Result:
+def run() -> list[Result]:
     with TemporaryDirectory() as folder:
         create_box(Path(folder) / "box")
         box = Box(Path(folder) / "box" / "sealpress.toml")
@@ -50,15 +50,20 @@ def run() -> Result:
             rounds=9,
         )
         box.journal.close()
-    return measured(
-        "calls",
-        f"Microseconds a call with one clean text of {len(TEXT)} characters, without any model, in one thread.",
-        "us",
-        "gate, scan and seal",
-        rounds,
-        notes=["Policies are evaluated by cedarpy; compiling them is an issue of its own."],
-        packages=["sealpress", "cedarpy", "cryptography"],
-    )
+    return [
+        measured(
+            "calls",
+            f"Microseconds a call with one clean text of {len(TEXT)} characters, without any model, in one thread.",
+            "us",
+            "gate, scan and seal",
+            rounds,
+            notes=[
+                "The calls are alike in every fact that a rule reads, so the policy is evaluated once; another call "
+                "costs an evaluation by cedarpy, about 0.2 ms."
+            ],
+            packages=["sealpress", "cedarpy", "cryptography"],
+        )
+    ]
 
 
 def _timed(work: Callable[[], object]) -> Callable[[], float]:

@@ -105,7 +105,7 @@ def page() -> None:
         for candidate, figures in result.rounds.items():
             parts.append(
                 f"| {candidate} | {result.median(candidate):.4g} | {min(figures):.4g} | {max(figures):.4g} "
-                f"| {result.ratio(candidate):.2f} |\n"
+                f"| {result.ratio(candidate):.3f} |\n"
             )
         count = len(result.rounds[result.base])
         versions = ", ".join(f"{package} {number}" for package, number in result.versions.items())

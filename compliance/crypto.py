@@ -37,6 +37,16 @@ __all__ = [
 ]
 
 _SUITE = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
+# the points of order 1, 2, 4 and 8 on edwards25519 by their y (RFC 8032 section 5.1.2), also where y is not below p
+_SMALL_ORDER = {
+    bytes(32),
+    b"\x01" + bytes(31),
+    bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),
+    bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"),
+    b"\xec" + b"\xff" * 30 + b"\x7f",
+    b"\xed" + b"\xff" * 30 + b"\x7f",
+    b"\xee" + b"\xff" * 30 + b"\x7f",
+}
 _MLKEM_SEED, _MLKEM_PUBLIC, _X25519, _NONCE = 64, 1184, 32, 12
 
 
@@ -111,7 +121,12 @@ class Signer:
 
 
 def verify(public: bytes, signature: bytes, message: bytes) -> None:
-    """Return when the signature over the message was made with the key, else raise Unauthentic."""
+    """Return when the signature over the message was made with the key, else raise Unauthentic.
+
+    A key of small order is refused: some signature is valid under it for any message at all, and OpenSSL takes it.
+    """
+    if public[:31] + bytes(byte & 0x7F for byte in public[31:]) in _SMALL_ORDER:
+        raise Unauthentic("signature", "nobody can sign with this key, so that anybody can")
     try:
         Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
     except (InvalidSignature, ValueError):
@@ -123,12 +138,12 @@ class Sealer:
 
     def __init__(self, public: bytes) -> None:
         try:
-            self._key = MLKEM768X25519PublicKey(
-                MLKEM768PublicKey.from_public_bytes(public[:_MLKEM_PUBLIC]),
-                X25519PublicKey.from_public_bytes(public[_MLKEM_PUBLIC:]),
-            )
+            mlkem = MLKEM768PublicKey.from_public_bytes(public[:_MLKEM_PUBLIC])
+            x25519 = X25519PublicKey.from_public_bytes(public[_MLKEM_PUBLIC:])
+            X25519PrivateKey.generate().exchange(x25519)  # fails for a point of small order, now and not at a record
         except ValueError:
-            raise Unauthentic("key_invalid", "an auditor's public key has 1216 bytes") from None
+            raise Unauthentic("key_invalid", "this is no public key of an auditor, which has 1216 bytes") from None
+        self._key = MLKEM768X25519PublicKey(mlkem, x25519)
         self.public = public
 
     def seal(self, plaintext: bytes, info: bytes) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import time
+from collections import Counter
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -94,12 +95,16 @@ def revoke(identifier: str, settings: str | None, as_json: bool) -> None:
 def _models(box: Box, bundles: tuple[Path, ...]) -> dict[str, Model]:
     if not bundles:
         raise BundleMissing("bundle_not_found", f"{box.folder} holds no *.bundle")
+    read = [Bundle.read(path, box.settings.trust.signers) for path in bundles]
+    names = Counter(bundle.manifest.name for bundle in read)
     models: dict[str, Model] = {}
-    for path in bundles:
-        bundle = Bundle.read(path, box.settings.trust.signers)
-        if bundle.manifest.name in models:
-            raise click.UsageError(f"{path}: another of the bundles has the name {bundle.manifest.name} too")
-        models[bundle.manifest.name] = Model(bundle, box)
+    for bundle in read:
+        name, digest = bundle.manifest.name, bundle.manifest.digest
+        # two of one name are told apart by what they are; neither gets the name that both claim
+        served_as = name if names[name] == 1 else f"{name}@{digest[:12]}"
+        if served_as in models:
+            raise click.UsageError(f"{bundle.path} was given before, or is a copy of one that was")
+        models[served_as] = Model(bundle, box)
     return models
 
 

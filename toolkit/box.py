@@ -107,17 +107,18 @@ class Box:
 
     @classmethod
     def open(cls, settings: str | os.PathLike[str] | None = None) -> Box:
-        """The box whose settings are given or found, or the user's private one, which is made on first use.
+        """The box whose settings are given or found. Raises SettingsError, KeyFault, PolicyError, JournalError."""
+        return cls(found_settings(settings))
 
-        Raises SettingsError, KeyFault, PolicyError, JournalError.
-        """
+    @classmethod
+    def embedded(cls, settings: str | os.PathLike[str] | None) -> Box:
+        """The same for a process that imports sealpress; without settings, the user's private box, made once."""
         try:
-            path = found_settings(settings)
-        except SettingsError:
-            if settings is not None or VARIABLE in os.environ:
+            return cls.open(settings)
+        except SettingsError as error:
+            if error.code != "settings_not_found" or settings is not None or VARIABLE in os.environ:
                 raise
-            path = _private_settings()
-        return cls(path)
+        return cls(_private_settings())
 
     @property
     def journal_folder(self) -> Path:

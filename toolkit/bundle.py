@@ -1,7 +1,7 @@
 """A model on disk: manifest, ONNX file, tokenizer, licence text, measurements, signature.
 
     BUNDLE/manifest.json       what the model is; its digest covers every other field and every file of the model
-    BUNDLE/model.onnx          BUNDLE/tokenizer.json          BUNDLE/LICENSE
+    BUNDLE/model.onnx          BUNDLE/tokenizer.json          BUNDLE/LICENSE          BUNDLE/NOTICE where there is one
     BUNDLE/measurements.json   what was gained and lost; outside the digest, since times differ from run to run
     BUNDLE/signature.json      DSSE envelope of an in-toto statement that names every file with its SHA-256
 
@@ -31,7 +31,7 @@ from toolkit.runtime.lane import TextInput
 __all__ = ["Bundle", "BundleError", "BundleManifest", "BundleMissing", "Measured", "Measurements", "write_bundle"]
 
 MAX_FILE = 4_000_000_000
-_MODEL = ("model.onnx", "tokenizer.json", "LICENSE")
+_MODEL = ("model.onnx", "tokenizer.json", "LICENSE", "NOTICE")
 _REQUIRED = {"manifest.json", "measurements.json", "model.onnx", "LICENSE"}
 _SIGNATURE = "signature.json"
 _PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"

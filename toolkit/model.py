@@ -78,5 +78,5 @@ def load(path: str | os.PathLike[str], settings: str | os.PathLike[str] | None =
     `settings` is the path of a sealpress.toml; without it $SEALPRESS_SETTINGS and ./sealpress.toml are looked for.
     Raises BundleMissing, BundleError, ModelError, SettingsError, KeyFault, PolicyError, JournalError.
     """
-    box = Box.open(settings)
+    box = Box.embedded(settings)
     return Model(Bundle.read(Path(path), box.settings.trust.signers), box)

@@ -64,7 +64,9 @@ def calls_over_time(days: Sequence[Day]) -> str:
                 base -= height
                 _rect(group, x, base, pitch - gap, height, fill)
         if i % every == 0:
-            _text(svg, max(x + (pitch - gap) / 2, _LEFT + 14), _HEIGHT - 6, f"{each.first.day} {each.first:%b}")
+            # kept from the edge, since a narrow page sets it larger
+            middle = min(max(x + (pitch - gap) / 2, _LEFT + 14), _WIDTH - 30)
+            _text(svg, middle, _HEIGHT - 6, f"{each.first.day} {each.first:%b}")
     return tostring(svg, encoding="unicode")
 
 

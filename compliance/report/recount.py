@@ -7,16 +7,15 @@ from collections.abc import Iterable
 from datetime import date
 from typing import Annotated, Any
 
-import msgspec
 from msgspec import Meta, Struct
 
 from compliance.journal.reader import Record
 from compliance.journal.records import Closed, Noted, Opened
 from compliance.journal.shard import OTHERS, UNREAD
 from compliance.report.errors import ReportError
-from policies.facts import Ancestor
+from compliance.report.papers import Papers, papers
 
-__all__ = ["Counters", "Day", "Model", "Papers", "Policy", "Recount", "Recounting", "Shard", "Tally", "ranked"]
+__all__ = ["Counters", "Day", "Model", "Policy", "Recount", "Recounting", "Shard", "Tally", "ranked"]
 
 _DAY = 86_400 * 10**9
 _EPOCH = date(1970, 1, 1).toordinal()
@@ -58,34 +57,6 @@ class Day(Struct, frozen=True, kw_only=True):
     day: date
     allowed: int
     refused: int
-
-
-class _Measured(Struct, frozen=True, kw_only=True):
-    size_bytes: Annotated[int, Meta(gt=0)]
-    latency_ms: Annotated[float, Meta(gt=0)]
-    fidelity: float
-
-
-class _Measurements(Struct, frozen=True, kw_only=True):
-    before: _Measured
-    after: _Measured
-    machine: str
-
-
-class _Manifest(Struct, frozen=True, kw_only=True):
-    name: str
-    version: str
-    digest: str
-    licence: str
-    lineage: tuple[Ancestor, ...]
-    recipe: tuple[dict[str, Any], ...]
-
-
-class Papers(Struct, frozen=True, kw_only=True):
-    """What the box recorded of a model when it was made ready: the part of it that a reader needs."""
-
-    manifest: _Manifest
-    measurements: _Measurements
 
 
 class Model(Struct, frozen=True, kw_only=True):
@@ -224,12 +195,9 @@ class Recounting:
             self.failed[closed.outcome.code or ""] += 1
 
     def _loaded(self, data: dict[str, Any]) -> None:
-        try:
-            papers = msgspec.convert(data, Papers)
-        except msgspec.ValidationError:
-            # the page then says that the model answered without papers
-            return
-        self.papers[papers.manifest.digest] = papers
+        found = papers(data)
+        if found is not None:
+            self.papers[found.manifest.digest] = found
 
     def _model(self, tally: Tally) -> Model:
         return Model(

@@ -83,7 +83,7 @@ class Salts:
             if found is None:
                 table.execute("INSERT OR IGNORE INTO salts VALUES (?, ?, ?)", (fresh(16), hashed, fresh()))
                 found = table.execute(_FIND, (hashed,)).fetchone()
-            row, salt = found
+            row, salt = found or (None, None)
             return _bytes(row, 16), _bytes(salt, 32)
 
     @contextmanager

@@ -51,7 +51,7 @@ def read(body: bytes) -> EmbeddingsRequest:
 
 def routes(service: Service, made: int) -> Router:
     """The routes under /v1. `made` is in seconds since 1970: since when the models are served."""
-    listed = {name: _model(model, made) for name, model in service.models.items()}
+    listed = {name: _model(name, model, made) for name, model in service.models.items()}
 
     @post("/embeddings", status_code=200)
     async def embeddings(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -85,16 +85,16 @@ def _written(asked: EmbeddingsRequest, model: Model, answer: Answer) -> bytes:
         {
             "object": "list",
             "data": [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)],
-            "model": model.manifest.name,
+            "model": asked.model,
             "usage": {"prompt_tokens": answer.tokens, "total_tokens": answer.tokens},
         }
     )
 
 
-def _model(model: Model, made: int) -> dict[str, Any]:
+def _model(name: str, model: Model, made: int) -> dict[str, Any]:
     manifest = model.manifest
     return {
-        "id": manifest.name,
+        "id": name,
         "object": "model",
         "created": made,
         "owned_by": "sealpress",

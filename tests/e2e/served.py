@@ -41,9 +41,10 @@ class Served:
         assert self._process.stderr is not None
         self._reader = Thread(target=self.log.extend, args=(self._process.stderr,))
         self._reader.start()
-        first = self._process.stdout.readline()
-        assert first, self.log
-        self.announced: dict[str, Any] = json.loads(first)
+        self.announced: dict[str, Any] = json.loads(self._process.stdout.readline() or "{}")
+        if "url" not in self.announced:
+            self.end(signal.SIGKILL)
+            raise AssertionError((self.announced, self.log))
         self.url: str = self.announced["url"]
         self.pid = self._process.pid
         self.http = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
@@ -67,10 +68,10 @@ class Served:
             base_url=f"{self.url}/v1", api_key=key["key"], max_retries=0, http_client=transport, **options
         )
 
-    def embed(self, key: dict[str, Any], texts: object, **headers: str) -> httpx.Response:
+    def embed(self, key: dict[str, Any], texts: object, model: str = MODEL, **headers: str) -> httpx.Response:
         """POST /v1/embeddings with context headers: `x_purpose="search"`."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        body = {"model": MODEL, "input": texts}
+        body = {"model": model, "input": texts}
         return self.http.post("/v1/embeddings", json=body, headers={**bearer(key), **named})
 
     def metrics(self) -> str:

@@ -12,7 +12,7 @@ from policies.gate import Grant, gate
 from policies.payload import Payload
 from toolkit.box import Box, Context
 from toolkit.bundle import Bundle, BundleError, BundleManifest, Measurements, write_bundle
-from toolkit.compress import engine
+from toolkit.compress.engine import press
 from toolkit.compress.measure import evaluation_texts, method
 from toolkit.compress.recipe import INT8
 from toolkit.compress.sources import huggingface
@@ -39,7 +39,7 @@ def compress(
     cannot be taken in, LicenceError for papers that are missing or in conflict, CompressionError when the result is
     not faithful, BundleError when `out` exists.
     """
-    box = Box.open(settings)
+    box = Box.embedded(settings)
     path = Path(source)
     target = Path(out) if out is not None else Path(f"{path.resolve().name}-int8.bundle")
     if target.exists():
@@ -55,7 +55,7 @@ def compress(
     payload = Payload.checked({"recipe": recipe.plain(), "texts": evaluation_texts()})
 
     def work(grant: Grant) -> Bundle:
-        pressed = engine.press(found, grant, box.policy.digest, recipe, progress)
+        pressed = press(found, grant, box.policy.digest, recipe, progress)
         draft = BundleManifest(
             format=1,
             name=f"{found.name}-int8",
@@ -76,6 +76,8 @@ def compress(
             "tokenizer.json": found.tokenizer,
             "LICENSE": (found.licence_text or licences.text(spdx)).encode(),
         }
+        if found.notice is not None:
+            files["NOTICE"] = found.notice.encode()
         measurements = Measurements(
             before=pressed.before, after=pressed.after, machine=pressed.machine, method=method()
         )

@@ -90,7 +90,7 @@ def fidelity(reference: NDArray[np.float32], candidate: NDArray[np.float32]) -> 
     norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
     cosines = (left * right).sum(axis=1) / np.where(norms == 0, 1, norms)
     samples = np.random.default_rng(SEED).integers(len(cosines), size=(RESAMPLES, len(cosines)))
-    return min(1.0, float(np.quantile(cosines[samples].mean(axis=1), 0.05)))
+    return float(np.minimum(1, np.quantile(cosines[samples].mean(axis=1), 0.05)))  # min() would hide a NaN
 
 
 def texts_of(payload: Payload) -> list[str]:

@@ -86,7 +86,7 @@ def test_a_variable_that_points_nowhere_makes_no_private_box(monkeypatch: pytest
     monkeypatch.setenv("SEALPRESS_SETTINGS", str(tmp_path / "gone.toml"))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     with pytest.raises(Fault) as caught:
-        Box.open()
+        Box.embedded(None)
     assert caught.value.code == "settings_not_found"
     assert not (tmp_path / "data").exists()
 

@@ -76,13 +76,19 @@ class Original:
         return trace(self._encoder, self._example)
 
     def run(self, grant: Grant, in_force: str, feeds: Feeds) -> list[NDArray[np.float32]]:
-        """The last hidden state (batch, tokens, hidden) of each batch made from the payload. Raises Ungated."""
+        """The last hidden state (batch, tokens, hidden) of each batch made from the payload.
+
+        Raises Ungated, and SourceError "source_config" for tokens that the model does not take.
+        """
         payload = redeem(grant, self._digest, in_force)
-        with torch.inference_mode():
-            return [
-                self._encoder(*(torch.from_numpy(batch[name]) for name in self.names)).numpy()
-                for batch in feeds(payload)
-            ]
+        try:
+            with torch.inference_mode():
+                return [
+                    self._encoder(*(torch.from_numpy(batch[name]) for name in self.names)).numpy()
+                    for batch in feeds(payload)
+                ]
+        except (IndexError, RuntimeError) as error:
+            raise SourceError("source_config", f"the model does not run on its own tokens: {_brief(error)}") from None
 
     def embed(self, grant: Grant, in_force: str, tokens: Tokenize) -> NDArray[np.float32]:
         """The embeddings (n, hidden) of the texts in the payload: the reference for all that is derived."""
@@ -130,6 +136,8 @@ def trace(encoder: Encoder, example: Mapping[str, torch.Tensor]) -> bytes:
         raise CompressionError("export_inputs", f"the model takes {encoder.names}, the example has {tuple(example)}")
     if len({id(tensor) for tensor in example.values()}) < len(example):
         raise CompressionError("export_inputs", "one tensor stands for two inputs: they would become one")
+    if any(size < 2 for tensor in example.values() for size in tensor.shape):
+        raise CompressionError("export_inputs", "a size of 1 in the example would be taken for a constant")
     batch, tokens = torch.export.Dim("batch"), torch.export.Dim("tokens")
     with quiet(), torch.inference_mode():
         try:
@@ -251,7 +259,6 @@ def _example(config: Any, task: str, names: tuple[str, ...]) -> dict[str, torch.
     normalized = NormalizedConfigManager.get_normalized_config_class(config.model_type)(config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        # both above 1: a size of 1 would be taken for a constant
         dummies = DummyTextInputGenerator(task, normalized, batch_size=2, sequence_length=7)
         return {name: dummies.generate(name, framework="pt") for name in names}
 

@@ -41,7 +41,7 @@ MAX_CONFIG = 1_000_000
 MAX_TOKENIZER = 64_000_000
 MAX_WEIGHTS = 1_900_000_000  # bytes as FP32: an ONNX file holds 2 GB
 
-# these count positions from the padding id on
+# these count positions from the padding id on; MPNet takes 1 for it whatever its configuration says
 _OFFSET_POSITIONS = ("camembert", "mpnet", "roberta", "xlm-roberta")
 _ATTENTION = ("attn_implementation", "_attn_implementation")
 _PLAIN_ATTENTION = (None, "eager", "sdpa", "flash_attention_2", "flex_attention")
@@ -108,7 +108,7 @@ def read(path: Path) -> Source:
     identity = sorted((file.name, file.sha256) for file in folder.used.values())
     papers = read_papers(folder)
     return Source(
-        name=papers.title or _folder_name(path.resolve()),
+        name=_folder_name(path.resolve()),
         digest=hashlib.sha256(msgspec.json.encode(identity)).hexdigest(),
         licences=papers.statements,
         licence_text=papers.licence,
@@ -186,7 +186,8 @@ def _tokenizer(folder: Folder, name: str, vocab_size: int) -> bytes:
 
 
 def _text(layout: Layout, config: _Config) -> TextInput:
-    offset = config.pad_token_id + 1 if config.model_type in _OFFSET_POSITIONS else 0
+    padding = 1 if config.model_type == "mpnet" else config.pad_token_id
+    offset = padding + 1 if config.model_type in _OFFSET_POSITIONS else 0
     positions = config.max_position_embeddings - offset
     if positions < 3:
         raise SourceError("source_config", f"config.json: {positions} positions are too few for a text")

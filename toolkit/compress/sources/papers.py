@@ -22,18 +22,15 @@ MAX_LICENCE = 200_000
 MAX_FRONT_MATTER = 200_000
 _LICENCE_FILE = re.compile(r"(licen[cs]e|copying)([._-][a-z0-9._-]+)?", re.I)
 _NOTICE_FILE = re.compile(r"notice(\.(txt|md))?", re.I)
-_TITLE = re.compile(r"^#[ \t]+([A-Za-z0-9][A-Za-z0-9._-]{0,99})[ \t]*$", re.M)
 
 
 class Papers(Struct, frozen=True, kw_only=True):
     """`statements` are what the papers name, one for the card and one for each licence file, for
-    `policies.licences.agreed` to judge; `licence` holds the licence texts and `notice` the NOTICE file as they came;
-    `title` is the heading of the card where it is a plain name."""
+    `policies.licences.agreed` to judge; `licence` holds the licence texts and `notice` the NOTICE file as they came."""
 
     statements: tuple[str, ...]
     licence: str | None
     notice: str | None
-    title: str | None
 
 
 class _Card(Struct):
@@ -54,12 +51,10 @@ def read_papers(folder: Folder) -> Papers:
             # an unknown text is passed on as a statement that nobody knows, so that it cannot be overlooked
             statements.append(identify(text) or f"the text in {name}")
     notices = [_text(folder, name, MAX_LICENCE) for name in names if _NOTICE_FILE.fullmatch(name)]
-    title = _TITLE.search(card)
     return Papers(
         statements=tuple(statements),
         licence="\n\n".join(texts) or None,
         notice="\n\n".join(notices) or None,
-        title=title[1] if title else None,
     )
 
 

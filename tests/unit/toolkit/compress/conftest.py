@@ -24,7 +24,7 @@ CONFIG: dict[str, Any] = {
     "model_type": "bert",
     "vocab_size": len(VOCABULARY),
     "hidden_size": 32,
-    "num_hidden_layers": 2,
+    "num_hidden_layers": 1,
     "num_attention_heads": 2,
     "intermediate_size": 64,
     "max_position_embeddings": 64,
@@ -96,8 +96,17 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A BERT with two layers and random weights, as a Hugging Face directory. Copy it before changing it."""
+    """A BERT with one layer and random weights, as a Hugging Face directory. Copy it before changing it."""
     return make_tiny(tmp_path_factory.mktemp("tiny") / "tiny", CONFIG)
+
+
+@pytest.fixture(scope="session")
+def exported(tiny: Path) -> bytes:
+    """The ONNX file of `tiny`."""
+    with quiet():
+        from toolkit.compress.sources import export, huggingface
+
+    return export.load(huggingface.read(tiny)).export()
 
 
 Make = Callable[[Path, dict[str, Any]], Path]
@@ -118,7 +127,8 @@ def make_tiny(path: Path, config: dict[str, Any]) -> Path:
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            model = AutoModel.from_config(CONFIG_MAPPING[config["model_type"]].from_dict(config))
+            described = CONFIG_MAPPING[config["model_type"]].from_dict(config)
+            model = AutoModel.from_config(described)  # type: ignore[no-untyped-call]  # half typed
     path.mkdir(parents=True)
     write_papers(path, config)
     save_file({name: tensor.clone() for name, tensor in model.state_dict().items()}, path / "model.safetensors")

@@ -43,18 +43,13 @@ def original(source: huggingface.Source) -> export.Original:
     return export.load(source)
 
 
-@pytest.fixture(scope="module")
-def exported(original: export.Original) -> bytes:
-    return original.export()
-
-
 class Weighted(torch.nn.Module):
     """Stands where a transformers model stands; each input has a weight of its own, so that a swap shows."""
 
     def forward(self, **tokens: torch.Tensor) -> Any:
         names = ("input_ids", "attention_mask", "token_type_ids")
         hidden = sum(10**power * tokens[name].float() for power, name in enumerate(names) if name in tokens)
-        return type("Output", (), {"last_hidden_state": hidden[:, :, None] * torch.arange(1.0, 5.0)})  # type: ignore[index]
+        return type("Output", (), {"last_hidden_state": hidden[:, :, None] * torch.arange(1.0, 5.0)})
 
 
 def example(*names: str, size: tuple[int, int] = (2, 7)) -> dict[str, torch.Tensor]:
@@ -233,7 +228,7 @@ def test_every_supported_architecture_is_exported_as_it_is(
     own: dict[str, dict[str, Any]] = {
         "albert": {"embedding_size": 16},
         "electra": {"embedding_size": 16},
-        "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64},
+        "distilbert": {"dim": 32, "n_layers": 1, "n_heads": 2, "hidden_dim": 64},
         "modernbert": {
             "cls_token_id": 2,
             "sep_token_id": 3,
@@ -260,7 +255,7 @@ def changed(tiny: Path, tmp_path: Path, change: Callable[[dict[str, torch.Tensor
 
 
 WORDS = "embeddings.word_embeddings.weight"
-QUERY = "encoder.layer.1.attention.self.query.weight"
+QUERY = "encoder.layer.0.attention.self.query.weight"
 
 
 @pytest.mark.parametrize(
@@ -269,7 +264,7 @@ QUERY = "encoder.layer.1.attention.self.query.weight"
         (lambda t: t[QUERY].fill_(float("nan")), "holds NaN"),
         (lambda t: t[QUERY][3].fill_(float("-inf")), "holds NaN or infinity"),
         (lambda t: t.pop(QUERY), QUERY),
-        (lambda t: t.update({QUERY.replace("1", "9"): t[QUERY].clone()}), "layer.9"),
+        (lambda t: t.update({QUERY.replace("0", "9"): t[QUERY].clone()}), "layer.9"),
         (lambda t: t.update({QUERY: torch.zeros(32, 16)}), ""),
         (lambda t: t.update({WORDS: torch.zeros(7, 32)}), ""),
         (lambda t: t.clear() or t.update({"x": torch.zeros(9)}), "parameters"),
@@ -312,7 +307,19 @@ def test_weights_that_were_changed_after_the_intake_are_refused(tiny: Path, tmp_
     assert caught.value.code == "source_changed"
 
 
-def test_heads_for_other_tasks_and_a_missing_pooler_do_not_matter(tiny: Path, tmp_path: Path, exported: bytes) -> None:
+def embeddings(gated: Gated, folder: Path) -> Any:
+    """The embeddings of the texts of the grant, by the model as it was loaded, on tokens that are made up."""
+    source = huggingface.read(folder)
+    original = export.load(source)
+
+    def tokens(texts: list[str]) -> export.Tokens:
+        ids = np.arange(4, 4 + len(texts[0]) % 20, dtype=np.int64)[None]
+        return {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+
+    return gated(source.digest, lambda grant: original.embed(grant, "policy", tokens))
+
+
+def test_heads_for_other_tasks_and_a_missing_pooler_do_not_matter(gated: Gated, tiny: Path, tmp_path: Path) -> None:
     def as_masked_language_model(tensors: dict[str, torch.Tensor]) -> None:
         for name in list(tensors):
             tensor = tensors.pop(name)
@@ -320,20 +327,20 @@ def test_heads_for_other_tasks_and_a_missing_pooler_do_not_matter(tiny: Path, tm
                 tensors[f"bert.{name}"] = tensor
         tensors["cls.predictions.bias"] = torch.zeros(5)
 
-    assert export.load(huggingface.read(changed(tiny, tmp_path, as_masked_language_model))).export() == exported
+    other = changed(tiny, tmp_path, as_masked_language_model)
+    assert np.array_equal(embeddings(gated, other), embeddings(gated, tiny))
 
 
-def test_half_precision_is_widened(tiny: Path, tmp_path: Path) -> None:
+def test_half_precision_is_widened(gated: Gated, tiny: Path, tmp_path: Path) -> None:
     def halve(tensors: dict[str, torch.Tensor]) -> None:
         tensors.update({name: tensor.half() for name, tensor in tensors.items()})
 
-    model = onnx.load_from_string(
-        export.load(huggingface.read(changed(tiny, tmp_path, halve, dtype="float16"))).export()
-    )
-    assert onnx.TensorProto.FLOAT16 not in {tensor.data_type for tensor in model.graph.initializer}
+    wide, half = embeddings(gated, tiny), embeddings(gated, changed(tiny, tmp_path, halve, dtype="float16"))
+    assert half.dtype == np.float32
+    assert 0 < np.abs(wide - half).max() < 0.01
 
 
-def test_shards_give_the_same_model(tiny: Path, tmp_path: Path, exported: bytes) -> None:
+def test_shards_give_the_same_model(gated: Gated, tiny: Path, tmp_path: Path) -> None:
     path = shutil.copytree(tiny, tmp_path / "sharded")
     tensors = load_file(path / "model.safetensors")
     (path / "model.safetensors").unlink()
@@ -342,12 +349,22 @@ def test_shards_give_the_same_model(tiny: Path, tmp_path: Path, exported: bytes)
     save_file({name: tensors[name] for name in names[9:]}, path / "model-2.safetensors")
     index = {name: f"model-{1 if place < 9 else 2}.safetensors" for place, name in enumerate(names)}
     (path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
-    assert export.load(huggingface.read(path)).export() == exported
+    assert np.array_equal(embeddings(gated, path), embeddings(gated, tiny))
 
     save_file({name: tensors[name] for name in names[8:]}, path / "model-2.safetensors")
     with pytest.raises(SourceError) as caught:
         export.load(huggingface.read(path))
     assert caught.value.code == "source_weights"
+
+
+def test_tokens_that_the_model_does_not_take_are_refused(
+    gated: Gated, source: huggingface.Source, original: export.Original
+) -> None:
+    ids = np.full((1, 3), 10_000, np.int64)
+    batch = dict.fromkeys(original.names, ids)
+    with pytest.raises(SourceError) as caught:
+        gated(source.digest, lambda grant: original.run(grant, "policy", lambda _: iter([batch])))
+    assert caught.value.code == "source_config"
 
 
 # --- the grant, and the silence
@@ -383,8 +400,7 @@ def test_an_export_says_nothing_on_the_terminal(tiny: Path) -> None:
 
 def test_silence_ends_where_it_should(caplog: pytest.LogCaptureFixture) -> None:
     logger = logging.getLogger("somebody")
-    with pytest.raises(ZeroDivisionError), quiet():
+    with quiet():
         logger.warning("not heard")
-        1 / 0  # noqa: B018 - it is here to raise
     logger.warning("heard")
     assert [record.message for record in caplog.records] == ["heard"]

@@ -58,7 +58,7 @@ def test_a_plain_model_is_pooled_by_the_mean(folder: Path) -> None:
     source = read(folder)
     text = source.text
     assert (text.max_tokens, text.pooling, text.normalise, text.pad_id) == (64, "mean", False, 0)
-    assert source.name == "tiny-encoder"
+    assert source.name == "some-model"
 
 
 def test_a_model_without_a_card_is_called_as_its_folder(folder: Path) -> None:
@@ -96,6 +96,11 @@ def test_the_encoder_may_lie_one_folder_down(folder: Path) -> None:
 def test_no_more_tokens_than_positions(folder: Path) -> None:
     write(folder / "sentence_bert_config.json", {"max_seq_length": 5000})
     assert read(folder).text.max_tokens == 64
+
+
+def test_mpnet_counts_its_positions_from_2_on_whatever_its_configuration_says(folder: Path) -> None:
+    change(folder, "config.json", model_type="mpnet")
+    assert read(folder).text.max_tokens == 62
 
 
 def test_roberta_counts_its_positions_from_the_padding_id_on(folder: Path) -> None:
@@ -245,7 +250,7 @@ def test_a_chat_template_named_like_a_path_is_refused(folder: Path, templates: o
 @pytest.mark.parametrize("templates", ["{{ messages }}", [{"name": "default", "template": "x"}], None])
 def test_a_plain_chat_template_is_let_be(folder: Path, templates: object) -> None:
     change(folder, "tokenizer_config.json", chat_template=templates)
-    assert read(folder).name == "tiny-encoder"
+    assert read(folder).name == "some-model"
 
 
 @pytest.mark.parametrize(

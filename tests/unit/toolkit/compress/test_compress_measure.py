@@ -16,7 +16,8 @@ from hypothesis.extra import numpy as arrays
 from policies.gate import Grant
 from policies.payload import InputError, Payload
 from toolkit.bundle import Measured
-from toolkit.compress import measure
+from toolkit.compress import engine, measure
+from toolkit.compress.sources import huggingface
 
 Gated = Callable[[str, Callable[[Grant], Any]], Any]
 
@@ -91,14 +92,11 @@ def test_the_machine_is_named() -> None:
     assert re.fullmatch(r".+, \d+ cores, \w+ \w+", measure.machine())
 
 
-def test_lanes_are_timed_in_turn_and_under_a_grant(tiny: Path, gated: Gated) -> None:
-    from toolkit.compress import engine
-    from toolkit.compress.sources import export, huggingface
-
+def test_lanes_are_timed_in_turn_and_under_a_grant(tiny: Path, exported: bytes, gated: Gated) -> None:
     source = huggingface.read(tiny)
 
     def work(grant: Grant) -> list[float]:
-        lane = engine.lane_of(export.load(source).export(), source, grant)
+        lane = engine.lane_of(exported, source, grant)
         ran: list[str] = []
         run = lane.session.run
         lane.session.run = lambda *arguments: ran.append("run") or run(*arguments)  # type: ignore[method-assign,func-returns-value]

@@ -97,19 +97,6 @@ def test_a_notice_goes_with_the_licence_and_not_into_it(tmp_path: Path) -> None:
     assert (found.licence, found.notice, found.statements) == (APACHE, "Made by somebody.", ("Apache-2.0",))
 
 
-@pytest.mark.parametrize(
-    ("card", "title"),
-    [
-        ("# some-model\n", "some-model"),
-        ("## below\n# a.b_c\n", "a.b_c"),
-        ("# Two words\n", None),
-        ("# ../evil\n", None),
-    ],
-)
-def test_a_plain_heading_is_the_title(tmp_path: Path, card: str, title: str | None) -> None:
-    assert papers(tmp_path, README__md=card).title == title
-
-
 def test_a_paper_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "LICENSE").write_bytes(b"\xff\xfeM\x00")
     with pytest.raises(SourceError) as caught:
