@@ -14,6 +14,8 @@ line turns them into its exit status.
         │   ├── NotVerified             compliance/verify: a journal that does not hold; carries the failures
         │   ├── NotReadable             compliance/journal: a record that these keys do not open
         │   ├── ReportError             compliance/report: a journal whose records and signed counters disagree
+        │   ├── Unauthentic             compliance/crypto: a signature, a ciphertext or a key that does not hold
+        │   ├── ModelError              toolkit/runtime: a model file that is not taken, or is fed something else
         │   ├── BundleError             toolkit/bundle: a bundle that is broken, foreign or altered
         │   ├── ApiKeyError             compliance/state: a key that opens nothing at the server of this box
         │   ├── SourceError             toolkit/compress: a model that cannot be taken in
@@ -24,9 +26,13 @@ line turns them into its exit status.
         │   ├── KeyFault                compliance/keys: a key that is missing, malformed or of another kind
         │   ├── RequestError            serve: a request that cannot be read, or asks for what is not here
         │   ├── Busy                    serve: not now, for the rate of the key or the queue of the server
+        │   ├── BundleMissing           toolkit/bundle: no bundle where one was named
+        │   ├── SourceMissing           toolkit/compress: no model where one was named
+        │   ├── RecipeError             toolkit/compress: a recipe that cannot be followed
         │   ├── ReportExists            compliance/report: a report that would be overwritten
         │   └── MissingExtra            toolkit: an optional part that is not installed
         └── Failed                      exit 3: disk, memory, or our own fault
+            ├── StateError              compliance/state: a store beside the journal that cannot be used
             └── JournalError            compliance/journal: the journal cannot be written, so nothing runs
 """
 

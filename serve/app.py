@@ -15,7 +15,7 @@ from serve import health
 from serve.problems import respond
 from serve.protocols import openai
 from serve.service import MAX_BODY, Service
-from serve.telemetry import Metrics, Observed
+from serve.telemetry import Log, Metrics, Observed
 from toolkit.box import Box
 from toolkit.model import Model
 
@@ -28,6 +28,7 @@ def create_app(
     """The ASGI application that serves `models` by name. `ready` is called when it takes requests."""
     service = Service(box, models, keys, lanes)
     metrics = Metrics(lanes, lambda: service.places.waiting)
+    log = Log()
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -36,6 +37,7 @@ def create_app(
         yield
         upkeep.cancel()
         service.close()
+        log.flush()
 
     app = Litestar(
         route_handlers=[health.routes(service.health, metrics), openai.routes(service, int(time.time()))],
@@ -47,4 +49,4 @@ def create_app(
         logging_config=None,
         debug=False,
     )
-    return Observed(app, metrics)
+    return Observed(app, metrics, log)

@@ -111,9 +111,12 @@ def _models(box: Box, bundles: tuple[Path, ...]) -> dict[str, Model]:
 def _listening(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        listening = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         raise click.UsageError(f"{host} port {port} cannot be listened on: {error.strerror}") from None
+    # what is accepted inherits it: an answer of two writes would wait 40 ms for the acknowledgement of the first
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 def _duration_ns(text: str) -> int:

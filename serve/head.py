@@ -1,42 +1,53 @@
-"""What cannot be read as a request is answered like every other error, and the connection ends."""
+"""Requests as they come in: a bounded head, and a problem document for what is no request.
+
+llhttp, under httptools, reads half a millisecond faster than h11 does, but sets no limit to the head of a request, nor
+to the trailers behind a body in chunks; so that is done here.
+"""
 
 from __future__ import annotations
 
-import sys
 from http import HTTPStatus
 
-import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from serve.problems import MEDIA_TYPE, RequestError, document
+from policies.errors import Fault
+from serve.problems import MEDIA_TYPE, RequestError, document, status_of
 
 __all__ = ["BoundedHead"]
 
+MAX_HEAD = 16_384
 
-class BoundedHead(H11Protocol):
-    """HTTP/1.1 by h11, which bounds the head of a request. It runs before there is a request to be logged."""
+
+class BoundedHead(HttpToolsProtocol):
+    """uvicorn's protocol, which buffers as many bytes that are not of a body as `MAX_HEAD` and one read."""
+
+    _beside_body = 0
+
+    def data_received(self, data: bytes) -> None:
+        self._beside_body += len(data)
+        super().data_received(data)
+        if self._beside_body > MAX_HEAD and not self.transport.is_closing():
+            self._refuse(RequestError("request_head", "the head of the request is too large"))
+
+    def on_body(self, body: bytes) -> None:
+        self._beside_body = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._beside_body = 0
+        super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Called by uvicorn while it handles h11's error; `msg` is uvicorn's own and says nothing more."""
-        error = sys.exception()
-        too_large = isinstance(error, h11.RemoteProtocolError) and error.error_status_hint == 431
-        fault = (
-            RequestError("request_head", "the head of the request is too large")
-            if too_large
-            else RequestError("request_malformed", "the request is no HTTP")
-        )
-        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            content = document(fault, openai=False)
-            status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if too_large else HTTPStatus.BAD_REQUEST
-            headers = [
-                (b"content-type", MEDIA_TYPE.encode()),
-                (b"content-length", str(len(content)).encode()),
-                (b"connection", b"close"),
-            ]
-            for event in (
-                h11.Response(status_code=status, headers=headers, reason=status.phrase.encode()),
-                h11.Data(data=content),
-                h11.EndOfMessage(),
-            ):
-                self.transport.write(self.conn.send(event) or b"")
+        """Called by uvicorn for what llhttp does not take; `msg` is uvicorn's own and says nothing more."""
+        self._refuse(RequestError("request_malformed", "the request is no HTTP"))
+
+    def _refuse(self, fault: Fault) -> None:
+        """Answer and hang up. There is no request yet that could be counted or logged."""
+        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+            content, status = document(fault, openai=False), status_of(fault)
+            head = (
+                f"HTTP/1.1 {status.value} {HTTPStatus(status).phrase}\r\n"
+                f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(content)}\r\nconnection: close\r\n\r\n"
+            )
+            self.transport.write(head.encode() + content)
         self.transport.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import socket
@@ -14,27 +13,23 @@ import uvicorn
 from compliance.state.api_keys import ApiKeys
 from serve.app import create_app
 from serve.head import BoundedHead
-from serve.telemetry import LOG
 from toolkit.box import Box
 from toolkit.model import Model
 
 __all__ = ["run"]
 
 DRAIN_S = 20
-MAX_HEAD = 16_384
 
 
 def run(box: Box, models: Mapping[str, Model], listening: socket.socket, ready: Callable[[], None]) -> None:
     """Serve until SIGTERM or SIGINT: then take no more, finish what is inside, and sign the last head."""
     # uvicorn gives the signal back once it is done; before it has started, and then, this ends the process in order
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    _log_to_stderr()
     keys = ApiKeys(box.folder / "state")
     app = create_app(box, models, keys, lanes=len(os.sched_getaffinity(0)), ready=ready)
     config = uvicorn.Config(
         app,
         http=BoundedHead,
-        h11_max_incomplete_event_size=MAX_HEAD,
         ws="none",
         lifespan="on",
         access_log=False,
@@ -49,10 +44,3 @@ def run(box: Box, models: Mapping[str, Model], listening: socket.socket, ready: 
     finally:
         keys.close()
         box.journal.close()
-
-
-def _log_to_stderr() -> None:
-    log = logging.getLogger(LOG)
-    log.setLevel(logging.INFO)
-    log.propagate = False
-    log.addHandler(logging.StreamHandler(sys.stderr))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import logging
+import asyncio
+import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,10 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from toolkit.box import Context
 
-__all__ = ["METRICS_TYPE", "Metrics", "Observed", "Trace", "trace_of", "where"]
+__all__ = ["METRICS_TYPE", "Log", "Metrics", "Observed", "Trace", "trace_of", "where"]
 
 METRICS_TYPE = CONTENT_TYPE_LATEST
-LOG = "sealpress.serve"
+FLUSH_S = 0.05
 
 _METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -83,13 +85,33 @@ class Metrics:
         return generate_latest(self._registry)
 
 
+class Log:
+    """Lines of JSON on standard error, some milliseconds at a time: a write for each would cost more than the rest."""
+
+    def __init__(self) -> None:
+        self._lines: list[bytes] = []
+
+    def add(self, line: dict[str, Any]) -> None:
+        if not self._lines:
+            asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
+        self._lines.append(msgspec.json.encode(line))
+
+    def flush(self) -> None:
+        """Write what is there."""
+        lines, self._lines = self._lines, []
+        if lines:
+            with suppress(OSError):  # an operator who does not listen must not stop the server
+                sys.stderr.buffer.write(b"\n".join(lines) + b"\n")
+                sys.stderr.buffer.flush()
+
+
 class Observed:
     """Around the whole application, so that what no route takes is seen too."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, log: Log) -> None:
         self._app = app
         self._metrics = metrics
-        self._log = logging.getLogger(LOG)
+        self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
@@ -113,7 +135,7 @@ class Observed:
             # the template of the route, never the path: a path is written by the client
             route = scope.get("path_template") or "unmatched"
             self._metrics.count(route, status, seconds, trace.refused_by)
-            self._log.info(_line(scope["method"], route, status, seconds, trace))
+            self._log.add(_line(scope["method"], route, status, seconds, trace))
 
 
 def trace_of(scope: Scope) -> Trace:
@@ -128,7 +150,7 @@ def where(error: BaseException) -> str:
     return f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}"
 
 
-def _line(method: str, route: str, status: int, seconds: float, trace: Trace) -> str:
+def _line(method: str, route: str, status: int, seconds: float, trace: Trace) -> dict[str, Any]:
     line: dict[str, Any] = {
         "at": round(time.time(), 3),
         "method": method if method in _METHODS else "other",
@@ -140,4 +162,4 @@ def _line(method: str, route: str, status: int, seconds: float, trace: Trace) ->
         value = getattr(trace, name)
         if value is not None:
             line[name] = value
-    return msgspec.json.encode(line).decode()
+    return line

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import os
 import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -26,6 +25,7 @@ from compliance.crypto import Signer, Unauthentic, sha256, verify
 from compliance.keys import to_text
 from policies.errors import Failed, Refused, Unusable
 from policies.facts import Manifest
+from toolkit.disk import sync_folder, write_synced
 from toolkit.runtime.lane import TextInput
 
 __all__ = ["Bundle", "BundleError", "BundleManifest", "BundleMissing", "Measured", "Measurements", "write_bundle"]
@@ -194,13 +194,13 @@ def write_bundle(
         beside = Path(mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         try:
             for name, data in content.items():
-                _write_synced(beside / name, data)
+                write_synced(beside / name, data)
             beside.chmod(0o755)
             beside.rename(path)
         except BaseException:
             shutil.rmtree(beside, ignore_errors=True)
             raise
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise Failed("disk", f"{path} was not written: {error.strerror}") from None
     return Bundle.read(path, {to_text(signer.public)})
@@ -248,18 +248,3 @@ def _read_json(path: Path, name: str, kind: type[_T], data: bytes) -> _T:
 
 def _pretty(value: object) -> bytes:
     return msgspec.json.format(msgspec.json.encode(value, order="deterministic"), indent=2) + b"\n"
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -17,8 +17,8 @@ from compliance.report.errors import ReportExists
 from compliance.report.evidence import collect
 from compliance.state.salts import Salts
 from compliance.verify.journal import genesis, verify_journal
-from policies.errors import Failed
 from toolkit.cli import output, with_settings
+from toolkit.disk import put
 from toolkit.extras import needs
 from toolkit.settings import found_settings, read_settings
 
@@ -74,7 +74,7 @@ def report(out: Path, auditor_key: Path | None, settings: str | None, as_json: b
         made=time.time_ns(),
         exposed=_exposed(path.parent, auditor_key),
     )
-    _write(target, render(evidence, about))
+    put(target, render(evidence, about).encode())
     value = {
         "report": str(target),
         "recounted": evidence.recount is not None,
@@ -105,18 +105,3 @@ def _exposed(box: Path, auditor_key: Path | None) -> tuple[str, ...]:
     if auditor_key is not None and auditor_key.resolve().is_relative_to(box):
         found.add(auditor_key.resolve())
     return tuple(os.path.relpath(key, box.parent) for key in sorted(found) if key.is_file())
-
-
-def _write(target: Path, page: str) -> None:
-    """Put the page in place as a whole or not at all."""
-    beside = target.with_name(f".{target.name}.new")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("w", encoding="utf-8") as file:
-            file.write(page)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.rename(target)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise Failed("disk", f"{target} was not written: {error.strerror}") from None

