@@ -31,7 +31,7 @@ class RequestError(Unusable):
     """A request that cannot be read, or that asks for what is not here."""
 
     hints: ClassVar[Mapping[str, str]] = {
-        "request_malformed": "Send a JSON object as RFC 8259 has it, in UTF-8: NaN and Infinity are not part of it.",
+        "request_malformed": "Send HTTP/1.1 with a JSON object in UTF-8 as its body; NaN and Infinity are not JSON.",
         "request_type": "Send the fields that the documentation of this route names, each of its type, and no others.",
         "request_header": "Send each header once, as UTF-8 of at most 256 characters.",
         "request_head": "Send a request line and headers as RFC 9112 has them, 16 kB at most.",

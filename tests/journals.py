@@ -13,7 +13,7 @@ from compliance.journal.writer import Entry, Journal, create
 from compliance.keys import read_key, write_key
 from compliance.state.salts import Salts
 from compliance.verify.journal import NotVerified, Verified, genesis, verify_journal
-from compliance.verify.leaf import ALLOWED, EPOCH, REFUSED, Leaf, framed, unframed
+from compliance.verify.leaf import ALLOWED, EPOCH, REFUSED, Broken, Leaf, framed, unframed
 from compliance.verify.merkle import Tree, leaf_hash
 from compliance.verify.note import Head, signed
 from policies.facts import Call, Decision, Finding, Manifest, Outcome
@@ -134,16 +134,21 @@ def bodies(log: Path) -> list[bytes]:
     return [body for body, _ in records(log)]
 
 
-def records(log: Path) -> Iterator[tuple[bytes, int]]:
-    """Every body in a log, and where its record ends."""
+def records(log: Path, *, torn: bool = False) -> Iterator[tuple[bytes, int]]:
+    """Every body in a log, and where its record ends; the log may end within a record if it is torn."""
     data, offset = memoryview(log.read_bytes()), 0
     while offset < len(data):
-        body, offset = unframed(data, offset)
+        try:
+            body, offset = unframed(data, offset)
+        except Broken:
+            if torn:
+                return
+            raise
         yield body, offset
 
 
-def leaves(log: Path) -> list[Leaf]:
-    return [Leaf.parsed(body) for body in bodies(log)]
+def leaves(log: Path, *, torn: bool = False) -> list[Leaf]:
+    return [Leaf.parsed(body) for body, _ in records(log, torn=torn)]
 
 
 def write_log(log: Path, parts: Iterable[bytes]) -> None:

@@ -126,7 +126,7 @@ class Shard:
         self.tree.append(leaf_hash(body))
 
     def _recover(self, directory: Path, signer: Signer, at: int) -> None:
-        """Rebuild the tree from the log, check it against the last head, and mend what a power cut left torn."""
+        """Rebuild the tree from the log, check it against the last head, and mend what a crash left torn."""
         last = self._last_head(directory, signer.public)
         size = os.fstat(self._log).st_size
         if last is None:
@@ -204,7 +204,7 @@ def _descriptor(path: Path) -> int:
 
 
 def _whole(path: Path) -> Iterator[tuple[bytes, int]]:
-    """The notes of a file without one that a power cut left torn at its end."""
+    """The notes of a file without one that a crash left torn at its end."""
     try:
         yield from notes(path)
     except Broken as broken:

@@ -125,7 +125,7 @@ class ApiKeys:
             self._table = None
 
     def _find(self, id_: str) -> tuple[ApiKey, bytes] | None:
-        if not self._path.exists():
+        if self._table is None and not self._path.exists():
             return None
         table = self._opened()
         (version,) = table.execute("PRAGMA data_version").fetchone()

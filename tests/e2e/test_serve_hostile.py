@@ -17,6 +17,7 @@ import pytest
 from tests.e2e.served import MODEL, Served, bearer, command, holds, problem
 
 CANARY = "CANARYQ7Z"
+CHUNKED = b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer KEY\r\nTransfer-Encoding: chunked\r\n\r\n"
 LARGE = 8_000_001
 
 
@@ -144,7 +145,7 @@ def test_a_path_that_leads_nowhere(server: Served, key: dict[str, Any], path: st
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] in ("route_unknown", "model_unknown")
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", CANARY])
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "PROPFIND"])
 def test_a_method_that_the_route_does_not_take(server: Served, key: dict[str, Any], method: str) -> None:
     answer = server.http.request(method, "/v1/embeddings", headers=bearer(key))
     problem(answer, 405, "method_unknown")
@@ -212,6 +213,22 @@ def test_a_header_of_ours_that_cannot_be_taken_is_refused(
     assert CANARY not in answer.text
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"Content-Length: 5\r\nContent-Length: 6\r\n",
+        b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        b"Content-Length: -1\r\n",
+        b"Content-Length: 5, 5\r\n",
+        b"Transfer-Encoding: chunked, identity\r\n",
+    ],
+)
+def test_a_length_that_a_proxy_could_read_otherwise_is_refused(server: Served, headers: bytes) -> None:
+    answer = raw(server, b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\n" + headers + b"\r\nhello")
+    assert answer.startswith(b"HTTP/1.1 400 "), answer
+    assert b"connection: close" in answer
+
+
 @pytest.mark.parametrize("context", ["X-Purpose", "X-Legal-Basis"])
 def test_a_context_that_nobody_declared_is_refused_and_not_repeated(
     server: Served, key: dict[str, Any], context: str
@@ -238,14 +255,19 @@ def test_an_allowed_payload_is_on_disk_only_sealed(server: Served, key: dict[str
         (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: " + b"a" * 1_000_000 + b"\r\n\r\n", 431, "request_head"),
         (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X-Canary: a\r\n" * 100_000 + b"\r\n", 431, "request_head"),
         (b"GET /" + b"a" * 1_000_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 431, "request_head"),
+        (CHUNKED + b"0\r\n" + b"X-Canary: a\r\n" * 100_000 + b"\r\n", 431, "request_head"),
+        (CHUNKED + b"0\r\nX: " + b"a" * 1_000_000, 431, "request_head"),
+        (CHUNKED + b"1;" + b"a" * 1_000_000, 431, "request_head"),
+        (CHUNKED + b"not a length\r\n", 400, "request_malformed"),
         (CANARY.encode() + b"\r\n\r\n", 400, "request_malformed"),
+        (CANARY.encode() + b" / HTTP/1.1\r\nHost: x\r\n\r\n", 400, "request_malformed"),
         (b"GET / HTTP/1.1\r\nHost: x\r\nBad Header: " + CANARY.encode() + b"\r\n\r\n", 400, "request_malformed"),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400, "request_malformed"),
     ],
-    ids=["long header", "many headers", "long path", "no HTTP", "header name", "TLS"],
+    ids=range(11),
 )
-def test_what_is_no_request(server: Served, sent: bytes, status: int, code: str) -> None:
-    answer = raw(server, sent)
+def test_what_is_no_request(server: Served, key: dict[str, Any], sent: bytes, status: int, code: str) -> None:
+    answer = raw(server, sent.replace(b"KEY", key["key"].encode()))
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 %d " % status), answer[:200]
     assert b"application/problem+json" in head

@@ -20,9 +20,16 @@ from policies.payload import Payload
 from tests.journals import DONE, FINE, MODEL, NO, YES, JournalBox, a_call, bodies, leaves, opened, whole_call, write_log
 
 
+@pytest.fixture
+def book(tmp_path: Path) -> JournalBox:
+    """A box with an empty journal."""
+    return JournalBox.make(tmp_path / "box")
+
+
 def test_every_record_is_read_as_it_was_written(book: JournalBox) -> None:
     journal = book.journal()
-    journal.loaded("clinic", {"manifest": {"name": "minilm", "\u00fc": [1, 2.5, None]}})
+    about = {"manifest": {"name": "minilm", "\u00fc": [1, 2.5, None]}}
+    journal.loaded("clinic", about)
     asked, refused = a_call(journal, subject="patient-7"), a_call(journal, purpose=None)
     payload = Payload.checked(
         {"texts": ["where is the ward? \u2603", ""], "n": [0, -1.5, True, None]}, {"t": b"\0\xff"}
@@ -36,10 +43,7 @@ def test_every_record_is_read_as_it_was_written(book: JournalBox) -> None:
     loaded, first, second, note, end = book.read()
     model = {"name": MODEL.name, "version": MODEL.version, "digest": MODEL.digest, "licence": MODEL.licence}
     assert isinstance(loaded.metadata, Noted)
-    assert (loaded.metadata.kind, loaded.metadata.data) == (
-        "loaded",
-        {"manifest": {"name": "minilm", "\u00fc": [1, 2.5, None]}},
-    )
+    assert (loaded.metadata.kind, loaded.metadata.data) == ("loaded", about)
     assert first == Record(
         record="shard-000/2",
         metadata=Opened(call=asked, model=model, policy=YES.policy, allowed=True, rules=(FINE.rule,), against=()),

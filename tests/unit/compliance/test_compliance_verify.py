@@ -51,6 +51,12 @@ def _write(box: JournalBox) -> None:
     second.close()
 
 
+@pytest.fixture
+def book(tmp_path: Path) -> JournalBox:
+    """A box with an empty journal."""
+    return JournalBox.make(tmp_path / "box")
+
+
 @pytest.fixture(scope="module")
 def golden(tmp_path_factory: pytest.TempPathFactory) -> JournalBox:
     box = JournalBox.make(tmp_path_factory.mktemp("golden") / "box", signer=SIGNER)

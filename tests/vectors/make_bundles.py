@@ -1,0 +1,189 @@
+"""How the golden bundle and the attacks on it were made: `python -m tests.vectors.make_bundles`.
+
+The files under tests/vectors/bundles are kept: what a release has written must stay readable, and what was refused must
+stay refused. Run this only to add a case; it refuses to overwrite one.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from compliance.crypto import Signer
+from compliance.keys import to_text
+from policies.facts import Ancestor, Tensor
+from toolkit.bundle import BundleManifest, Measured, Measurements, write_bundle
+from toolkit.runtime.lane import TextInput
+
+HERE = Path(__file__).resolve().parent / "bundles"
+SIGNER = Signer(sha256(b"the signer of the golden bundles").digest())
+STRANGER = Signer(sha256(b"somebody else").digest())
+WORDS = ("[PAD]", "[UNK]", "where", "is", "the", "ward")
+
+
+def main() -> None:
+    golden = HERE / "golden-v1"
+    if not golden.exists():
+        _write(golden, _model(), SIGNER)
+    for attack in ATTACKS:
+        folder = HERE / "attacks" / attack.__name__.strip("_").replace("_", "-")
+        if not folder.exists():
+            shutil.copytree(golden, folder)
+            attack(folder)
+
+
+def _flipped_bit_in_the_weights(folder: Path) -> None:
+    data = bytearray((folder / "model.onnx").read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / "model.onnx").write_bytes(data)
+
+
+def _truncated_model(folder: Path) -> None:
+    (folder / "model.onnx").write_bytes((folder / "model.onnx").read_bytes()[:-10])
+
+
+def _licence_rewritten(folder: Path) -> None:
+    (folder / "manifest.json").write_text(
+        (folder / "manifest.json").read_text().replace('"licence": "MIT"', '"licence": "Apache-2.0"')
+    )
+
+
+def _licence_text_removed(folder: Path) -> None:
+    (folder / "LICENSE").unlink()
+
+
+def _file_added(folder: Path) -> None:
+    (folder / "weights.pickle").write_bytes(b"\x80\x04N.")
+
+
+def _signature_removed(folder: Path) -> None:
+    (folder / "signature.json").unlink()
+
+
+def _signed_by_a_stranger(folder: Path) -> None:
+    shutil.rmtree(folder)
+    _write(folder, _model(), STRANGER)
+
+
+def _strangers_signature_under_the_signers_name(folder: Path) -> None:
+    _signed_by_a_stranger(folder)
+    envelope = json.loads((folder / "signature.json").read_text())
+    envelope["signatures"][0]["keyid"] = to_text(SIGNER.public)
+    _pretty(folder / "signature.json", envelope)
+
+
+def _statement_rewritten_after_signing(folder: Path) -> None:
+    _flipped_bit_in_the_weights(folder)
+    envelope = json.loads((folder / "signature.json").read_text())
+    statement = json.loads(base64.b64decode(envelope["payload"]))
+    for subject in statement["subject"]:
+        subject["digest"]["sha256"] = sha256((folder / subject["name"]).read_bytes()).hexdigest()
+    envelope["payload"] = base64.b64encode(json.dumps(statement).encode()).decode()
+    _pretty(folder / "signature.json", envelope)
+
+
+def _signature_spelled_another_way(folder: Path) -> None:
+    (folder / "signature.json").write_bytes((folder / "signature.json").read_bytes() + b"\n")
+
+
+def _weights_in_another_file(folder: Path) -> None:
+    model = onnx.load_from_string(_model())
+    (table,) = model.graph.initializer
+    table.ClearField("raw_data")
+    table.data_location = TensorProto.EXTERNAL
+    table.external_data.add(key="location", value="../../../../etc/passwd")
+    shutil.rmtree(folder)
+    _write(folder, model.SerializeToString(), SIGNER)
+
+
+def _pickle_for_a_model(folder: Path) -> None:
+    shutil.rmtree(folder)
+    _write(folder, b"\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00\x8c\x07weights\x94.", SIGNER)
+
+
+def _operator_of_somebody_else(folder: Path) -> None:
+    model = onnx.load_from_string(_model())
+    model.graph.node[0].domain = "somebody.else"
+    shutil.rmtree(folder)
+    _write(folder, model.SerializeToString(), SIGNER)
+
+
+ATTACKS: list[Callable[[Path], None]] = [
+    _flipped_bit_in_the_weights,
+    _truncated_model,
+    _licence_rewritten,
+    _licence_text_removed,
+    _file_added,
+    _signature_removed,
+    _signed_by_a_stranger,
+    _strangers_signature_under_the_signers_name,
+    _statement_rewritten_after_signing,
+    _signature_spelled_another_way,
+    _weights_in_another_file,
+    _pickle_for_a_model,
+    _operator_of_somebody_else,
+]
+
+
+def _model() -> bytes:
+    """A table of six words and four dimensions."""
+    table = numpy_helper.from_array(np.arange(24, dtype=np.float32).reshape(6, 4), "table")
+    graph = helper.make_graph(
+        [helper.make_node("Gather", ["table", "input_ids"], ["last_hidden_state"])],
+        "golden",
+        [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "tokens"])],
+        [helper.make_tensor_value_info("last_hidden_state", TensorProto.FLOAT, ["batch", "tokens", 4])],
+        [table],
+    )
+    data: bytes = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10
+    ).SerializeToString()
+    return data
+
+
+def _write(folder: Path, model: bytes, signer: Signer) -> None:
+    tokenizer = {
+        "version": "1.0",
+        "added_tokens": [],
+        "pre_tokenizer": {"type": "Whitespace"},
+        "model": {"type": "WordLevel", "vocab": {word: i for i, word in enumerate(WORDS)}, "unk_token": "[UNK]"},
+    }
+    draft = BundleManifest(
+        format=1,
+        name="golden",
+        version="1",
+        digest="",
+        task="feature-extraction",
+        licence="MIT",
+        inputs=(Tensor(name="input_ids", dtype="int64", shape=("batch", "tokens")),),
+        outputs=(Tensor(name="last_hidden_state", dtype="float32", shape=("batch", "tokens", 4)),),
+        lineage=(Ancestor(name="parent", digest="00" * 32, licence="MIT", relation="parent"),),
+        text=TextInput(max_tokens=8, pooling="mean", normalise=True, pad_id=0),
+        recipe=({"kind": "dynamic-int8", "per_channel": True},),
+        versions={"sealpress": "0.1.0"},
+        files={},
+    )
+    files = {
+        "model.onnx": model,
+        "tokenizer.json": json.dumps(tokenizer).encode(),
+        "LICENSE": b"MIT License, in a golden file\n",
+    }
+    measured = Measured(size_bytes=len(model), latency_ms=1.0, fidelity=1.0)
+    about = Measurements(before=measured, after=measured, machine="none", method={})
+    write_bundle(folder, draft, files, about, signer)
+
+
+def _pretty(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, indent=2, sort_keys=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()
