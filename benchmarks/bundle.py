@@ -61,7 +61,7 @@ def _at(shape: tuple[int, int], sessions: dict[str, Session], grant: Grant, in_f
     )
     batch, tokens = shape
     return measured(
-        f"bundle {batch} x {tokens}",
+        f"bundle-{batch}x{tokens}",
         f"Milliseconds a run of all-MiniLM-L6-v2 at batch {batch} and {tokens} tokens, one thread, without tokenizer.",
         "ms",
         "ONNX Runtime FP32",

@@ -58,7 +58,9 @@ def key() -> None:
 @key.command()
 @click.option("--purpose", help="The purpose of calls that name none: one that the settings declare.")
 @click.option("--basis", type=click.Choice(get_args(Basis)), help="The legal basis of calls that name none.")
-@click.option("--expires", metavar="TIME", help="After how long it expires, as 90d, 12h, 30m or 45s.  [default: never]")
+@click.option(
+    "--expires", metavar="TIME", help="When: in 90d, 12h, 30m or 45s, or a date or time in UTC.  [default: never]"
+)
 @with_settings
 def create(purpose: str | None, basis: str | None, expires: str | None, settings: str | None, as_json: bool) -> None:
     """Make a key and print it, this once: it is not kept.
@@ -69,7 +71,7 @@ def create(purpose: str | None, basis: str | None, expires: str | None, settings
     if purpose is not None and purpose not in read_settings(path).purposes:
         raise click.UsageError("the settings declare no such purpose")
     now = time.time_ns()
-    until = None if expires is None else now + _duration_ns(expires)
+    until = None if expires is None else _expiry_ns(expires, now)
     with closing(ApiKeys(path.parent / "state")) as keys:
         made, text = keys.create(now, purpose=purpose, basis=basis, expires=until)
     value = {"id": made.id, "key": text, "purpose": purpose, "basis": basis, "expires": _time(made.expires)}
@@ -119,11 +121,16 @@ def _listening(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _duration_ns(text: str) -> int:
-    found = re.fullmatch(r"([1-9]\d{0,5})([smhd])", text)
-    if found is None:
-        raise click.UsageError("--expires takes a number and s, m, h or d, such as 90d")
-    return int(found[1]) * _NS[found[2]]
+def _expiry_ns(text: str, now: int) -> int:
+    """A duration from now, or a date or time as ISO 8601 has it, to nanoseconds since 1970."""
+    duration = re.fullmatch(r"([1-9]\d{0,5})([smhd])", text)
+    if duration is not None:
+        return now + int(duration[1]) * _NS[duration[2]]
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.UsageError("--expires takes 90d, 12h, 30m, 45s, or a date such as 2027-01-31") from None
+    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()) * 10**9
 
 
 def _time(at: int | None) -> str | None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from typing import Any
 
 import msgspec
 from litestar import Response, Router, get
+from litestar.types import ASGIApp
 
 from compliance.journal.errors import JournalError
 from compliance.state.salts import StateError
 from policies.errors import Fault
+from serve.answer import Json
 from serve.telemetry import METRICS_TYPE, Metrics
 from toolkit.box import Box
 from toolkit.model import Model
@@ -64,20 +65,17 @@ def routes(health: Health, metrics: Metrics) -> Router:
     """The routes for whoever runs the server; they need no key and say nothing of what is served."""
 
     @get("/livez", sync_to_thread=False)
-    def livez() -> Response[bytes]:
-        return _json({"alive": True})
+    def livez() -> ASGIApp:
+        return Json(msgspec.json.encode({"alive": True}))
 
     @get("/readyz", sync_to_thread=False)
-    def readyz() -> Response[bytes]:
+    def readyz() -> ASGIApp:
         missing = health.missing()
-        return _json({"ready": not missing, "missing": missing}, 503 if missing else 200)
+        content = msgspec.json.encode({"ready": not missing, "missing": missing})
+        return Json(content, status=503 if missing else 200)
 
     @get("/metrics", sync_to_thread=False)
     def prometheus() -> Response[bytes]:
         return Response(metrics.text(), headers={"Content-Type": METRICS_TYPE})
 
     return Router("/", route_handlers=[livez, readyz, prometheus])
-
-
-def _json(value: Any, status: int = 200) -> Response[bytes]:
-    return Response(msgspec.json.encode(value), status_code=status, media_type="application/json")

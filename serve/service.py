@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
-from litestar import Request, Response
-from litestar.connection import ASGIConnection
+from litestar import Request
 from litestar.exceptions import InternalServerException
-from litestar.handlers import BaseRouteHandler
-from litestar.types import Guard, Scope
+from litestar.types import ASGIApp, Scope
 
 from compliance.journal.errors import JournalError
 from compliance.state.api_keys import ApiKeys
 from compliance.state.salts import StateError
 from serve.admission import Places, Rate
+from serve.answer import Json
 from serve.health import Health
 from serve.identity import context_of, presented
 from serve.problems import RequestError
@@ -25,7 +24,7 @@ from serve.telemetry import trace_of
 from toolkit.box import Box, Context
 from toolkit.model import Answer, Model
 
-__all__ = ["MAX_BODY", "Asked", "Service", "guard_of"]
+__all__ = ["MAX_BODY", "Asked", "Service", "admission_to"]
 
 MAX_BODY = 8_000_000
 BODY_S = 10.0
@@ -69,7 +68,7 @@ class Service:
             raise RequestError("model_unknown", "no model of this name is served here")
         return model
 
-    async def ask(self, request: Request[Any, Any, Any], read: Callable[[bytes], Asked]) -> Response[bytes]:
+    async def ask(self, request: Request[Any, Any, Any], read: Callable[[bytes], Asked]) -> ASGIApp:
         """Take a place, read the body, and answer in a lane. Raises what the gate, the model and the journal raise."""
         trace = trace_of(request.scope)
         with self.places.place():
@@ -82,21 +81,22 @@ class Service:
             except (JournalError, StateError) as error:
                 self.health.failed(error)
                 raise
-        return Response(content, media_type="application/json", headers=trace.headers())
+        return Json(content, trace.headers())
 
     def close(self) -> None:
         """Let the lanes finish what they run; what waits was given up with its request."""
         self._lanes.shutdown(wait=False, cancel_futures=True)
 
 
-def guard_of(service: Service) -> Guard:
-    """The guard before every route that touches a model."""
+def admission_to(service: Service) -> Callable[[Request[Any, Any, Any]], Awaitable[None]]:
+    """What goes before every route that touches a model, as Litestar's `before_request`: no body is read yet."""
 
-    # a function, since Litestar copies its guards deeply, and a method would take the whole service along
-    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        service.admit(connection.scope)
+    # a function, since Litestar copies deeply what it is given, and a method would take the whole service along;
+    # and no guard, since for each request it copies the handler that is guarded
+    async def admit(request: Request[Any, Any, Any]) -> None:
+        service.admit(request.scope)
 
-    return guard
+    return admit
 
 
 def _answered(model: Model, asked: Asked, context: Context) -> tuple[bytes, str]:

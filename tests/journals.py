@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from compliance.crypto import Opener, Sealer, Signer, fresh
 from compliance.journal.reader import Record, read
+from compliance.journal.records import Closed, Opened
 from compliance.journal.writer import Entry, Journal, create
 from compliance.keys import read_key, write_key
 from compliance.state.salts import Salts
@@ -19,6 +22,8 @@ from compliance.verify.note import Head, signed
 from policies.facts import Call, Decision, Finding, Manifest, Outcome
 from policies.payload import Payload
 
+ROOT = Path(__file__).resolve().parent.parent
+
 MODEL = Manifest(
     format=1, name="minilm", version="1", digest="ab" * 32, task="embed", licence="MIT", inputs=(), outputs=()
 )
@@ -27,6 +32,16 @@ AGAINST = Finding(rule="base.purpose", ok=False, reason="No purpose was given.")
 YES = Decision(allowed=True, findings=(FINE,), policy="cd" * 32)
 NO = Decision(allowed=False, findings=(FINE, AGAINST), policy="cd" * 32)
 DONE = Outcome(ok=True, usage={"texts": 1})
+
+
+# how a script begins that is given a box as its first argument
+OPENING = """
+import os, sys
+from pathlib import Path
+from tests.journals import *
+box = JournalBox(Path(sys.argv[1]))
+journal = box.journal()
+"""
 
 
 @dataclass(frozen=True)
@@ -128,6 +143,31 @@ def whole_call(journal: Journal, value: object = "where is the ward?") -> str:
     entry = opened(journal, value)
     journal.closed(entry, DONE)
     return entry.call.id
+
+
+def call_ids(records: Iterable[Record]) -> tuple[set[str], set[str]]:
+    """The ids of the calls that were opened, and of those that were closed."""
+    found = list(records)
+    begun = {record.metadata.call.id for record in found if isinstance(record.metadata, Opened)}
+    return begun, {record.metadata.call for record in found if isinstance(record.metadata, Closed)}
+
+
+def script(source: str, *arguments: Path) -> subprocess.Popen[str]:
+    """Start Python in a process of its own, where every warning is an error; its output is a pipe of text."""
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", source, *map(str, arguments)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    """What a script printed. It must end by itself within a minute, without an error."""
+    out, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, ""), errors
+    return out
 
 
 def bodies(log: Path) -> list[bytes]:

@@ -10,11 +10,13 @@ import re
 from typing import Any, Literal
 
 import msgspec
-from litestar import Request, Response, Router, get, post
+from litestar import Request, Router, get, post
+from litestar.types import ASGIApp
 from msgspec import Struct
 
+from serve.answer import Json
 from serve.problems import RequestError
-from serve.service import Service, guard_of
+from serve.service import Service, admission_to
 from toolkit.model import Answer, Model
 
 __all__ = ["EmbeddingsRequest", "routes"]
@@ -54,19 +56,19 @@ def routes(service: Service, made: int) -> Router:
     listed = {name: _model(name, model, made) for name, model in service.models.items()}
 
     @post("/embeddings", status_code=200)
-    async def embeddings(request: Request[Any, Any, Any]) -> Response[bytes]:
+    async def embeddings(request: Request[Any, Any, Any]) -> ASGIApp:
         return await service.ask(request, read)
 
     @get("/models", sync_to_thread=False)
-    def models() -> Response[bytes]:
-        return _json({"object": "list", "data": list(listed.values())})
+    def models() -> ASGIApp:
+        return Json(msgspec.json.encode({"object": "list", "data": list(listed.values())}))
 
     @get("/models/{name:str}", sync_to_thread=False)
-    def model(name: str) -> Response[bytes]:
+    def model(name: str) -> ASGIApp:
         service.model(name)
-        return _json(listed[name])
+        return Json(msgspec.json.encode(listed[name]))
 
-    return Router("/v1", route_handlers=[embeddings, models, model], guards=[guard_of(service)])
+    return Router("/v1", route_handlers=[embeddings, models, model], before_request=admission_to(service))
 
 
 _DECODER = msgspec.json.Decoder(EmbeddingsRequest)
@@ -103,7 +105,3 @@ def _model(name: str, model: Model, made: int) -> dict[str, Any]:
         "task": manifest.task,
         "licence": manifest.licence,
     }
-
-
-def _json(value: Any) -> Response[bytes]:
-    return Response(msgspec.json.encode(value), media_type="application/json")

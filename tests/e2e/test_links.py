@@ -108,7 +108,7 @@ def test_a_full_disk_runs_nothing(box: Path, spy: Spy) -> None:
     arguments = ("run", "minilm.bundle", "--text", TEXT, "--purpose", "search", "--json")
     done = subprocess.run(
         ["bash", "-c", command, "sealpress", *arguments],
-        cwd=box, env={**spy.env, "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False,
+        cwd=box, env={**spy.env, "PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 3, done.stdout + done.stderr
     assert json.loads(done.stdout)["code"] == "journal_write"

@@ -200,6 +200,8 @@ def test_a_key_is_shown_once_and_its_defaults_are_checked(box: Path) -> None:
     made = made_key(box, "--purpose", "search", "--basis", "contract", "--expires", "90d")
     assert made.keys() == {"id", "key", "purpose", "basis", "expires"}
     assert made["key"].startswith(f"sp_{made['id']}_")
+    assert made_key(box, "--expires", "2099-01-31")["expires"] == "2099-01-31T00:00:00+00:00"
+    assert made_key(box, "--expires", "2099-01-31T12:00:00+02:00")["expires"] == "2099-01-31T10:00:00+00:00"
     for wrong in (("--purpose", "marketing"), ("--basis", "because"), ("--expires", "soon"), ("--expires", "0d")):
         done = run(box, "key", "create", *wrong, "--json")
         assert (done.returncode, json.loads(done.stdout)["code"]) == (2, "usage")

@@ -1,0 +1,275 @@
+"""Processes that are killed, that fork, and that write side by side with others or with threads."""
+
+from __future__ import annotations
+
+import fcntl
+import random
+import resource
+import sys
+import threading
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+
+from compliance.journal.errors import JournalError
+from compliance.journal.records import epoch_info, masked_row, next_chain, record_key
+from compliance.state.salts import Salts
+from compliance.verify.journal import NotVerified, shards
+from compliance.verify.leaf import EPOCH, GAP
+from tests.journals import (
+    OPENING,
+    JournalBox,
+    call_ids,
+    ended,
+    leaves,
+    opened,
+    script,
+    whole_call,
+)
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> JournalBox:
+    """A box with an empty journal."""
+    return JournalBox.make(tmp_path / "box")
+
+
+KILLED = (
+    OPENING
+    + """
+for number in range(100000):
+    entry = opened(journal, "x" * (number % 3000))
+    print("opened", entry.call.id, flush=True)
+    journal.closed(entry, DONE)
+    print("closed", entry.call.id, flush=True)
+    if number % 50 == 49:
+        journal.checkpoint()
+"""
+)
+
+
+def test_a_kill_loses_no_record_whose_write_returned(book: JournalBox) -> None:
+    chance = random.Random(5)  # noqa: S311 - moments and no secrets
+    acknowledged: dict[str, set[str]] = {"opened": set(), "closed": set()}
+    rounds, torn = 5, 0
+    for number in range(rounds):
+        process = script(KILLED, book.folder)
+        assert process.stdout is not None
+        lines = [process.stdout.readline()]
+        # the first time at once, since there is most to go wrong while a shard begins
+        time.sleep(chance.random() * 0.3 * min(number, 1))
+        process.kill()
+        rest, errors = process.communicate(timeout=60)
+        assert errors == ""
+        for line in [*lines, *rest.splitlines(keepends=True)]:
+            if line.endswith("\n"):
+                what, call = line.split()
+                acknowledged[what].add(call)
+        torn += _torn(book)
+    assert len(acknowledged["closed"]) > 50
+    journal = book.journal()
+    acknowledged["closed"].add(whole_call(journal))
+    journal.close()
+    found = book.verify()
+    begun, closed = call_ids(book.read())
+    assert acknowledged["opened"] <= begun
+    assert acknowledged["closed"] <= closed
+    assert shards(book.directory) == ["shard-000"]
+    assert found.unfinished <= rounds
+    assert found.unsealed == 0
+    assert len(begun) == found.allowed
+    assert [leaf.place.kind for leaf in leaves(book.log)].count(GAP) == torn
+
+
+def _torn(book: JournalBox) -> int:
+    """1 when the kill came inside a write of several pages, which Linux then ends early; verification says so."""
+    with suppress(NotVerified):
+        book.verify()
+        return 0
+    ((record, code),) = book.failures()
+    assert (record, code) == (f"shard-000/{len(leaves(book.log, torn=True))}", "record_truncated")
+    return 1
+
+
+FORKED = (
+    OPENING
+    + """
+before = opened(journal, "before")
+if child := os.fork():
+    assert os.waitpid(child, 0)[1] == 0
+    journal.closed(before, DONE)
+    for _ in range(5):
+        whole_call(journal, "same text")
+    journal.close()
+else:
+    for _ in range(5):
+        whole_call(journal, "same text")
+    journal.noted(before, "chunk", {})
+    sys.exit()
+"""
+)
+
+
+def test_a_fork_writes_into_its_own_shard_under_its_own_keys(book: JournalBox) -> None:
+    assert ended(script(FORKED, book.folder)) == ""
+    found = book.verify()
+    assert {name: head.size for name, head in found.heads.items()} == {"shard-000": 13, "shard-001": 12}
+    assert (found.unfinished, found.unsealed) == (0, 0)
+    assert len(book.read()) == 23
+    keys, nonces = _keys_and_nonces(book)
+    assert len(set(keys)) == len(keys) == 46
+    assert len(set(nonces)) == len(nonces)
+
+
+def _keys_and_nonces(book: JournalBox) -> tuple[list[bytes], list[bytes]]:
+    """Every key under which something was sealed, taken from the chains as the auditor does, and every nonce."""
+    opener, identity, salts = book.opener, book.id, Salts(book.salts)
+    keys: list[bytes] = []
+    nonces: list[bytes] = []
+    for log in sorted(book.directory.glob("*.log")):
+        chain = b""
+        for leaf in leaves(log):
+            if leaf.place.kind == EPOCH:
+                chain = opener.open(leaf.payload, epoch_info(identity, leaf.place))
+                continue
+            salt = salts.salt(masked_row(chain, leaf.place.row))
+            assert salt is not None
+            keys += [record_key(chain, salt, part) for part in (b"metadata", b"payload")]
+            nonces += [leaf.metadata[:12], leaf.payload[:12]]
+            chain = next_chain(chain)
+    salts.close()
+    return keys, nonces
+
+
+FORKING = (
+    OPENING
+    + """
+import threading
+stop = threading.Event()
+
+def write():
+    while not stop.is_set():
+        journal.closed(opened(journal, subject=os.urandom(4).hex()), DONE)  # a new salt each time
+
+threads = [threading.Thread(target=write) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for _ in range(15):
+    if child := os.fork():
+        assert os.waitpid(child, 0)[1] == 0
+    else:
+        whole_call(journal)
+        journal.close()
+        os._exit(0)
+stop.set()
+for thread in threads:
+    thread.join()
+"""
+)
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="from 3.12 on Python warns of a fork beside threads")
+def test_a_fork_beside_busy_threads_does_not_hang(book: JournalBox) -> None:
+    ended(script(FORKING, book.folder))
+    found = book.verify()
+    assert (found.unfinished, found.unsealed) == (0, 0)
+    assert len(shards(book.directory)) == 2
+    assert len(book.read()) == 2 * found.allowed
+
+
+def test_a_fork_that_dies_at_once_leaves_no_trace(book: JournalBox) -> None:
+    source = OPENING + "whole_call(journal)\nif not (child := os.fork()): sys.exit()\nos.waitpid(child, 0)\n"
+    ended(script(source + "whole_call(journal)\n", book.folder))
+    assert shards(book.directory) == ["shard-000"]
+    found = book.verify()
+    assert (found.records, found.unsealed) == (5, 0)
+
+
+def test_a_process_that_ends_signs_all_of_its_journals(book: JournalBox) -> None:
+    source = OPENING + "second = box.journal()\nopened(journal)\nopened(second)\nopened(second)\n"
+    ended(script(source, book.folder))
+    assert book.verify().unsealed == 0
+    assert shards(book.directory) == ["shard-000", "shard-001"]
+
+
+def test_one_journal_that_cannot_be_signed_does_not_keep_the_others_from_it(book: JournalBox, tmp_path: Path) -> None:
+    other = JournalBox.make(tmp_path / "other")
+    source = (
+        OPENING
+        + """
+import resource, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+others = [JournalBox(Path(sys.argv[2])).journal() for _ in range(6)]  # closed in any order
+for _ in range(30):
+    whole_call(journal)
+    journal.checkpoint()
+whole_call(journal)
+for other in others:
+    whole_call(other)
+    whole_call(other)
+resource.setrlimit(resource.RLIMIT_FSIZE, (box.heads.stat().st_size, resource.RLIM_INFINITY))
+"""
+    )
+    process = script(source, book.folder, other.folder)
+    _, errors = process.communicate(timeout=60)
+    assert "JournalError: the head was not written" in errors
+    assert book.verify().unsealed > 0
+    assert other.verify().unsealed == 0
+
+
+MANY = OPENING + "\nfor _ in range(50):\n    print(whole_call(journal))\n"
+
+
+def test_processes_write_side_by_side(book: JournalBox) -> None:
+    processes = [script(MANY, book.folder) for _ in range(4)]
+    ids = {line for process in processes for line in ended(process).split()}
+    found = book.verify()
+    assert len(ids) == found.allowed == 200
+    assert (found.unfinished, found.unsealed) == (0, 0)
+    assert 1 <= len(shards(book.directory)) <= 4
+    assert call_ids(book.read()) == (ids, ids)
+
+
+def test_threads_write_side_by_side(book: JournalBox) -> None:
+    journal = book.journal()
+    ids: set[str] = set()
+    threads = [threading.Thread(target=lambda: ids.update({whole_call(journal) for _ in range(50)})) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    journal.close()
+    found = book.verify()
+    assert (len(ids), found.allowed, found.unfinished, found.unsealed) == (400, 400, 0, 0)
+    assert shards(book.directory) == ["shard-000"]
+    assert call_ids(book.read()) == (ids, ids)
+
+
+def test_a_journal_is_verified_while_it_is_written(book: JournalBox) -> None:
+    """Large records, so that many a measure is taken while one is being written."""
+    process = script(OPENING + 'for _ in range(400):\n    whole_call(journal, "x" * 200_000)\n', book.folder)
+    sizes = [0]
+    while process.poll() is None:
+        sizes.append(book.verify().records)
+    assert ended(process) == ""
+    assert sizes == sorted(sizes)
+    assert len(set(sizes)) > 2
+    assert book.verify().allowed == 400
+
+
+def test_a_thousand_writers_are_enough(book: JournalBox) -> None:
+    """The last of them is told; nothing else is made."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 2048)), hard))
+    with ExitStack() as files:
+        for number in range(1000):
+            fcntl.flock(files.enter_context((book.directory / f"shard-{number:03d}.log").open("wb")), fcntl.LOCK_EX)
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        with pytest.raises(JournalError) as failed:
+            opened(book.journal())
+        assert failed.value.code == "journal_shards"
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert len(list(book.directory.iterdir())) == 1001
