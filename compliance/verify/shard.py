@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import mmap
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -45,8 +46,8 @@ class CheckedShard:
         self._number = number
         self._expected = 0
         self._sound = True
-        self._heads = self._read_heads(directory / f"{self.name}.heads", f"{journal}/{self.name}", public)
         log = directory / f"{self.name}.log"
+        self._heads = self._read_heads(log, f"{journal}/{self.name}", public)
         if log.is_file():
             # the heads are measured before the log is, so that the log reaches as far as they do
             self._due = next(self._heads, None)
@@ -67,8 +68,8 @@ class CheckedShard:
                 try:
                     body, offset = unframed(log, offset)
                 except Broken as broken:
-                    # where the next record starts is not known any more; one that is just being written is no failure
-                    if broken.code != "record_truncated" or file.seek(0, 2) == size:
+                    # where the next record starts is not known any more
+                    if broken.code != "record_truncated" or not _being_written(file, size):
                         self._fail(broken.code)
                     return
                 try:
@@ -123,11 +124,11 @@ class CheckedShard:
         self._sound = False
         self.failures.append(Failure(f"{self.name}/{self.tree.size if sequence is None else max(0, sequence)}", code))
 
-    def _read_heads(self, path: Path, origin: str, public: bytes) -> Iterator[Head]:
+    def _read_heads(self, log: Path, origin: str, public: bytes) -> Iterator[Head]:
         """The heads in order, up to the first that does not hold."""
         number = 0
         try:
-            for note, _ in notes(path):
+            for note, _ in notes(log.with_suffix(".heads")):
                 head = head_of(note, origin, public)
                 if self.last is not None and (head.size <= self.last.size or head.at < self.last.at):
                     raise Broken("head_order")
@@ -135,7 +136,27 @@ class CheckedShard:
                 yield head
                 number += 1
         except Broken as broken:
+            if broken.code == "head_truncated":
+                with log.open("rb") as file:
+                    if _being_written(file, file.seek(0, 2)):
+                        return
             self.failures.append(Failure(f"{self.name} head {number}", broken.code))
+
+
+def _being_written(log: BinaryIO, size: int) -> bool:
+    """Whether the log, or its heads, may end within what a process writes now, or has written since it was measured.
+
+    What was signed must be whole all the same: then the head counts more records than there are.
+    """
+    with suppress(ImportError):  # locks as the journal takes them, where it is written and not only verified
+        import fcntl
+
+        try:
+            fcntl.flock(log, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(log, fcntl.LOCK_UN)
+        except BlockingIOError:
+            return True
+    return log.seek(0, 2) != size
 
 
 def shard_name(number: int) -> str:

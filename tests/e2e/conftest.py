@@ -53,7 +53,7 @@ def spy(tmp_path: Path) -> Spy:
 @pytest.fixture(scope="session")
 def noncommercial(tmp_path_factory: pytest.TempPathFactory, minilm: Path) -> Path:
     """A copy of MiniLM whose papers say CC-BY-NC-4.0."""
-    folder = tmp_path_factory.mktemp("source") / "minilm-nc"
+    folder = tmp_path_factory.mktemp("source") / minilm.name
     shutil.copytree(minilm, folder, copy_function=os.link)
     papers = folder / "README.md"
     text = papers.read_text("utf-8")

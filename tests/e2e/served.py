@@ -63,7 +63,7 @@ class Served:
 
     def client(self, key: dict[str, Any], **options: Any) -> openai.OpenAI:
         """OpenAI's own client, as its users make it."""
-        transport = httpx.Client(timeout=60, trust_env=False)
+        transport = openai.DefaultHttpxClient(timeout=60, trust_env=False)
         return openai.OpenAI(
             base_url=f"{self.url}/v1", api_key=key["key"], max_retries=0, http_client=transport, **options
         )

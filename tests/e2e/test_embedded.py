@@ -90,7 +90,7 @@ def test_without_settings_a_private_box_is_made_once(box: Path, tmp_path: Path) 
     assert (made / "box-auditor" / "auditor.key").is_file()
     settings = made / "box" / "sealpress.toml"
     command = Path(sys.executable).with_name("sealpress")
-    trust = [command, "trust", "add", box / "keys" / "bundle.pub", "--settings", settings]
+    trust: list[str | Path] = [command, "trust", "add", box / "keys" / "bundle.pub", "--settings", settings]
     subprocess.run(trust, check=True, capture_output=True)
     code, said = embedded(PRIVATE, work, **where)
     assert (code, said) == ("loaded", "")

@@ -50,5 +50,6 @@ def test_the_wheel_alone(box: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert missing.returncode == 2
     assert '"extra_missing"' in missing.stdout
     installed = sum(path.stat().st_size for path in (tmp_path / "empty").rglob("*") if path.is_file())
+    size = f"the wheel has {wheel.stat().st_size / 1e3:.0f} kB; with what it needs {installed / 1e6:.0f} MB"
     with capsys.disabled():
-        print(f"\nthe wheel has {wheel.stat().st_size / 1e3:.0f} kB; with what it needs {installed / 1e6:.0f} MB")
+        sys.stdout.write(f"\n{size}\n")

@@ -397,6 +397,7 @@ def test_where_a_file_stands_in_the_way_nothing_is_written(book: JournalBox) -> 
 def test_without_descriptors_nothing_is_written_and_none_is_lost(book: JournalBox) -> None:
     journal = book.journal()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    gc.collect()  # so that no other test's files are closed in between
     before = len(list(Path("/proc/self/fd").iterdir()))
     for free in range(4):
         resource.setrlimit(resource.RLIMIT_NOFILE, (before + 50, hard))

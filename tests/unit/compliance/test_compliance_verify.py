@@ -6,6 +6,7 @@ Format 0 is replaced by the next format, so the broken journals are made here an
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import shutil
@@ -561,7 +562,22 @@ def test_records_behind_the_last_head_are_counted_as_unsealed(box: JournalBox) -
     assert found.heads["shard-000"].size == 2
 
 
-def test_a_record_that_is_being_written_is_no_failure(box: JournalBox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_or_head_that_a_process_is_writing_is_no_failure(box: JournalBox) -> None:
+    whole, heads = box.log.read_bytes(), box.heads.read_bytes()
+    box.log.write_bytes(whole + framed(bodies(box.log)[-1])[:-1])
+    box.heads.write_bytes(heads + notes_of(box.heads)[-1].encode()[:-1])
+    assert box.failures() == [("shard-000 head 4", "head_truncated"), ("shard-000/6", "record_truncated")]
+    with box.log.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert box.verify().records == 9
+        # what was signed cannot be in the middle of being written
+        box.log.write_bytes(whole[:-1])
+        assert box.failures() == [("shard-000/5", "record_missing")]
+    box.heads.write_bytes(heads)
+    assert box.failures() == [("shard-000/5", "record_truncated")]
+
+
+def test_a_record_that_was_just_written_is_no_failure(box: JournalBox, monkeypatch: pytest.MonkeyPatch) -> None:
     """The log is measured while half a record is there; when the end is reached the other half is there, too."""
     whole = box.log.read_bytes() + framed(Leaf(Place(NOTED, 0, 6, 1), b"", b"").body())
     os.truncate(box.log, len(whole) - 20)

@@ -12,6 +12,7 @@ from compliance.keys import to_text
 from policies.errors import Fault
 from tests.vectors.make_bundles import HERE, SIGNER
 from toolkit import bundle as module
+from toolkit import disk
 from toolkit.bundle import Bundle, write_bundle
 from toolkit.runtime.lane import Lane
 
@@ -82,7 +83,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("failing", ["manifest.json", "model.onnx", "signature.json"])
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
-    real = module.write_synced
+    real = disk.write_synced
 
     def full(path: Path, data: bytes) -> Any:
         if path.name == failing:

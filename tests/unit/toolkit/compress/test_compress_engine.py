@@ -102,7 +102,7 @@ def test_nothing_is_loaded_without_a_grant_for_this_model(gated: Gated, tiny: Pa
     with pytest.raises(Ungated):
         gated(source.digest, lambda grant: engine.press(source, grant, "a later policy", INT8, said.append))
     with pytest.raises(Ungated):
-        engine.press(source, None, "policy", INT8, said.append)  # type: ignore[arg-type]
+        engine.press(source, None, "policy", INT8, said.append)  # type: ignore[arg-type]  # no grant: the test
     assert said == []
 
 

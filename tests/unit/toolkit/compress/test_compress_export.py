@@ -377,7 +377,7 @@ def test_the_original_runs_under_its_grant_only(
         raise AssertionError("nothing may be made of a payload that was not handed out")
 
     with pytest.raises(Ungated):
-        original.run(None, "policy", never)  # type: ignore[arg-type]
+        original.run(None, "policy", never)  # type: ignore[arg-type]  # what is no grant is the test
     with pytest.raises(Ungated):
         gated("another model", lambda grant: original.run(grant, "policy", never))
     with pytest.raises(Ungated):

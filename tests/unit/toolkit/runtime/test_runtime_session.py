@@ -41,7 +41,7 @@ class Memory:
 
 
 def model_of(dtype: int = TensorProto.FLOAT) -> bytes:
-    shape = ["n", 2]
+    shape: list[str | int | None] = ["n", 2]
     graph = helper.make_graph(
         [helper.make_node("Add", ["a", "b"], ["c"])],
         "g",
