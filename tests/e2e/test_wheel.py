@@ -21,7 +21,7 @@ print(sealpress.load("minilm.bundle").embed(["Where is the ward?"], purpose="sea
 
 
 @pytest.mark.slow
-def test_the_wheel_alone(box: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_wheel_alone(box: Path, minilm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def run(*command: str | Path, cwd: Path = tmp_path) -> str:
         # a Python path from outside would bring the checkout into the empty environment
         clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -45,10 +45,15 @@ def test_the_wheel_alone(box: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert where.startswith(str(tmp_path / "empty"))
     assert shape == "(1, 384)"
     missing = subprocess.run(
-        [command, "compress", box, "--out", "x.bundle", "--json"], cwd=box, capture_output=True, text=True, check=False
+        [command, "compress", minilm, "--out", "x.bundle", "--json"],
+        cwd=box,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert missing.returncode == 2
     assert '"extra_missing"' in missing.stdout
+    assert not (box / "x.bundle").exists()
     installed = sum(path.stat().st_size for path in (tmp_path / "empty").rglob("*") if path.is_file())
     size = f"the wheel has {wheel.stat().st_size / 1e3:.0f} kB; with what it needs {installed / 1e6:.0f} MB"
     with capsys.disabled():

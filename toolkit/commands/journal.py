@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -75,8 +76,8 @@ def read_records(auditor_key: Path, settings: str | None, as_json: bool) -> None
     opener = Opener(read_key(auditor_key, "auditor-private"))
     folder = path.parent / "journal"
     verify_journal(folder, signer)
-    salts = Salts(path.parent / "state" / "salts.sqlite")
-    records = list(read(folder, genesis(folder, signer), opener, salts))
+    with closing(Salts(path.parent / "state" / "salts.sqlite")) as salts:
+        records = list(read(folder, genesis(folder, signer), opener, salts))
     output({"records": msgspec.to_builtins(records)}, as_json, "\n".join(_line(record) for record in records))
 
 
