@@ -155,7 +155,8 @@ def call_ids(records: Iterable[Record]) -> tuple[set[str], set[str]]:
 def script(source: str, *arguments: Path) -> subprocess.Popen[str]:
     """Start Python in a process of its own, where every warning is an error; its output is a pipe of text."""
     return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", source, *map(str, arguments)],
+        # -B: a script that limits its disk must not leave a compiled module that was cut short
+        [sys.executable, "-B", "-W", "error", "-c", source, *map(str, arguments)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
