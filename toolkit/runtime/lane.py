@@ -97,8 +97,10 @@ class Lane:
         if self._text.pooling == "cls":
             pooled = hidden[:, 0]
         else:
-            weights = mask[:, :, None].astype(np.float32)
-            pooled = (hidden * weights).sum(axis=1) / weights.sum(axis=1)
+            # one product with the weights of the tokens, instead of a masked copy and a sum
+            weights = (mask / mask.sum(axis=1, keepdims=True)).astype(np.float32)
+            pooled = np.matmul(weights[:, None], hidden)[:, 0]
         if self._text.normalise:
-            pooled = pooled / np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-12)
-        return pooled.astype(np.float32)
+            length = np.sqrt(np.einsum("nh,nh->n", pooled, pooled))
+            pooled = pooled / np.maximum(length, 1e-12)[:, None]
+        return pooled

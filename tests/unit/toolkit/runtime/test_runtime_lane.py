@@ -1,0 +1,71 @@
+"""From texts to embeddings, on a model small enough to be done by hand: row i of its table is 4i, 4i+1, 4i+2, 4i+3."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from policies.errors import Fault
+from policies.facts import Call, Manifest
+from policies.gate import Grant, gate
+from policies.payload import Payload
+from tests.unit.toolkit.runtime.test_runtime_session import Anything, Memory
+from tests.vectors.make_bundles import HERE
+from toolkit.runtime.lane import Lane, TextInput, checked_texts
+
+GOLDEN = HERE / "golden-v1"
+MANIFEST = Manifest(format=1, name="g", version="1", digest="d", task="t", licence="MIT", inputs=(), outputs=())
+
+
+def lane(pooling: Literal["mean", "cls"] = "mean", normalise: bool = False, max_tokens: int = 8) -> Lane:
+    text = TextInput(max_tokens=max_tokens, pooling=pooling, normalise=normalise, pad_id=0)
+    return Lane((GOLDEN / "model.onnx").read_bytes(), "d", (GOLDEN / "tokenizer.json").read_bytes(), text)
+
+
+def embed(one: Lane, *texts: str) -> tuple[NDArray[np.float32], dict[str, int]]:
+    def work(grant: Grant) -> tuple[NDArray[np.float32], dict[str, int]]:
+        return one.embed(grant, "p"), grant.usage
+
+    call = Call(id="1", at=0, actor="a", tenant="t", action="infer", model="d")
+    return gate(Anything(), MANIFEST, call, Payload.checked({"texts": list(texts)}), Memory(), work)
+
+
+def test_the_mean_is_over_the_tokens_of_each_text_alone() -> None:
+    found, usage = embed(lane(), "where ward", "is")
+    assert found.dtype == np.float32
+    assert found.tolist() == [[14.0, 15.0, 16.0, 17.0], [12.0, 13.0, 14.0, 15.0]]
+    assert usage == {"texts": 2, "tokens": 3}
+
+
+def test_cls_is_the_first_token() -> None:
+    found, _ = embed(lane(pooling="cls"), "where ward")
+    assert found.tolist() == [[8.0, 9.0, 10.0, 11.0]]
+
+
+def test_a_normalised_embedding_has_length_one() -> None:
+    found, _ = embed(lane(normalise=True), "where is the ward", "is")
+    assert np.linalg.norm(found, axis=1) == pytest.approx(1.0, abs=1e-6)
+    plain, _ = embed(lane(), "is")
+    assert found[1] == pytest.approx(plain[0] / np.linalg.norm(plain[0]), abs=1e-6)
+
+
+def test_a_long_text_is_cut() -> None:
+    cut, usage = embed(lane(max_tokens=2), "where is the ward")
+    assert cut.tolist() == [[10.0, 11.0, 12.0, 13.0]]
+    assert usage["tokens"] == 2
+
+
+@pytest.mark.parametrize("tokenizer", [b"", b"{}", b"\xff", b'{"model": {"type": "WordLevel"}}'])
+def test_a_tokenizer_that_cannot_be_read_is_refused(tokenizer: bytes) -> None:
+    text = TextInput(max_tokens=8, pooling="mean", normalise=True, pad_id=0)
+    with pytest.raises(Fault) as caught:
+        Lane((GOLDEN / "model.onnx").read_bytes(), "d", tokenizer, text)
+    assert caught.value.code == "model_malformed"
+
+
+@pytest.mark.parametrize(("texts", "expected"), [("one", ["one"]), (["a", "b"], ["a", "b"]), (("a",), ["a"])])
+def test_texts_are_a_string_or_a_list(texts: Any, expected: list[str]) -> None:
+    assert checked_texts(texts) == expected
