@@ -56,11 +56,12 @@ def run() -> list[Result]:
             "bare loop, one thread a core",
             rounds,
             notes=[
-                "The goal was 0.85 of the bare loop, and it is not reached. By CPU time of the server alone a request took "
-                "about 9.2 ms beside 6.6 ms in the bare loop (0.72). The Python between two inferences costs several times "
-                "in place what it costs alone; cold caches and a contended interpreter lock are our guess, not proved.",
-                "The load comes from the same cores (one asyncio process on raw sockets; wrk gave the same) and is part "
-                "of what is lost. The bare loop serves nobody: tokenizer, session and pooling in the process.",
+                "The goal was 0.85 of the bare loop, and it is not reached. By CPU time of the server alone a request "
+                "took about 9.2 ms beside 6.6 ms in the bare loop (0.72). The Python between two inferences costs "
+                "several times in place what it costs alone; cold caches and a contended interpreter lock are our "
+                "guess, not proved.",
+                "The load comes from the same cores (one asyncio process on raw sockets; wrk gave the same) and is "
+                "part of what is lost. The bare loop serves nobody: tokenizer, session and pooling in the process.",
             ],
             packages=["sealpress", "litestar", "uvicorn", "onnxruntime"],
         )
