@@ -25,7 +25,7 @@ class Widen(Struct, frozen=True, tag_field="kind", tag="widen"):
     gives: ClassVar[Form] = "onnx-fp32"
 
     def apply(self, model: bytes, data: Batches) -> tuple[bytes, StepReport]:
-        raise NotImplementedError
+        raise AssertionError("a chain is checked before any step is taken")
 
 
 def refusal(text: str) -> RecipeError:
