@@ -1,8 +1,9 @@
 """The cryptography of the house, and the only file that imports it from outside.
 
-SHA-256 and HMAC (FIPS 180-4, RFC 2104), Ed25519 (RFC 8032), AES-256-GCM with random nonces (NIST SP 800-38D), and
-HPKE (RFC 9180) over X-Wing, the hybrid of ML-KEM-768 and X25519, so that a journal copied today stays closed to a
-quantum computer of tomorrow. Everything that checks returns what it checked or raises; nothing returns a bool.
+SHA-256 and HMAC (FIPS 180-4, RFC 2104), keyed BLAKE2b (RFC 7693), Ed25519 (RFC 8032), AES-256-GCM with random nonces
+(NIST SP 800-38D), and HPKE (RFC 9180) over X-Wing, the hybrid of ML-KEM-768 and X25519, so that a journal copied today
+stays closed to a quantum computer of tomorrow. Everything that checks returns what it checked or raises; nothing
+returns a bool.
 """
 
 from __future__ import annotations
@@ -23,12 +24,15 @@ from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, MLKEM768X25519Pr
 from policies.errors import Refused
 
 __all__ = [
+    "NONCE",
+    "TAG",
     "Opener",
     "Sealer",
     "Signer",
     "Unauthentic",
     "derive",
     "fresh",
+    "kdf",
     "same",
     "seal",
     "sha256",
@@ -47,7 +51,8 @@ _SMALL_ORDER = {
     b"\xed" + b"\xff" * 30 + b"\x7f",
     b"\xee" + b"\xff" * 30 + b"\x7f",
 }
-_MLKEM_SEED, _MLKEM_PUBLIC, _X25519, _NONCE = 64, 1184, 32, 12
+_MLKEM_SEED, _MLKEM_PUBLIC, _X25519 = 64, 1184, 32
+NONCE, TAG = 12, 16  # bytes before and behind a ciphertext of AES-GCM
 
 
 class Unauthentic(Refused):
@@ -57,6 +62,7 @@ class Unauthentic(Refused):
         "signature": "Compare the key's fingerprint with the one you were given; if it is right, the text was altered.",
         "ciphertext": "Check that this is the matching key; if it is, the bytes were altered.",
         "key_invalid": "Take the key file again from where it was made.",
+        "proof": "Ask for the proof again; if it fails again, the log is not the one that was signed.",
         "secret": "Take the secret again from where it was given to you.",
     }
 
@@ -78,22 +84,29 @@ def derive(key: bytes, label: bytes, context: bytes = b"") -> bytes:
     return hmac.digest(key, label + b"\0" + context, "sha256")
 
 
+def kdf(key: bytes, label: bytes, data: bytes = b"") -> bytes:
+    """64 bytes from a uniformly random key: keyed BLAKE2b, one label of one byte a use.
+
+    Where a record is sealed: it takes a third of the time of HMAC.
+    """
+    return hashlib.blake2b(label + data, key=key).digest()
+
+
 def same(expected: bytes, given: bytes) -> None:
     """Return when both are the same, compared in a time that tells nothing of them, else raise Unauthentic."""
     if not hmac.compare_digest(expected, given):
         raise Unauthentic("secret", "the secret is not the expected one")
 
 
-def seal(key: bytes, plaintext: bytes, bound: bytes) -> bytes:
-    """Encrypt with AES-256-GCM under a random nonce, which comes first; `bound` is authenticated, not contained."""
-    nonce = os.urandom(_NONCE)
+def seal(key: bytes, nonce: bytes, plaintext: bytes, bound: bytes) -> bytes:
+    """Encrypt with AES-256-GCM under a fresh nonce, which comes first; `bound` is authenticated, not contained."""
     return nonce + AESGCM(key).encrypt(nonce, plaintext, bound)
 
 
 def unseal(key: bytes, sealed: bytes, bound: bytes) -> bytes:
     """The plaintext of `seal`. Raises Unauthentic."""
     try:
-        return AESGCM(key).decrypt(sealed[:_NONCE], sealed[_NONCE:], bound)
+        return AESGCM(key).decrypt(sealed[:NONCE], sealed[NONCE:], bound)
     except (InvalidTag, ValueError):
         raise Unauthentic("ciphertext", "the ciphertext does not open with this key") from None
 
@@ -145,6 +158,7 @@ class Sealer:
             raise Unauthentic("key_invalid", "this is no public key of an auditor, which has 1216 bytes") from None
         self._key = MLKEM768X25519PublicKey(mlkem, x25519)
         self.public = public
+        self.fingerprint = sha256(public)
 
     def seal(self, plaintext: bytes, info: bytes) -> bytes:
         return _SUITE.encrypt(plaintext, self._key, info)
@@ -162,6 +176,7 @@ class Opener:
         self._private = private
         self._key = MLKEM768X25519PrivateKey(mlkem, x25519)
         self.public = mlkem.public_key().public_bytes_raw() + x25519.public_key().public_bytes_raw()
+        self.fingerprint = sha256(self.public)
 
     @classmethod
     def generate(cls) -> Opener:

@@ -14,6 +14,9 @@ line turns them into its exit status.
         │   ├── NotVerified             compliance/verify: a journal that does not hold; carries the failures
         │   ├── NotReadable             compliance/journal: a record that these keys do not open
         │   ├── ReportError             compliance/report: a journal whose records and signed counters disagree
+        │   ├── HoldError               compliance/state: a legal hold that is in the way, or is not there
+        │   ├── WitnessError            compliance/witness: a head that is not co-signed, or an answer that is not kept
+        │   ├── BackupError             compliance/backup: a backup that cannot be restored
         │   ├── Unauthentic             compliance/crypto: a signature, a ciphertext or a key that does not hold
         │   ├── ModelError              toolkit/runtime: a model file that is not taken, or is fed something else
         │   ├── BundleError             toolkit/bundle: a bundle that is broken, foreign or altered
@@ -24,6 +27,7 @@ line turns them into its exit status.
         │   ├── InputError              policies/payload: an input that no model can be given
         │   ├── SettingsError           toolkit/settings: sealpress.toml, packs, trust
         │   ├── KeyFault                compliance/keys: a key that is missing, malformed or of another kind
+        │   ├── WitnessMissing          compliance/witness: no witness where one was named
         │   ├── RequestError            serve: a request that cannot be read, or asks for what is not here
         │   ├── Busy                    serve: not now, for the rate of the key or the queue of the server
         │   ├── BundleMissing           toolkit/bundle: no bundle where one was named
@@ -39,7 +43,7 @@ line turns them into its exit status.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 __all__ = ["Denied", "Failed", "Fault", "Refused", "Ungated", "Unusable"]
 
@@ -91,16 +95,20 @@ class Ungated(Refused):
 
 
 class Denied(Refused):
-    """The gate said no. `findings` holds the answer of every rule; the refusal itself is in the journal as `call`."""
+    """The gate said no. `findings` holds the answer of every rule.
+
+    The refusal itself is on record under the id `call`; `entry` is what the ledger gave for it, within this process.
+    """
 
     hints: ClassVar[Mapping[str, str]] = {
         "denied": "Read the findings that are not ok: each names its rule and what would have to change.",
     }
 
-    def __init__(self, findings: tuple[object, ...], call: str, message: str) -> None:
+    def __init__(self, findings: tuple[object, ...], call: str, message: str, entry: Any = None) -> None:
         super().__init__("denied", message)
         self.findings = findings
         self.call = call
+        self.entry = entry
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.findings, self.call, str(self))

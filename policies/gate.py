@@ -33,11 +33,14 @@ class Policy(Protocol):
 
 
 class Ledger(Protocol):
-    """Where calls are recorded. Each method returns only when the record is written, and raises when it cannot be."""
+    """Where calls are recorded. Each method returns only when the record is written, and raises when it cannot be.
+
+    `opened` gives what the later records of the call refer to; what `closed` gives shows that the call is on record.
+    """
 
     def opened(self, call: Call, model: Manifest, decision: Decision, payload: Payload) -> Any: ...
     def noted(self, entry: Any, kind: str, data: dict[str, Any]) -> None: ...
-    def closed(self, entry: Any, outcome: Outcome) -> None: ...
+    def closed(self, entry: Any, outcome: Outcome) -> Any: ...
 
 
 class Grant:
@@ -109,9 +112,9 @@ def decide_and_open(policy: Policy, model: Manifest, call: Call, payload: Payloa
     if decision.policy != policy.digest or not decision.findings:
         raise Ungated("grant_outdated", "the decision was not made by the policy in force")
     if not decision.allowed:
-        ledger.opened(call, model, decision, Payload(value=None))
+        entry = ledger.opened(call, model, decision, Payload(value=None))
         failing = [finding for finding in decision.findings if not finding.ok]
-        raise Denied(decision.findings, call.id, "refused: " + "; ".join(f.reason for f in failing))
+        raise Denied(decision.findings, call.id, "refused: " + "; ".join(f.reason for f in failing), entry)
     entry = ledger.opened(call, model, decision, payload)
     grant = Grant()
     with _lock:
@@ -151,8 +154,8 @@ def charge(grant: Grant, **usage: int) -> None:
         issue.usage[unit] = issue.usage.get(unit, 0) + amount
 
 
-def close(grant: Grant, error: BaseException | None = None) -> None:
-    """Record how the call ended; the grant is worth nothing afterwards."""
+def close(grant: Grant, error: BaseException | None = None) -> Any:
+    """Record how the call ended; the grant is worth nothing afterwards. Returns what the ledger gives."""
     with _lock:
         issue = _issue(grant)
         del _issues[grant]
@@ -160,7 +163,7 @@ def close(grant: Grant, error: BaseException | None = None) -> None:
         outcome = Outcome(ok=True, usage=issue.usage)
     else:
         outcome = Outcome(ok=False, code=error.code if isinstance(error, Fault) else "internal", usage=issue.usage)
-    issue.ledger.closed(issue.entry, outcome)
+    return issue.ledger.closed(issue.entry, outcome)
 
 
 def _issue(grant: Grant) -> _Issue:

@@ -10,12 +10,15 @@ from contextlib import asynccontextmanager
 from litestar import Litestar
 from litestar.types import ASGIApp
 
+from compliance.keys import from_text
 from compliance.state.api_keys import ApiKeys
-from serve import health
+from compliance.witness.witnessed import Witnessed
+from serve import health, receipts
 from serve.problems import respond
 from serve.protocols import openai
 from serve.service import MAX_BODY, Service
 from serve.telemetry import Log, Metrics, Observed
+from serve.witnessing import Witnessing
 from toolkit.box import Box
 from toolkit.model import Model
 
@@ -29,18 +32,26 @@ def create_app(
     service = Service(box, models, keys, lanes)
     metrics = Metrics(lanes, lambda: service.places.waiting)
     log = Log()
+    witnessing = _witnessing(box)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        upkeep = asyncio.create_task(service.health.upkeep())
+        tasks = [asyncio.create_task(service.health.upkeep())]
+        if witnessing is not None:
+            tasks.append(asyncio.create_task(witnessing.upkeep(log.failed, service.health.stopped)))
         ready()
         yield
-        upkeep.cancel()
+        for task in tasks:
+            task.cancel()
         service.close()
         log.flush()
 
     app = Litestar(
-        route_handlers=[health.routes(service.health, metrics), openai.routes(service, int(time.time()))],
+        route_handlers=[
+            health.routes(service.health, metrics),
+            receipts.route(service, box.journal),
+            openai.routes(service, int(time.time())),
+        ],
         lifespan=[lifespan],
         exception_handlers={Exception: respond},
         request_max_body_size=MAX_BODY,
@@ -50,3 +61,11 @@ def create_app(
         debug=False,
     )
     return Observed(app, metrics, log)
+
+
+def _witnessing(box: Box) -> Witnessing | None:
+    asked = box.settings.witness
+    if asked is None or asked.url is None:
+        return None
+    root, key = from_text(box.settings.journal.root), from_text(asked.key)
+    return Witnessing(Witnessed(box.journal_folder, root, key), asked.url)

@@ -22,7 +22,7 @@ from toolkit.extras import needs
 from toolkit.model import Model
 from toolkit.settings import found_settings, read_settings
 
-__all__ = ["key", "serve"]
+__all__ = ["key", "listening_at", "serve", "url_of"]
 
 _NS = {"s": 10**9, "m": 60 * 10**9, "h": 3_600 * 10**9, "d": 86_400 * 10**9}
 
@@ -41,10 +41,10 @@ def serve(bundles: tuple[Path, ...], host: str, port: int, settings: str | None,
     """
     with needs("serve"):
         from serve.process import run
-    with _listening(host, port) as listening:
+    with listening_at(host, port) as listening:
         box = Box.open(settings)
         models = _models(box, bundles or tuple(sorted(box.folder.glob("*.bundle"))))
-        address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
+        address = url_of(host, listening)
         value = {"url": address, "models": sorted(models)}
         text = f"Serving {', '.join(sorted(models))} on {address} (OpenAI's protocol under {address}/v1)"
         run(box, models, listening, lambda: output(value, as_json, text))
@@ -110,7 +110,8 @@ def _models(box: Box, bundles: tuple[Path, ...]) -> dict[str, Model]:
     return models
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def listening_at(host: str, port: int) -> socket.socket:
+    """A socket that takes connections. Raises UsageError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listening = socket.create_server((host, port), family=family, backlog=2048)
@@ -119,6 +120,10 @@ def _listening(host: str, port: int) -> socket.socket:
     # what is accepted inherits it: an answer of two writes would wait 40 ms for the acknowledgement of the first
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
+
+
+def url_of(host: str, listening: socket.socket) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
 
 
 def _expiry_ns(text: str, now: int) -> int:

@@ -10,16 +10,19 @@ from litestar import Response, Router, get
 from litestar.types import ASGIApp
 
 from compliance.journal.errors import JournalError
-from compliance.state.salts import StateError
+from compliance.keys import KeyFault
+from compliance.state.errors import StateError
 from policies.errors import Fault
 from serve.answer import Json
 from serve.telemetry import METRICS_TYPE, Metrics
 from toolkit.box import Box
 from toolkit.model import Model
 
-__all__ = ["Health", "routes"]
+__all__ = ["UNRECORDED", "Health", "routes"]
 
 UPKEEP_S = 1.0
+# because of these no record can be written, so nothing may be served
+UNRECORDED = (JournalError, StateError, KeyFault)
 
 
 class Health:
@@ -29,28 +32,34 @@ class Health:
         self._journal = box.journal
         self._models = models
         self._fault: Fault | None = None
+        self._stopped: Fault | None = None
 
     def failed(self, fault: Fault) -> None:
         """Stop serving: a record could not be written."""
         self._fault = fault
 
+    def stopped(self, fault: Fault) -> None:
+        """Stop serving for good: what was found does not go away by itself."""
+        self._stopped = fault
+
     def must_hold(self) -> None:
-        """Raises the JournalError or StateError because of which nothing is served."""
-        if self._fault is not None:
-            raise self._fault
+        """Raises the fault because of which nothing is served."""
+        if (fault := self._stopped or self._fault) is not None:
+            raise fault
 
     def missing(self) -> dict[str, str]:
         """What is missing for this server to be ready, and the code of the reason."""
-        return {} if self._fault is None else {"journal": self._fault.code}
+        fault = self._stopped or self._fault
+        return {} if fault is None else {"journal": fault.code}
 
     async def upkeep(self) -> None:
-        """Once a second, sign a head over what is new; after a failure, try whether records can be written again."""
+        """Once a second, see whether the journal holds; after a failure, try whether records can be written again."""
         while True:
             await asyncio.sleep(UPKEEP_S)
             try:
                 await asyncio.to_thread(self._once)
                 self._fault = None
-            except (JournalError, StateError) as error:
+            except UNRECORDED as error:
                 self._fault = error
 
     def _once(self) -> None:
@@ -58,7 +67,7 @@ class Health:
             # a record that says something: from here on these models are served again
             for model in self._models:
                 model.record_loaded()
-        self._journal.checkpoint()
+        self._journal.now()
 
 
 def routes(health: Health, metrics: Metrics) -> Router:

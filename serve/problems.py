@@ -14,9 +14,11 @@ import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
-from compliance.journal.errors import JournalError
+from compliance.journal.errors import JournalError, NotReadable
+from compliance.keys import KeyFault
 from compliance.state.api_keys import ApiKeyError
-from compliance.state.salts import StateError
+from compliance.state.errors import StateError
+from compliance.witness.errors import WitnessError
 from policies.errors import Denied, Failed, Fault, Unusable
 from policies.payload import InputError
 from serve.admission import Busy
@@ -56,10 +58,19 @@ STATUSES: Mapping[type[Fault] | str, HTTPStatus] = {
     "route_unknown": HTTPStatus.NOT_FOUND,
     "method_unknown": HTTPStatus.METHOD_NOT_ALLOWED,
     "model_unknown": HTTPStatus.NOT_FOUND,
+    WitnessError: HTTPStatus.FORBIDDEN,
+    "exchange_malformed": HTTPStatus.BAD_REQUEST,
+    "witness_unknown": HTTPStatus.NOT_FOUND,
+    "witness_stale": HTTPStatus.CONFLICT,
+    "witness_fork": HTTPStatus.CONFLICT,
+    "exchange_proof": HTTPStatus.UNPROCESSABLE_ENTITY,
     Busy: HTTPStatus.SERVICE_UNAVAILABLE,
     "rate_exceeded": HTTPStatus.TOO_MANY_REQUESTS,
     JournalError: HTTPStatus.SERVICE_UNAVAILABLE,
     StateError: HTTPStatus.SERVICE_UNAVAILABLE,
+    KeyFault: HTTPStatus.SERVICE_UNAVAILABLE,
+    NotReadable: HTTPStatus.NOT_FOUND,
+    "record_unsigned": HTTPStatus.CONFLICT,
     Fault: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
@@ -115,6 +126,8 @@ def document(fault: Fault, *, openai: bool) -> bytes:
     }
     if isinstance(fault, Denied):
         problem["findings"] = fault.findings
+    if isinstance(fault, WitnessError) and fault.last is not None:
+        problem["last"] = fault.last
     if openai:
         problem["error"] = {
             "message": f"{str(fault).rstrip('.')}. {fault.hint}" if said else _UNSAID,

@@ -12,19 +12,18 @@ from litestar import Request
 from litestar.exceptions import InternalServerException
 from litestar.types import ASGIApp, Scope
 
-from compliance.journal.errors import JournalError
 from compliance.state.api_keys import ApiKeys
-from compliance.state.salts import StateError
+from policies.errors import Denied
 from serve.admission import Places, Rate
 from serve.answer import Json
-from serve.health import Health
+from serve.health import UNRECORDED, Health
 from serve.identity import context_of, presented
 from serve.problems import RequestError
-from serve.telemetry import trace_of
-from toolkit.box import Box, Context
+from serve.telemetry import Trace, trace_of
+from toolkit.box import Box
 from toolkit.model import Answer, Model
 
-__all__ = ["MAX_BODY", "Asked", "Service", "admission_to"]
+__all__ = ["MAX_BODY", "Asked", "Service", "admission_to", "body_of"]
 
 MAX_BODY = 8_000_000
 BODY_S = 10.0
@@ -72,13 +71,13 @@ class Service:
         """Take a place, read the body, and answer in a lane. Raises what the gate, the model and the journal raise."""
         trace = trace_of(request.scope)
         with self.places.place():
-            asked = read(await _body(request))
+            asked = read(await body_of(request))
             model = self.model(asked.model)
             trace.model = model.manifest.digest
             loop = asyncio.get_running_loop()
             try:
-                content, trace.call = await loop.run_in_executor(self._lanes, _answered, model, asked, trace.context)
-            except (JournalError, StateError) as error:
+                content = await loop.run_in_executor(self._lanes, _answered, model, asked, trace)
+            except UNRECORDED as error:
                 self.health.failed(error)
                 raise
         return Json(content, trace.headers())
@@ -99,12 +98,17 @@ def admission_to(service: Service) -> Callable[[Request[Any, Any, Any]], Awaitab
     return admit
 
 
-def _answered(model: Model, asked: Asked, context: Context) -> tuple[bytes, str]:
-    answer = model.ask(asked.texts, context)
-    return asked.written(model, answer), answer.call
+def _answered(model: Model, asked: Asked, trace: Trace) -> bytes:
+    try:
+        answer = model.ask(asked.texts, trace.context)
+    except Denied as denied:
+        trace.receipt = model.receipt(denied)
+        raise
+    trace.call, trace.receipt = answer.call, model.receipt(answer)
+    return asked.written(model, answer)
 
 
-async def _body(request: Request[Any, Any, Any]) -> bytes:
+async def body_of(request: Request[Any, Any, Any]) -> bytes:
     """The body. Its size is limited while it is read; a client that stalls must not keep its place."""
     try:
         async with asyncio.timeout(BODY_S):

@@ -6,6 +6,7 @@ import asyncio
 import sys
 import time
 import traceback
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from policies.errors import Fault
 from toolkit.box import Context
 
 __all__ = ["METRICS_TYPE", "Log", "Metrics", "Observed", "Trace", "trace_of", "where"]
@@ -31,7 +33,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 class Trace:
     """What is found out about a request on its way: who asks, under what, and how it ended."""
 
-    __slots__ = ("call", "code", "context", "key", "model", "reason", "refused_by")
+    __slots__ = ("call", "code", "context", "key", "model", "reason", "receipt", "refused_by")
 
     def __init__(self) -> None:
         self.key: str | None = None
@@ -40,13 +42,16 @@ class Trace:
         self.call: str | None = None
         self.code: str | None = None
         self.reason: str | None = None
+        self.receipt: bytes | None = None
         self.refused_by: tuple[str, ...] = ()
 
     def headers(self) -> dict[str, str]:
-        """The call as it is on record, and the digest of the model, as far as it came to that."""
+        """The call as it is on record, with its receipt, and the digest of the model, as far as it came to that."""
         found: dict[str, str] = {}
         if self.call is not None:
             found |= {"X-Decision-Id": self.call, "X-Request-Id": self.call}
+        if self.receipt is not None:
+            found["X-Receipt"] = urlsafe_b64encode(self.receipt).decode()
         if self.model is not None:
             found["X-Model-Digest"] = self.model
         return found
@@ -96,6 +101,10 @@ class Log:
             asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
         self._lines.append(msgspec.json.encode(line))
 
+    def failed(self, fault: Fault) -> None:
+        """A line on something that went wrong beside the requests."""
+        self.add({"at": round(time.time(), 3), "code": fault.code, "reason": str(fault)})
+
     def flush(self) -> None:
         """Write what is there."""
         lines, self._lines = self._lines, []
@@ -108,7 +117,7 @@ class Log:
 class Observed:
     """Around the whole application, so that what no route takes is seen too."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, log: Log) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics | None, log: Log) -> None:
         self._app = app
         self._metrics = metrics
         self._log = log
@@ -134,7 +143,8 @@ class Observed:
             seconds = time.perf_counter() - began
             # the template of the route, never the path: a path is written by the client
             route = scope.get("path_template") or "unmatched"
-            self._metrics.count(route, status, seconds, trace.refused_by)
+            if self._metrics is not None:
+                self._metrics.count(route, status, seconds, trace.refused_by)
             self._log.add(_line(scope["method"], route, status, seconds, trace))
 
 

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
-from compliance.crypto import Opener, Sealer, Signer, fresh
+from compliance.crypto import Opener, Signer, fresh
+from compliance.journal.genesis import create, identity
 from compliance.journal.reader import Record, read
 from compliance.journal.records import Closed, Opened
-from compliance.journal.writer import Entry, Journal, create
+from compliance.journal.signing import Auditors, DayKeys
+from compliance.journal.writer import Entry, Journal
 from compliance.keys import read_key, write_key
 from compliance.state.salts import Salts
-from compliance.verify.journal import NotVerified, Verified, genesis, verify_journal
-from compliance.verify.leaf import ALLOWED, EPOCH, REFUSED, Broken, Leaf, framed, unframed
-from compliance.verify.merkle import Tree, leaf_hash
-from compliance.verify.note import Head, signed
+from compliance.verify.journal import NotVerified, Verified, verify_journal
+from compliance.verify.leaf import EPOCH, Broken, Leaf, read_frame
+from compliance.verify.note import ROOT, Note, notes, signed
+from compliance.verify.statements import Certificate, Head, day_of
 from policies.facts import Call, Decision, Finding, Manifest, Outcome
 from policies.payload import Payload
 
-ROOT = Path(__file__).resolve().parent.parent
+CHECKOUT = Path(__file__).resolve().parent.parent
 
 MODEL = Manifest(
     format=1, name="minilm", version="1", digest="ab" * 32, task="embed", licence="MIT", inputs=(), outputs=()
@@ -46,20 +50,29 @@ journal = box.journal()
 
 @dataclass(frozen=True)
 class JournalBox:
-    """What a box needs to keep a journal, and what its auditor needs to read it."""
+    """What a box needs to keep a journal, and what its auditor needs to read it. The root's key lies beside it."""
 
     folder: Path
 
     @classmethod
-    def make(cls, folder: Path, *, signer: Signer | None = None) -> JournalBox:
+    def make(cls, folder: Path, *, days: int = 2) -> JournalBox:
+        """A box whose keys sign from today on."""
         box = cls(folder)
-        (folder / "keys").mkdir(parents=True)
-        opener = Opener.generate()
-        signer = signer or Signer.generate()
-        write_key(folder / "keys" / "journal.key", "journal-signing", signer.private_bytes())
-        write_key(folder / "keys" / "auditor.pub", "auditor-public", opener.public)
+        root, opener, id_ = Signer.generate(), Opener.generate(), fresh(16).hex()
+        for made in (box.auditors.folder, folder / "keys" / "days", folder / "state"):
+            made.mkdir(parents=True)
+        write_key(folder / "root.key", "journal-root", root.private_bytes())
         write_key(folder / "auditor.key", "auditor-private", opener.private_bytes())
-        create(box.directory, signer, box.salts)
+        write_key(box.auditors.folder / "auditor.pub", "auditor-public", opener.public)
+        now = time.time_ns()
+        keys = DayKeys(folder / "keys" / "days", box.directory / "certificates.notes", id_, root.public)
+        certificates = []
+        for ahead in range(days):
+            day = day_of(now) + timedelta(ahead)
+            certificates.append(signed(Certificate(id_, keys.make(day), day, day_of(now)).text(), ROOT, root))
+        first = next(path for path in keys.folder.iterdir() if path.name.startswith(str(day_of(now))))
+        create(box.directory, root, Signer(read_key(first, "journal-signing")), certificates, id_, now)
+        Salts.create(box.salts)
         return box
 
     @property
@@ -71,8 +84,16 @@ class JournalBox:
         return self.folder / "state" / "salts.sqlite"
 
     @property
-    def signer(self) -> Signer:
-        return Signer(read_key(self.folder / "keys" / "journal.key", "journal-signing"))
+    def root(self) -> Signer:
+        return Signer(read_key(self.folder / "root.key", "journal-root"))
+
+    @property
+    def days(self) -> DayKeys:
+        return DayKeys(self.folder / "keys" / "days", self.directory / "certificates.notes", self.id, self.root.public)
+
+    @property
+    def auditors(self) -> Auditors:
+        return Auditors(self.folder / "keys" / "auditors")
 
     @property
     def opener(self) -> Opener:
@@ -88,32 +109,28 @@ class JournalBox:
 
     @property
     def id(self) -> str:
-        return genesis(self.directory, self.signer.public)
+        return identity(self.directory, self.root.public)
 
-    def journal(self) -> Journal:
-        sealer = Sealer(read_key(self.folder / "keys" / "auditor.pub", "auditor-public"))
-        return Journal(self.directory, self.signer, sealer, self.salts)
+    def journal(self, *, durable: bool = False) -> Journal:
+        return Journal(self.directory, self.days, self.auditors, self.salts, durable=durable)
 
-    def verify(self) -> Verified:
-        return verify_journal(self.directory, self.signer.public)
+    def verify(self, head: str | None = None) -> Verified:
+        return verify_journal(self.directory, self.root.public, head=head)
 
     def failures(self) -> list[tuple[str, str]]:
         """What verification has against this journal, which must not hold."""
-        return failures(self.directory, self.signer.public)
+        return failures(self.directory, self.root.public)
 
     def read(self, opener: Opener | None = None) -> list[Record]:
-        salts = Salts(self.salts)
-        try:
+        with closing(Salts(self.salts)) as salts:
             return list(read(self.directory, self.id, opener or self.opener, salts))
-        finally:
-            salts.close()
 
 
-def failures(directory: Path, public: bytes) -> list[tuple[str, str]]:
+def failures(directory: Path, root: bytes) -> list[tuple[str, str]]:
     try:
-        verify_journal(directory, public)
+        verify_journal(directory, root)
     except NotVerified as refusal:
-        return [(failure.record, failure.code) for failure in refusal.failures]
+        return [(failure.place, failure.code) for failure in refusal.failures]
     raise AssertionError("the journal holds")
 
 
@@ -157,7 +174,7 @@ def script(source: str, *arguments: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         # -B: a script that limits its disk must not leave a compiled module that was cut short
         [sys.executable, "-B", "-W", "error", "-c", source, *map(str, arguments)],
-        cwd=ROOT,
+        cwd=CHECKOUT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -180,7 +197,7 @@ def records(log: Path, *, torn: bool = False) -> Iterator[tuple[bytes, int]]:
     data, offset = memoryview(log.read_bytes()), 0
     while offset < len(data):
         try:
-            body, offset = unframed(data, offset)
+            body, _, offset = read_frame(data, offset)
         except Broken:
             if torn:
                 return
@@ -192,34 +209,16 @@ def leaves(log: Path, *, torn: bool = False) -> list[Leaf]:
     return [Leaf.parsed(body) for body, _ in records(log, torn=torn)]
 
 
-def write_log(log: Path, parts: Iterable[bytes]) -> None:
-    """Frame the bodies properly, so that the check sums say nothing."""
-    log.write_bytes(b"".join(map(framed, parts)))
+def notes_of(path: Path) -> list[str]:
+    """The signed notes in a file, each with the empty line behind it."""
+    data = path.read_bytes()
+    ends = [end for _, end in notes(path, "truncated", "malformed")]
+    return [data[start:end].decode() for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def notes_of(heads: Path) -> list[str]:
-    """The signed notes in a file of heads, each with the empty line behind it."""
-    lines = heads.read_text("utf-8").splitlines(keepends=True)
-    return ["".join(lines[i : i + 8]) for i in range(0, len(lines), 8)]
-
-
-def forged_heads(
-    box: JournalBox, sizes: Iterable[int], *, at: int = 1, counters: dict[str, object] | None = None
-) -> None:
-    """Sign heads over the log as it stands, as a thief of the signing key would."""
-    signer, origin, tree, notes = box.signer, f"{box.id}/shard-000", Tree(), []
-    counted, wanted = {"allowed": 0, "refused": 0}, list(sizes)
-    for body in [b"", *bodies(box.log)]:
-        if body:
-            kind = body[1]
-            counted["allowed"] += kind == ALLOWED
-            counted["refused"] += kind == REFUSED
-            tree.append(leaf_hash(body))
-        if tree.size in wanted:
-            text = json.dumps(counters or {**counted, "rules": {}}, separators=(",", ":"))
-            notes.append(signed(Head(origin, tree.size, tree.root(), at, text).text(), signer) + "\n")
-    box.heads.write_text("".join(notes), "utf-8")
+def heads_of(path: Path) -> list[Head]:
+    return [Head.parsed(Note.parsed(note[:-1]).text) for note in notes_of(path)]
 
 
 def epoch_leaves(box: JournalBox) -> list[Leaf]:
-    return [leaf for log in sorted(box.directory.glob("*.log")) for leaf in leaves(log) if leaf.place.kind == EPOCH]
+    return [leaf for log in sorted(box.directory.glob("*.log")) for leaf in leaves(log) if leaf.kind == EPOCH]

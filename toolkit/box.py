@@ -5,22 +5,39 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import time
+from datetime import timedelta
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from compliance.crypto import Opener, Sealer, Signer, fresh
-from compliance.journal.writer import Journal, create
-from compliance.keys import KeyFault, from_text, read_key, to_text, write_key
+from compliance.crypto import Opener, Signer, fresh
+from compliance.journal.certificates import Request, certify
+from compliance.journal.genesis import CERTIFICATES, create, identity
+from compliance.journal.signing import Auditors, DayKeys
+from compliance.journal.writer import Journal
+from compliance.keys import fingerprint, from_text, kind_of, read_key, secret, to_text, write_key
+from compliance.state.salts import Salts
+from compliance.verify.statements import DAYS_AHEAD, day_of
 from policies.cedar.engine import Engine, load
 from policies.errors import Failed
 from policies.facts import Action, Call
 from policies.payload import InputError
-from toolkit.settings import NAME, VARIABLE, SettingsError, found_settings, policy_texts, read_settings, schema_text
+from toolkit.settings import (
+    NAME,
+    VARIABLE,
+    Settings,
+    SettingsError,
+    found_settings,
+    policy_texts,
+    read_settings,
+    schema_text,
+)
 
-__all__ = ["Box", "Context", "create_box"]
+__all__ = ["Box", "Context", "PrivateKeys", "auditors", "create_box", "day_keys", "exposed"]
 
 MAX_CONTEXT = 256
 
@@ -39,8 +56,10 @@ signers = [
     "{bundle_signer}",  # this box
 ]
 
+# The root certifies the keys that sign the journal: `sealpress keys renew` before they run out.
 [journal]
-signer = "{journal_signer}"
+root = "{journal_root}"
+durability = "buffered"  # "durable": a record is on the disk before the model runs, which takes milliseconds
 
 [policy]
 packs = ["base"]
@@ -99,11 +118,13 @@ class Box:
         self.policy: Engine = load(
             policy_texts(settings_path, self.settings.policy), schema_text(), self.settings.purposes
         )
-        signer = Signer(read_key(self.folder / "keys" / "journal.key", "journal-signing"))
-        if to_text(signer.public) != self.settings.journal.signer:
-            raise KeyFault("key_kind", "keys/journal.key is not the signer that the settings name under [journal]")
-        auditor = Sealer(read_key(self.folder / "keys" / "auditor.pub", "auditor-public"))
-        self.journal = Journal(self.journal_folder, signer, auditor, self.salts_path)
+        self.journal = Journal(
+            self.journal_folder,
+            day_keys(self.folder, self.settings),
+            auditors(self.folder),
+            self.salts_path,
+            durable=self.settings.journal.durability == "durable",
+        )
 
     @classmethod
     def open(cls, settings: str | os.PathLike[str] | None = None) -> Box:
@@ -128,13 +149,9 @@ class Box:
     def salts_path(self) -> Path:
         return self.folder / "state" / "salts.sqlite"
 
-    @property
-    def journal_signer(self) -> bytes:
-        return from_text(self.settings.journal.signer)
-
     def bundle_signer(self) -> Signer:
         """The key that signs bundles pressed here. Raises KeyFault."""
-        return Signer(read_key(self.folder / "keys" / "bundle.key", "bundle-signing"))
+        return Signer(secret(self.settings.keys.bundle, "bundle-signing", self.folder))
 
     def call(self, action: Action, model: str, context: Context) -> Call:
         """A call of this moment."""
@@ -150,14 +167,21 @@ class Box:
         )
 
 
-def create_box(folder: Path) -> Path:
-    """Make a box in a new folder, and the auditor's private key in `FOLDER-auditor`. Returns the path of that key.
+class PrivateKeys(NamedTuple):
+    """Where the keys of a new box lie that have to be moved off its machine."""
 
-    Raises SettingsError when there is a box or an auditor's key already: nothing is overwritten.
+    auditor: Path
+    root: Path
+
+
+def create_box(folder: Path) -> PrivateKeys:
+    """Make a box in a new folder, and the keys of its auditor and of its root in folders beside it.
+
+    The root certifies the keys of 31 days. Raises SettingsError where something is already: nothing is overwritten.
     """
     folder = folder.resolve()
-    auditor_folder = folder.with_name(f"{folder.name}-auditor")
-    taken = [p for p in (auditor_folder, *(folder / n for n in (NAME, "journal", "keys", "state"))) if p.exists()]
+    apart = {name: folder.with_name(f"{folder.name}-{name}") for name in PrivateKeys._fields}
+    taken = [p for p in (*apart.values(), *(folder / n for n in (NAME, "journal", "keys", "state"))) if p.exists()]
     if taken:
         raise SettingsError("settings_exist", f"{taken[0]} exists already")
     try:
@@ -166,8 +190,9 @@ def create_box(folder: Path) -> Path:
     except OSError as error:
         raise Failed("disk", f"{folder} cannot be made: {error.strerror}") from None
     try:
-        _fill(beside / "box", beside / "auditor", folder.name)
-        beside.joinpath("auditor").rename(auditor_folder)
+        _fill(beside, folder.name)
+        for name, target in apart.items():
+            beside.joinpath(name).rename(target)
         folder.mkdir(exist_ok=True)
         for name in ("keys", "state", "journal", NAME):  # the settings last: with them it is a box
             beside.joinpath("box", name).rename(folder / name)
@@ -175,7 +200,25 @@ def create_box(folder: Path) -> Path:
         raise Failed("disk", f"{folder} was not made: {error.strerror}") from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    return auditor_folder / "auditor.key"
+    return PrivateKeys(*(target / f"{name}.key" for name, target in apart.items()))
+
+
+def day_keys(folder: Path, settings: Settings) -> DayKeys:
+    """The keys that sign the journal of the box in this folder. Raises JournalError when it has none of its own."""
+    journal, root = folder / "journal", from_text(settings.journal.root)
+    return DayKeys(folder / "keys" / "days", journal / CERTIFICATES, identity(journal, root), root)
+
+
+def auditors(folder: Path) -> Auditors:
+    """To whom the journal of the box in this folder is sealed."""
+    return Auditors(folder / "keys" / "auditors")
+
+
+def exposed(folder: Path) -> tuple[Path, ...]:
+    """The private keys of auditors and roots that lie with a box: inside it, or beside it where init left them."""
+    beside = (folder.with_name(f"{folder.name}-{name}") for name in PrivateKeys._fields)
+    found = {path for place in (folder, *beside) for pattern in ("*.key", "*/*.key") for path in place.glob(pattern)}
+    return tuple(sorted(path for path in found if kind_of(path) in ("auditor-private", "journal-root")))
 
 
 def _private_settings() -> Path:
@@ -185,10 +228,10 @@ def _private_settings() -> Path:
     if not (folder / NAME).is_file():
         if marker.exists():
             raise SettingsError("settings_lost", f"{folder} is gone, though it was made before ({marker})")
-        auditor = create_box(folder)
+        apart = create_box(folder)
         marker.parent.mkdir(parents=True, exist_ok=True)
         marker.write_text(f"{folder}\n", "utf-8")
-        _log.warning("made a private box in %s; move the auditor's key %s off this machine", folder, auditor)
+        _log.warning("made a private box in %s; move %s and %s off this machine", folder, *apart)
     return folder / NAME
 
 
@@ -196,19 +239,27 @@ def _user_folder(variable: str, default: str) -> Path:
     return Path(os.environ.get(variable) or Path.home() / default) / "sealpress"
 
 
-def _fill(box: Path, auditor: Path, name: str) -> None:
-    bundle, journal, opener = Signer.generate(), Signer.generate(), Opener.generate()
-    for folder in (box, box / "keys", auditor):
+def _fill(beside: Path, name: str) -> None:
+    box, id_, made = beside / "box", fresh(16).hex(), time.time_ns()
+    bundle, root, opener = Signer.generate(), Signer.generate(), Opener.generate()
+    keys, days = box / "keys", DayKeys(box / "keys" / "days", box / "journal" / CERTIFICATES, id_, root.public)
+    for folder in (box, keys, days.folder, auditors(box).folder, box / "state", beside / "auditor", beside / "root"):
         folder.mkdir(mode=0o700)
-    write_key(auditor / "auditor.key", "auditor-private", opener.private_bytes())
-    write_key(box / "keys" / "auditor.pub", "auditor-public", opener.public)
-    write_key(box / "keys" / "bundle.key", "bundle-signing", bundle.private_bytes())
-    write_key(box / "keys" / "bundle.pub", "bundle-verifying", bundle.public)
-    write_key(box / "keys" / "journal.key", "journal-signing", journal.private_bytes())
-    write_key(box / "keys" / "journal.pub", "journal-verifying", journal.public)
-    create(box / "journal", journal, box / "state" / "salts.sqlite")
+    write_key(beside / "auditor" / "auditor.key", "auditor-private", opener.private_bytes())
+    write_key(beside / "root" / "root.key", "journal-root", root.private_bytes())
+    write_key(auditors(box).folder / f"{fingerprint(opener.public)[:16]}.pub", "auditor-public", opener.public)
+    write_key(keys / "root.pub", "journal-root-public", root.public)
+    write_key(keys / "bundle.key", "bundle-signing", bundle.private_bytes())
+    write_key(keys / "bundle.pub", "bundle-verifying", bundle.public)
+    today = day_of(made)
+    wanted = [today + timedelta(ahead) for ahead in range(DAYS_AHEAD)]
+    asked = Request(id_, root.public, tuple((day, days.make(day)) for day in wanted))
+    first = Signer(read_key(days.path(*asked.days[0]), "journal-signing"))
+    create(box / "journal", root, first, certify(asked, root, today), id_, made)
+    shutil.copy(box / "journal" / CERTIFICATES, beside / "root")  # to revoke them when the box is gone
+    Salts.create(box / "state" / "salts.sqlite")
     safe = "".join(c if c.isalnum() or c in "-_. " else "-" for c in name)
-    text = _TEMPLATE.format(name=safe, bundle_signer=to_text(bundle.public), journal_signer=to_text(journal.public))
+    text = _TEMPLATE.format(name=safe, bundle_signer=to_text(bundle.public), journal_root=to_text(root.public))
     (box / NAME).write_text(text, "utf-8")
 
 

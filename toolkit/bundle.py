@@ -22,10 +22,10 @@ import msgspec
 from msgspec import Struct
 
 from compliance.crypto import Signer, Unauthentic, sha256, verify
+from compliance.disk import sync_folder, write_synced
 from compliance.keys import to_text
 from policies.errors import Failed, Refused, Unusable
 from policies.facts import Manifest
-from toolkit.disk import sync_folder, write_synced
 from toolkit.runtime.lane import TextInput
 
 __all__ = ["Bundle", "BundleError", "BundleManifest", "BundleMissing", "Measured", "Measurements", "write_bundle"]

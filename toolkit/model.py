@@ -10,7 +10,9 @@ import numpy as np
 from msgspec import Struct, to_builtins
 from numpy.typing import NDArray
 
-from policies.gate import Grant, gate
+from compliance.journal.receipts import Written
+from policies.errors import Denied
+from policies.gate import close, decide_and_open
 from policies.payload import Payload
 from toolkit.box import Box, Context
 from toolkit.bundle import Bundle, BundleManifest
@@ -20,11 +22,12 @@ __all__ = ["Answer", "Model", "load"]
 
 
 class Answer(Struct, frozen=True):
-    """What a call gave: embeddings (n, hidden), the tokens it took, and the id under which it is on record."""
+    """What a call gave: embeddings (n, hidden), the tokens it took, and how it is on record: its id and its records."""
 
     embeddings: NDArray[np.float32]
     tokens: int
     call: str
+    written: tuple[Written, ...]
 
 
 class Model:
@@ -39,7 +42,7 @@ class Model:
 
     def record_loaded(self) -> None:
         """Put on record that the model is ready. Raises JournalError, StateError."""
-        self._box.journal.loaded(self._box.settings.box.tenant, self._about)
+        self._box.journal.record("loaded", self._about, self._box.settings.box.tenant)
 
     def embed(
         self,
@@ -63,13 +66,23 @@ class Model:
         """The same for a caller with a context of its own, such as a server. Safe for threads."""
         payload = Payload.checked({"texts": checked_texts(texts)})
         in_force = self._box.policy
-
-        def work(grant: Grant) -> Answer:
-            embeddings = self._lane.embed(grant, in_force.digest)
-            return Answer(embeddings=embeddings, tokens=grant.usage["tokens"], call=grant.call.id)
-
         call = self._box.call("infer", self.manifest.digest, context)
-        return gate(in_force, self.manifest, call, payload, self._box.journal, work)
+        grant = decide_and_open(in_force, self.manifest, call, payload, self._box.journal)
+        try:
+            embeddings = self._lane.embed(grant, in_force.digest)
+            tokens = grant.usage["tokens"]
+        except BaseException as error:
+            close(grant, error)
+            raise
+        return Answer(embeddings=embeddings, tokens=tokens, call=call.id, written=close(grant))
+
+    def receipt(self, of: Answer | Denied) -> bytes:
+        """What shows that the call is on record, as JSON (docs/formats.md): `sealpress receipt verify` checks it.
+
+        A promise at first, which `sealpress receipt redeem` turns into a proof once the records are under a head.
+        """
+        written = of.written if isinstance(of, Answer) else (of.entry.written,)
+        return self._box.journal.receipt(written)
 
 
 def load(path: str | os.PathLike[str], settings: str | os.PathLike[str] | None = None) -> Model:

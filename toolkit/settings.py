@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -51,9 +51,28 @@ class Trust(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class JournalSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The public key that signs this box's journal, as ed25519:..."""
+    """The public key of the journal's root, as ed25519:..., and how its records are kept.
 
-    signer: str
+    A `durable` record is on the disk before the model runs; a power cut can lose one that is only `buffered`.
+    `retain_days` is for records of no declared purpose, which are kept without it.
+    """
+
+    root: str
+    durability: Literal["buffered", "durable"] = "buffered"
+    retain_days: Annotated[int, Meta(ge=1)] | None = None
+
+
+class KeySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the key that signs bundles comes from: `file:PATH`, `env:NAME` or `command:PROGRAM ARGUMENT ...`."""
+
+    bundle: str = "file:keys/bundle.key"
+
+
+class WitnessSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who co-signs this box's heads: the public key, as ed25519:..., and the address, none when heads go by hand."""
+
+    key: str
+    url: str | None = None
 
 
 class PolicySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -78,6 +97,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     box: Box
     trust: Trust
     journal: JournalSettings
+    keys: KeySettings = KeySettings()
+    witness: WitnessSettings | None = None
     policy: PolicySettings = PolicySettings()
     serve: ServeSettings = ServeSettings()
     purposes: dict[str, Purpose]
@@ -96,14 +117,20 @@ def read_settings(path: Path) -> Settings:
     try:
         if path.stat().st_size > MAX_FILE:
             raise SettingsError("settings_malformed", f"{path} is larger than {MAX_FILE} bytes")
-        settings = msgspec.convert(tomllib.loads(path.read_text("utf-8")), Settings)
+        tables = tomllib.loads(path.read_text("utf-8"))
+        match tables:
+            case {"journal": {"signer": _}}:
+                made = "a box from before journals had a root; make a new one and keep this one for its records"
+                raise SettingsError("settings_malformed", f"{path}: [journal] signer: this is {made}")
+        settings = msgspec.convert(tables, Settings)
     except OSError as error:
         raise SettingsError("settings_not_found", f"{path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
         raise SettingsError("settings_malformed", f"{path}: {error}") from None
     if settings.format != 1:
         raise SettingsError("settings_malformed", f"{path}: format {settings.format}, this version reads format 1")
-    for key in (*settings.trust.signers, settings.journal.signer):
+    witness = () if settings.witness is None else (settings.witness.key,)
+    for key in (*settings.trust.signers, settings.journal.root, *witness):
         from_text(key)
     return settings
 

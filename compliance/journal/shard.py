@@ -1,232 +1,170 @@
-"""One shard on disk: an append-only log, its Merkle tree, and the signed heads beside it.
+"""One shard on disk: an append-only log, the nodes of its Merkle tree, and the signed heads beside it.
 
 A shard belongs to one process at a time, held by a lock that the system drops when the process dies. It begins with a
-signed head over nothing, so that a log without heads was never made by a crash. Taking a shard repairs a torn tail,
-says so in a GAP leaf, and goes on with the same tree. Both files are written at the offset where the last whole record
-or head ended: whatever a failed write left behind is overwritten by the next one.
+signed head over nothing. Records are written by `append`; what was `counted` is made to last by `sync`, which alone
+moves the tree on, and is signed by `sign`: so no head covers a leaf that a power cut can still take.
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
-import mmap
-import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
-from compliance.crypto import Signer
+from compliance.crypto import Signer, sha256
+from compliance.journal.appended import Appended
 from compliance.journal.errors import JournalError
-from compliance.verify.leaf import ALLOWED, CLOSED, EPOCH, GAP, REFUSED, Broken, Leaf, Place, framed, unframed
-from compliance.verify.merkle import Tree, leaf_hash
-from compliance.verify.note import Head, signed
-from compliance.verify.shard import head_of, notes, shard_name
+from compliance.verify.leaf import ALLOWED, CLOSED, EPOCH, REFUSED, framed, shard_name
+from compliance.verify.merkle import Tree, position
+from compliance.verify.note import DAY, signed
+from compliance.verify.statements import Head
 
-__all__ = ["Shard"]
+__all__ = ["NODE", "OTHERS", "UNREAD", "Counts", "Shard"]
 
-MAX_SHARDS = 1000
 # a head is written again every second, so what it counts by name stays small whatever policies come and go
-MAX_RULES = 1000
+MAX_NAMES = 1000
 OTHERS = "(others)"
-# refusals behind the last head whose rules only the auditor can read
-UNREAD = "(before a restart)"
+# refusals behind the last head when a process died: only the auditor can read by which rules
+UNREAD = "(before-a-restart)"
+NODE = 32
+
+
+class Counts:
+    """What heads count, cumulatively."""
+
+    def __init__(self, head: Head) -> None:
+        self.allowed = head.allowed
+        self.refused = head.refused
+        self.closed = head.closed
+        self.rules = Counter(head.rules)
+        self.usage = Counter(head.usage)
+
+    def leaf(self, kind: int) -> None:
+        if kind == ALLOWED:
+            self.allowed += 1
+        elif kind == REFUSED:
+            self.refused += 1
+        elif kind == CLOSED:
+            self.closed += 1
+
+    def refused_by(self, rule: str) -> None:
+        self.rules[_known(rule, self.rules)] += 1
+
+    def used(self, grant: str, usage: Mapping[str, int]) -> None:
+        for unit, amount in usage.items():
+            self.usage[_known(f"{grant}/{unit}", self.usage)] += amount
 
 
 class Shard:
-    """Made by `take`. Not safe for threads: the journal serialises its callers."""
+    """Made by `recovery.take`. `append` and `counted` belong to one thread at a time, `sync` and `sign` to another."""
 
-    def __init__(self, log: int, heads: int, number: int, origin: str) -> None:
+    def __init__(self, directory: Path, number: int, id_: str, log: Appended) -> None:
         self.number = number
-        self.tree = Tree()
+        self.id = id_
         self.epoch = 0
-        self.at = 0
-        self.counts = {"allowed": 0, "refused": 0}
-        self.unfinished: set[int] = set()
-        self._rules: Counter[str] = Counter()
-        self._log = log
-        self._log_end = 0
-        self._heads = heads
-        self._heads_end = 0
-        self._signed = -1
-        self._origin = origin
+        self.log = log
+        self.heads = Appended(directory / f"{shard_name(number)}.heads")
+        self.nodes = Appended(directory / f"{shard_name(number)}.nodes")
+        self.resume(Head(id_, number, 0, sha256(), 0, 0), Tree())
 
-    @classmethod
-    def take(cls, directory: Path, journal: str, signer: Signer, at: int) -> Shard:
-        """Lock the first free shard and go on where it ends, or begin a new one at the time `at` (nanoseconds).
+    def resume(self, head: Head, tree: Tree) -> None:
+        """Go on behind what stands on the disk: the last signed head, and the tree over all that is synced."""
+        self.head = head  # the last one in the file
+        self.size = tree.size  # records that are written
+        self.counts = Counts(head)
+        self._unsynced: list[bytes] = []
+        self._synced = tree, self.counted(head.at)
 
-        Raises JournalError when the shard does not hold or cannot be written.
-        """
-        for number in range(MAX_SHARDS):
-            name = shard_name(number)
-            try:
-                held = _held(directory / name)
-                if held is None:
-                    continue
-                shard = cls(*held, number, f"{journal}/{name}")
-                try:
-                    shard._recover(directory, signer, at)
-                except BaseException:
-                    shard.close()
-                    raise
-            except OSError as error:
-                raise JournalError("journal_write", f"{directory / name}: {error.strerror}") from None
-            return shard
-        raise JournalError("journal_shards", f"{MAX_SHARDS} shards are in use")
-
-    def append(self, leaf: Leaf) -> None:
-        """Write one record with one write. Raises JournalError; then the log is as it was before."""
-        body = leaf.body()
-        record = framed(body)
+    def append(self, kind: int, body: bytes) -> bytes:
+        """Write one record with one write. Returns its leaf hash. Raises JournalError; the log is as it was before."""
+        leaf = sha256(b"\x00", body)
         try:
-            _write(self._log, record, self._log_end)
+            self.log.append(framed(body, leaf))
         except OSError as error:
             raise JournalError("journal_write", f"the record was not written: {error.strerror}") from None
-        self._log_end += len(record)
-        self._count(leaf, body)
+        self.size += 1
+        self._unsynced.append(leaf)
+        self.counts.leaf(kind)
+        if kind == EPOCH:
+            self.epoch += 1
+        return leaf
 
-    def refused_by(self, rules: Iterable[str]) -> None:
-        """Count the rules that were against a call."""
-        for rule in rules:
-            self._rules[rule if rule in self._rules or len(self._rules) < MAX_RULES else OTHERS] += 1
+    def found(self, kind: int, leaf: bytes, end: int) -> None:
+        """Take in a record that stands in the log already, up to this offset."""
+        self.log.end = end
+        self.size += 1
+        self._unsynced.append(leaf)
+        self.counts.leaf(kind)
 
-    def sign(self, signer: Signer, at: int) -> None:
-        """Sign a head over all records that are not signed yet, once they are on the disk."""
-        if self.tree.size == self._signed:
-            return
-        counters = json.dumps({**self.counts, "rules": dict(sorted(self._rules.items()))}, separators=(",", ":"))
-        head = Head(self._origin, self.tree.size, self.tree.root(), at, counters)
-        text = (signed(head.text(), signer) + "\n").encode()
+    def counted(self, at: int) -> Head:
+        """What a head will say of the records that are written now, at the time `at` (ns), still without a root.
+
+        The time is that of counting: an EPOCH that comes behind these records then has a later one.
+        """
+        return Head(
+            id=self.id,
+            shard=self.number,
+            size=self.size,
+            root=b"",
+            at=at,
+            size_bytes=self.log.end,
+            allowed=self.counts.allowed,
+            refused=self.counts.refused,
+            closed=self.counts.closed,
+            rules=dict(self.counts.rules),
+            usage=dict(self.counts.usage),
+        )
+
+    def sync(self, counted: Head) -> None:
+        """Wait until these records are on the disk, then take them into the tree. Raises JournalError."""
+        tree = self._synced[0].copy()
+        leaves = self._unsynced[: counted.size - tree.size]
         try:
-            # a head that outlives its leaves in a power cut would look like a log that was cut
-            os.fdatasync(self._log)
-            _write(self._heads, text, self._heads_end)
-            os.fdatasync(self._heads)
+            if leaves:
+                self.log.sync()
+                self.nodes.append(b"".join(node for leaf in leaves for node in tree.append(leaf)))
+        except OSError as error:
+            raise JournalError("journal_write", f"the records cannot be synced: {error.strerror}") from None
+        del self._unsynced[: len(leaves)]
+        self._synced = tree, counted
+
+    @property
+    def synced(self) -> int:
+        """How many records are on the disk."""
+        return self._synced[0].size
+
+    def signed_head(self, signer: Signer, at: int, destroyed: int) -> tuple[Head, str]:
+        """A head over all that is synced, and its note. It may leave the box; in the file it is not yet."""
+        destroyed = max(destroyed, self.head.destroyed)
+        tree, counted = self._synced
+        head = replace(counted, root=tree.root(), at=max(at, self.head.at), destroyed=destroyed)
+        return head, signed(head.text(), DAY, signer)
+
+    def sign(self, signer: Signer, destroyed: int) -> None:
+        """Write a head over all that is synced, when there is something new. Raises JournalError."""
+        if self.heads.end and self.synced == self.head.size:
+            return
+        head, note = self.signed_head(signer, self._synced[1].at, destroyed)
+        try:
+            # receipts are made from the nodes, and only their tops are checked when the shard is taken again
+            self.nodes.sync()
+            self.heads.append_synced(f"{note}\n".encode())
         except OSError as error:
             raise JournalError("journal_write", f"the head was not written: {error.strerror}") from None
-        self._heads_end += len(text)
-        self._signed = head.size
+        self.head = head
+
+    def node(self, level: int, index: int) -> bytes:
+        """A node of the tree over what is synced."""
+        return self.nodes.read(NODE, NODE * position(level, index))
 
     def close(self) -> None:
-        os.close(self._heads)
-        os.close(self._log)
-
-    def _count(self, leaf: Leaf, body: bytes) -> None:
-        place = leaf.place
-        if place.kind == EPOCH:
-            self.epoch = place.epoch
-        elif place.kind == ALLOWED:
-            self.counts["allowed"] += 1
-            self.unfinished.add(place.sequence)
-        elif place.kind == REFUSED:
-            self.counts["refused"] += 1
-        elif place.kind == CLOSED and place.of_shard == self.number:
-            self.unfinished.discard(place.of_sequence)
-        self.tree.append(leaf_hash(body))
-
-    def _recover(self, directory: Path, signer: Signer, at: int) -> None:
-        """Rebuild the tree from the log, check it against the last head, and mend what a crash left torn."""
-        last = self._last_head(directory, signer.public)
-        size = os.fstat(self._log).st_size
-        if last is None:
-            if size:
-                raise JournalError("journal_broken", f"{self._origin} has records but no signed head")
-            os.ftruncate(self._heads, 0)
-            self.sign(signer, at)
-            _sync_names(directory)
-            return
-        if size:
-            with mmap.mmap(self._log, size, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as log:
-                self._replay(log, last)
-        if self.tree.size < last.size:
-            raise JournalError("journal_broken", f"{self._origin} has lost records that were signed")
-        counters = json.loads(last.counters)
-        self.at, self._signed = last.at, last.size
-        self._rules.update(counters["rules"])
-        behind = self.counts["refused"] - counters["refused"]
-        if behind:
-            self._rules[UNREAD] += behind
-        self._mend(size - self._log_end, os.fstat(self._heads).st_size - self._heads_end)
-
-    def _mend(self, torn: int, torn_head: int) -> None:
-        """Put a GAP leaf in the place of what is torn, then cut off the rest; a crash in between is mended again."""
-        if torn or torn_head:
-            dropped = json.dumps({"dropped_bytes": torn, "dropped_head_bytes": torn_head}).encode()
-            self.append(Leaf(Place(GAP, self.number, self.tree.size, self.epoch), dropped, b""))
-            os.ftruncate(self._log, self._log_end)
-            os.ftruncate(self._heads, self._heads_end)
-
-    def _last_head(self, directory: Path, public: bytes) -> Head | None:
-        """The last signed head, behind which the next one is written. The ones before are the verifier's to check."""
-        path = directory / f"{shard_name(self.number)}.heads"
-        last = None
-        try:
-            for note, end in _whole(path):
-                last, self._heads_end = note, end
-            return None if last is None else head_of(last, self._origin, public)
-        except Broken as broken:
-            raise JournalError("journal_broken", f"{path}: {broken.code}") from None
-
-    def _replay(self, log: memoryview, last: Head) -> None:
-        """Take in every whole record; what stands behind them is torn."""
-        while self._log_end < len(log):
-            try:
-                body, end = unframed(log, self._log_end)
-                leaf = Leaf.parsed(body)
-            except Broken as broken:
-                if self.tree.size < last.size:
-                    name = f"{self._origin}/{self.tree.size}"
-                    raise JournalError("journal_broken", f"{name}: {broken.code}") from None
-                return
-            self._log_end = end
-            self._count(leaf, body)
-            if self.tree.size == last.size and self.tree.root() != last.root:
-                raise JournalError("journal_broken", f"{self._origin}: the records are not those that were signed")
+        for file in (self.nodes, self.heads, self.log):
+            file.close()
 
 
-def _held(path: Path) -> tuple[int, int] | None:
-    """The log and the heads, held against other processes, or None when one of them holds them. Raises OSError."""
-    log = _descriptor(path.with_suffix(".log"))
-    try:
-        fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return log, _descriptor(path.with_suffix(".heads"))
-    except BlockingIOError:
-        os.close(log)
-        return None
-    except BaseException:
-        os.close(log)
-        raise
-
-
-def _descriptor(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-
-
-def _whole(path: Path) -> Iterator[tuple[bytes, int]]:
-    """The notes of a file without one that a crash left torn at its end."""
-    try:
-        yield from notes(path)
-    except Broken as broken:
-        if broken.code != "head_truncated":
-            raise
-
-
-def _write(descriptor: int, data: bytes, offset: int) -> None:
-    """One write at the end of a file. Raises OSError; then the file ends where it ended before."""
-    try:
-        written = os.pwrite(descriptor, data, offset)
-        if written != len(data):
-            raise OSError(28, "the disk is full")
-    except OSError:
-        with suppress(OSError):
-            os.ftruncate(descriptor, offset)
-        raise
-
-
-def _sync_names(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _known(name: str, names: Counter[str]) -> str:
+    """The name as a head can hold it, or OTHERS when there are too many."""
+    written = "".join(c if "!" <= c <= "~" else quote(c) for c in name) or "-"
+    return written if written in names or len(names) < MAX_NAMES else OTHERS

@@ -1,218 +1,281 @@
 """Write the journal: the intent before the model runs, the outcome after it. No record, no run.
 
 One shard a process, taken with a lock and continued where the last process left it. A record is one write(2) under
-keys that a thief of the box cannot go back to: an epoch key sealed to the auditor, a ratchet, and a salt.
+keys that a thief of the box cannot go back to: an epoch key sealed to the auditors, a ratchet, and a salt. One thread
+makes records last and signs heads; in the class `durable` a call goes on only when its record is synced.
 """
 
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import time
+from collections import deque
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from threading import Lock
+from threading import Lock, RLock
 from typing import Any
 from weakref import WeakSet
 
 import msgspec
+from msgspec import Raw, structs
 
-from compliance.crypto import Sealer, Signer, Unauthentic, fresh, seal, sha256
+from compliance.crypto import fresh
+from compliance.disk import sync_folder
+from compliance.journal.committer import Committer
 from compliance.journal.errors import JournalError
-from compliance.journal.records import Closed, Noted, Opened, bound_to, epoch_info, masked_row, next_chain, record_key
+from compliance.journal.joint import join
+from compliance.journal.receipts import Written, promised, proved, redeemed
+from compliance.journal.records import (
+    Closed,
+    Noted,
+    contribution,
+    epoch_info,
+    seal_record,
+    step,
+    unmasked,
+)
+from compliance.journal.recovery import take
 from compliance.journal.shard import Shard
-from compliance.state.salts import Salts
-from compliance.verify.journal import GENESIS, genesis
-from compliance.verify.leaf import ALLOWED, CLOSED, EPOCH, MAX_BODY, NOTED, REFUSED, Leaf, Place, commitment
-from compliance.verify.note import signed
+from compliance.journal.signing import Auditors, DayKeys
+from compliance.state.errors import StateError
+from compliance.state.salts import Salts, pseudonym
+from compliance.verify.leaf import (
+    ALLOWED,
+    CLOSED,
+    EPOCH,
+    GAP,
+    HEADER,
+    MAX_BODY,
+    NOBODY,
+    NOTED,
+    REFUSED,
+    Epoch,
+    Gap,
+    Place,
+    shard_name,
+)
 from policies.errors import Failed, Fault
 from policies.facts import Call, Decision, Manifest, Outcome
 from policies.payload import InputError, Payload
 
-__all__ = ["Entry", "Journal", "create"]
+__all__ = ["Entry", "Journal", "Written"]
 
 EPOCH_RECORDS = 4096
 EPOCH_SECONDS = 600
 HEAD_SECONDS = 1.0
+JOINT_SECONDS = 60.0
 DAY = 86_400 * 10**9
-# what a record holds besides its metadata and its payload, with room to spare
-OVERHEAD = 1024
-
-# the first leaf of a shard opens an epoch, so no record belongs to it
-NOBODY = (0, 0)
+# a record holds its padding besides
+MAX_CONTENT = MAX_BODY // 8 * 7
+REMEMBERED = 256
+UNGRANTED = "-"  # the grant in the counters of usage, as long as there are none
 
 Salt = tuple[bytes, bytes]  # row, salt
+
+_log = logging.getLogger("sealpress")
 
 
 class Entry(msgspec.Struct, frozen=True):
     """Where a call was opened; what its later records refer to."""
 
     call: Call
-    shard: int
-    sequence: int
+    written: Written
     salt: Salt
 
     def __repr__(self) -> str:
-        return f"<call {self.call.id} at {self.shard}/{self.sequence}>"
+        return f"<call {self.call.id} at {self.written.shard}/{self.written.sequence}>"
 
 
-def create(directory: Path, signer: Signer, salts: Path) -> None:
-    """Make an empty journal and its salts. Raises JournalError when there is one of them already, StateError."""
-    for path in (directory, salts):
-        if path.exists():
-            raise JournalError("journal_exists", f"{path} exists already")
-    made = datetime.now(UTC).isoformat(timespec="seconds")
-    note = signed(f"sealpress.journal/{fresh(16).hex()}\nmade {made}\n", signer)
-    salts.parent.mkdir(parents=True, exist_ok=True)
-    Salts.create(salts)
-    directory.mkdir(parents=True)
-    (directory / GENESIS).write_bytes(note.encode())
+class _Due(msgspec.Struct):
+    """A record to be written, and where it was written once it was."""
+
+    kind: int
+    metadata: bytes
+    salt: Salt
+    payload: bytes = b""
+    of: tuple[int, int] = NOBODY
+    used: Mapping[str, int] = {}
+    refused_by: tuple[str, ...] = ()
+    written: Written | None = None
 
 
 class Journal:
-    """The ledger of the gate. Opens its shard at the first record; safe for threads and over fork."""
+    """The ledger of the gate. Opens its shard at the first record; safe for threads and over fork.
+
+    In the class `buffered` the caller writes its record itself. In `durable` it leaves that to the one thread that
+    syncs them in groups, and waits; many callers so wait for one sync, and for nothing else.
+    """
 
     _shard: Shard | None = None
 
-    def __init__(self, directory: Path, signer: Signer, auditor: Sealer, salts: Path) -> None:
-        self._directory = directory
-        self._signer = signer
-        self._auditor = auditor
+    def __init__(
+        self, directory: Path, days: DayKeys, auditors: Auditors, salts: Path, *, durable: bool = False
+    ) -> None:
+        self.id = days.id
+        self.directory = directory
+        self._days = days
+        self._auditors = auditors
         self._salts_path = salts
+        self._durable = durable
+        self._bound = bytes.fromhex(days.id)
         self._latest = 0
+        self._open: set[tuple[int, int]] = set()
+        self._decided: dict[tuple[int, int], tuple[Decision, Manifest, Raw, Raw, Raw]] = {}
         self._reset()
-        try:
-            self.id = genesis(directory, signer.public)
-        except FileNotFoundError:
-            raise JournalError("journal_missing", f"{directory} holds no journal") from None
-        except Unauthentic:
-            raise JournalError("journal_foreign", f"{directory / GENESIS} was not signed with this box's key") from None
         _alive.add(self)
 
     def __del__(self) -> None:
         # a journal that nobody holds any more must not keep its shard from others
         with suppress(Fault):
-            self._finish()
+            self.close()
 
     def opened(self, call: Call, model: Manifest, decision: Decision, payload: Payload) -> Entry:
         """Record a call and the decision on it.
 
-        Raises JournalError, StateError, or InputError when it is too large for a record; then nothing may run.
+        Raises JournalError, StateError, KeyFault, or InputError when it is too large for a record; then nothing may
+        run.
         """
-        with self._lock:
-            shard = self._ready()
-            salt = self._salt(call.at, call.tenant, call.subject or "", call.action, call.purpose or "")
-            metadata = Opened(
-                call=call,
-                model={"name": model.name, "version": model.version, "digest": model.digest, "licence": model.licence},
-                policy=decision.policy,
-                allowed=decision.allowed,
-                rules=tuple(finding.rule for finding in decision.findings),
-                against=tuple(finding for finding in decision.findings if not finding.ok),
-            )
-            if decision.allowed:
-                sequence = self._append(ALLOWED, metadata, msgspec.json.encode(payload), salt)
-            else:
-                sequence = self._append(REFUSED, metadata, b"", salt)
-                shard.refused_by(finding.rule for finding in metadata.against)
-            self._head_when_due()
-        return Entry(call, shard.number, sequence, salt)
+        # a refused purpose may be any text, and rows say theirs in clear
+        purpose = call.purpose or "" if decision.allowed else ""
+        salt = self._salt(call.at, call.tenant, call.subject or "", call.action, purpose)
+        if call.subject is not None:
+            call = structs.replace(call, subject=pseudonym(salt[1], call.subject))
+        about, rules, against = self._encoded(decision, model)
+        metadata = msgspec.json.encode(_Opened(call, about, decision.policy, decision.allowed, rules, against))
+        if decision.allowed:
+            written = self._write(_Due(ALLOWED, metadata, salt, msgspec.msgpack.encode(payload)))
+            self._open.add(written[:2])
+        else:
+            names = tuple(finding.rule for finding in decision.findings if not finding.ok)
+            written = self._write(_Due(REFUSED, metadata, salt, refused_by=names))
+        return Entry(call, written, salt)
 
     def noted(self, entry: Entry, kind: str, data: dict[str, Any]) -> None:
         """Record something that belongs to an open call."""
-        with self._lock:
-            self._ready()
-            note = Noted(at=self._now(), kind=kind, data=data)
-            self._append(NOTED, note, b"", entry.salt, of=(entry.shard, entry.sequence))
-            self._head_when_due()
+        note = msgspec.json.encode(Noted(at=self.now(), kind=kind, data=data))
+        self._write(_Due(NOTED, note, entry.salt, of=entry.written[:2]))
 
-    def closed(self, entry: Entry, outcome: Outcome) -> None:
-        """Record how a call ended. Raises JournalError; then no answer may be given."""
-        with self._lock:
-            shard = self._ready()
-            if entry.shard == shard.number and entry.sequence not in shard.unfinished:
-                raise Failed("internal", f"{entry} is not open")
-            note = Closed(at=self._now(), call=entry.call.id, outcome=outcome)
-            self._append(CLOSED, note, b"", entry.salt, of=(entry.shard, entry.sequence))
-            self._head_when_due()
+    def closed(self, entry: Entry, outcome: Outcome) -> tuple[Written, Written]:
+        """Record how a call ended. Returns both of its records. Raises JournalError; then no answer may be given."""
+        place = entry.written[:2]
+        note = msgspec.json.encode(Closed(at=self.now(), call=entry.call.id, outcome=outcome))
+        due = _Due(CLOSED, note, entry.salt, of=place, used=outcome.usage)
+        try:
+            self._open.remove(place)
+        except KeyError:
+            raise Failed("internal", f"{entry} is not open") from None
+        try:
+            return entry.written, self._write(due)
+        except Fault:
+            if due.written is None:
+                self._open.add(place)  # a second outcome would not verify, but there is none yet
+            raise
 
-    def loaded(self, tenant: str, model: dict[str, Any]) -> None:
-        """Record that a model was made ready: its manifest and measurements, which later calls refer to by digest."""
-        with self._lock:
-            self._ready()
-            at = self._now()
-            salt = self._salt(at, tenant, "", "loaded", "")
-            self._append(NOTED, Noted(at=at, kind="loaded", data=model), b"", salt)
-            self._head_when_due()
+    def record(self, kind: str, data: dict[str, Any], tenant: str) -> Written:
+        """Record something that belongs to no call: a model made ready, a read, an erasure ..."""
+        at = self.now()
+        note = msgspec.json.encode(Noted(at=at, kind=kind, data=data))
+        return self._write(_Due(NOTED, note, self._salt(at, tenant, "", kind, "")))
+
+    def receipt(self, written: Sequence[Written]) -> bytes:
+        """What shows that these records were written (docs/formats.md): a head over them where they are synced.
+
+        Before that it is a signed promise, since a power cut may still take the records, and a head would then lie.
+        """
+        shard, at = self._shard, self._now()
+        key = self._days.key(at)
+        if shard is not None and all(one.shard == shard.number and one.sequence < shard.synced for one in written):
+            head, note = shard.signed_head(key.signer, at, self._salts.destroyed)
+            return proved(written, head.size, shard.node, note, key.certificate)
+        return promised(self.id, at, written, key)
+
+    def redeemed(self, places: Sequence[tuple[int, int]]) -> bytes:
+        """The receipt that proves these records (shard, sequence), all of one shard, under its last signed head.
+
+        Raises NotReadable: record_unsigned, JournalError.
+        """
+        return redeemed(self.directory, self._days.keyring(), places)
 
     def now(self) -> int:
-        """The time in nanoseconds since 1970, never before what this shard has signed."""
-        with self._lock:
-            self._ready()
-            return self._now()
+        """The time in nanoseconds since 1970, never before what this journal has signed."""
+        if self._shard is None or self._failed:
+            with self._writing:
+                self._ready()
+        return self._now()
 
     def checkpoint(self) -> None:
-        """Sign a head over all records so far, when there are new ones."""
-        with self._lock:
-            self._head()
+        """Make all records last, and sign a head over them and a joint head, when there are new ones."""
+        if self._shard is not None:
+            self._commit(head=True, joint=True)
 
     def close(self) -> None:
         """Sign the last head and let the shard go."""
-        with self._lock:
-            self._finish()
+        with self._entry:
+            self._committer.stop()
+            with self._writing:
+                try:
+                    self._commit(head=True, joint=True)
+                finally:
+                    self._let_go()
+                    self._salts.close()
 
     def _reset(self) -> None:
-        self._lock = Lock()
+        self._entry = Lock()  # to leave a record to the thread, to close, to fork
+        self._writing = RLock()
+        self._signing = Lock()
+        self._queue: deque[_Due] = deque()
+        self._committer = Committer(self._commit, 0.0 if self._durable else HEAD_SECONDS)
         self._shard = None
+        self._failed = False
+        self._interrupted = False
         self._salts = Salts(self._salts_path)
         self._chain = b""
         self._epoch_left = 0
         self._epoch_until = 0.0
         self._next_head = 0.0
+        self._next_joint = 0.0
 
-    def _ready(self) -> Shard:
-        if self._shard is None:
-            self._shard = Shard.take(self._directory, self.id, self._signer, self._now())
-            self._latest = max(self._latest, self._shard.at)
-        if not self._epoch_left or time.monotonic() > self._epoch_until:
-            self._new_epoch(self._shard)
-        return self._shard
+    def _write(self, due: _Due) -> Written:
+        """Have a record written, as safely as the class of the journal asks."""
+        if (size := len(due.metadata) + len(due.payload)) > MAX_CONTENT:
+            raise InputError("input_too_large", f"a record of {size} bytes; at most {MAX_CONTENT} go into one")
+        if not self._durable:
+            with self._writing:
+                written = self._append(due, self._ready())
+            self._committer.written()
+            return written
+        with self._entry:
+            self._queue.append(due)
+            group = self._committer.written()
+        group.wait()
+        if due.written is None:
+            raise JournalError("journal_write", "the record was not written, nor one that was to be written before it")
+        return due.written
 
-    def _new_epoch(self, shard: Shard) -> None:
-        chain = fresh()
-        place = Place(EPOCH, shard.number, shard.tree.size, shard.epoch + 1)
-        sealed = self._auditor.seal(chain, epoch_info(self.id, place))
-        self._put(shard, Leaf(place, sha256(self._auditor.public), sealed), chain)
-        self._epoch_left = EPOCH_RECORDS
-        self._epoch_until = time.monotonic() + EPOCH_SECONDS
-
-    def _append(
-        self, kind: int, metadata: Opened | Noted | Closed, payload: bytes, salt: Salt, of: tuple[int, int] = NOBODY
-    ) -> int:
-        """Seal one record under the chain key of its place and write it. Returns its sequence number."""
-        shard = self._ready()
-        row, secret = salt
-        contents = (b"metadata", msgspec.json.encode(metadata)), (b"payload", payload)
-        if (size := sum(len(content) for _, content in contents)) > MAX_BODY - OVERHEAD:
-            raise InputError("input_too_large", f"a record of {size} bytes; at most {MAX_BODY - OVERHEAD} go into one")
-        place = Place(kind, shard.number, shard.tree.size, shard.epoch, *of, masked_row(self._chain, row))
-        bound = bound_to(self.id, place)
-        sealed = []
-        commitments = []
-        for label, content in contents:
-            plaintext = fresh() + content
-            sealed.append(seal(record_key(self._chain, secret, label), plaintext, bound))
-            commitments.append(commitment(label, plaintext))
-        self._put(shard, Leaf(place, *sealed, *commitments), next_chain(self._chain))
+    def _append(self, due: _Due, shard: Shard) -> Written:
+        """Seal one record under the chain key of its place and write it."""
+        row, secret = due.salt
+        chain, mask = step(self._chain)
+        place = Place(due.kind, shard.number, shard.size, shard.epoch, *due.of, unmasked(row, mask))
+        contributed = contribution(secret, self._bound, shard.number, shard.size)
+        body = seal_record(place, self._bound, self._chain, contributed, due.metadata, due.payload)
+        written = due.written = self._put(shard, due.kind, body, chain)
         self._epoch_left -= 1
-        return place.sequence
+        if due.used:
+            shard.counts.used(UNGRANTED, due.used)
+        for rule in due.refused_by:
+            shard.counts.refused_by(rule)
+        return written
 
-    def _put(self, shard: Shard, leaf: Leaf, chain: bytes) -> None:
+    def _put(self, shard: Shard, kind: int, body: bytes, chain: bytes) -> Written:
         """Write a leaf, and move on to the chain key behind it."""
         try:
-            shard.append(leaf)
+            leaf = shard.append(kind, body)
             self._chain = chain
         except JournalError:
             raise
@@ -220,36 +283,156 @@ class Journal:
             # stopped between the write and the account of it: only the disk knows, so take the shard anew
             self._let_go()
             raise
+        return Written(shard.number, shard.size - 1, leaf)
 
-    def _salt(self, at: int, *owner: str) -> Salt:
-        return self._salts.for_call(*owner, _month(at // DAY))
+    def _ready(self) -> Shard:
+        """The shard, taken, with an epoch that may seal. What could not be signed before is tried again first."""
+        if self._failed:
+            self._sign(head=True)
+        shard = self._shard or self._take()
+        if self._epoch_left <= 0 or time.monotonic() > self._epoch_until:
+            self._new_epoch(shard)
+        return shard
+
+    def _take(self) -> Shard:
+        """Take a shard, mend it, and join it to the others. Nothing is signed by a state that has gone back."""
+        keyring, destroyed = self._days.keyring(), self._salts.destroyed
+        shard, gap = take(self.directory, keyring, self._now())
+        try:
+            heads = [shard.head, *join(self.directory, keyring, self._days.signer, self._now())]
+            self._latest = max(self._now(), gap.at if gap else 0, *(head.at for head in heads))
+            if destroyed < max(head.destroyed for head in heads):
+                raise StateError("state_rolled_back", "the salts are older than the journal's last head")
+            if gap is not None:
+                self._mend(shard, gap)
+            shard.sync(shard.counted(self._latest))
+            shard.sign(self._days.signer(self._latest), destroyed)
+            sync_folder(self.directory)
+            join(self.directory, keyring, self._days.signer, self._latest)
+        except OSError as error:
+            shard.close()
+            raise JournalError("journal_write", f"{self.directory}: {error.strerror}") from None
+        except BaseException:
+            shard.close()
+            raise
+        self._shard = shard
+        self._failed = False
+        self._next_joint = time.monotonic() + JOINT_SECONDS
+        return shard
+
+    def _mend(self, shard: Shard, gap: Gap) -> None:
+        """Put a GAP record in the place of what is torn, then cut off the rest; a crash in between is mended again."""
+        _log.warning(
+            "%s was not closed: %d records were not signed yet, %d bytes of the log and %d of the heads were dropped",
+            *(shard_name(shard.number), gap.unsigned, gap.log_bytes, gap.head_bytes),
+        )
+        place = Place(GAP, shard.number, shard.size, shard.epoch)
+        shard.append(GAP, _public(place, gap._replace(at=self._latest).packed()))
+        shard.log.cut()
+        shard.heads.cut()
+
+    def _new_epoch(self, shard: Shard) -> None:
+        chain = fresh()
+        place = Place(EPOCH, shard.number, shard.size, shard.epoch + 1)
+        info = epoch_info(place, self._bound)
+        sealed = tuple((sealer.fingerprint, sealer.seal(chain, info)) for sealer in self._auditors.sealers())
+        self._put(shard, EPOCH, _public(place, Epoch(self._now(), fresh(16), sealed).packed()), chain)
+        self._epoch_left = EPOCH_RECORDS
+        self._epoch_until = time.monotonic() + EPOCH_SECONDS
+
+    def _commit(self, head: bool = False, joint: bool = False) -> float | None:
+        """Write what is queued, sync what was written, and sign heads that are due. Returns when one will be, in s."""
+        if self._queue:
+            with self._writing:
+                try:
+                    shard = self._ready()
+                    while self._queue:
+                        self._append(self._queue.popleft(), shard)
+                finally:
+                    # who waits for a record that could not be written is told so; nobody writes it later
+                    self._queue.clear()
+        return self._sign(head, joint)
+
+    def _sign(self, head: bool = False, joint: bool = False) -> float | None:
+        with ExitStack() as signing:
+            with self._writing:
+                if self._interrupted:
+                    self._let_go()
+                    self._take()
+                # in this order everywhere; who writes goes on as soon as the records are counted
+                signing.enter_context(self._signing)
+                shard = self._shard
+                if shard is None:
+                    return None
+                at = self._now()
+                counted = shard.counted(at)
+            try:
+                shard.sync(counted)
+                now = time.monotonic()
+                if not head and now < self._next_head:
+                    return self._next_head - now
+                shard.sign(self._days.signer(at), self._salts.destroyed)
+                self._next_head = now + HEAD_SECONDS
+                if joint or now >= self._next_joint:
+                    join(self.directory, self._days.keyring(), self._days.signer, at)
+                    self._next_joint = now + JOINT_SECONDS
+            except BaseException as error:
+                self._failed = True
+                # stopped in the middle of the account of it: only the disk knows, so the shard is taken anew
+                self._interrupted = not isinstance(error, Fault)
+                raise
+            self._failed = False
+        return None
+
+    def _let_go(self) -> None:
+        with self._signing:
+            shard, self._shard = self._shard, None
+            if shard is not None:
+                shard.close()
+        self._epoch_left = 0
+        self._interrupted = False
+
+    def _encoded(self, decision: Decision, model: Manifest) -> tuple[Raw, Raw, Raw]:
+        """What calls have in common, in JSON. Decisions on calls that are alike are one object, and so are models."""
+        known = self._decided.get((id(decision), id(model)))
+        if known is None:
+            if len(self._decided) >= REMEMBERED:
+                self._decided.clear()
+            about = {"name": model.name, "version": model.version, "digest": model.digest, "licence": model.licence}
+            parts = (
+                about,
+                [finding.rule for finding in decision.findings],
+                [finding for finding in decision.findings if not finding.ok],
+            )
+            # both are kept, so that no other object takes their place in memory
+            one, two, three = (Raw(msgspec.json.encode(part)) for part in parts)
+            known = decision, model, one, two, three
+            self._decided[id(decision), id(model)] = known
+        return known[2:]
+
+    def _salt(self, at: int, tenant: str, subject: str, class_: str, purpose: str) -> Salt:
+        return self._salts.for_call(tenant, subject, class_, purpose, _month(at // DAY))
 
     def _now(self) -> int:
         self._latest = max(self._latest, time.time_ns())
         return self._latest
 
-    def _head_when_due(self) -> None:
-        if time.monotonic() >= self._next_head:
-            self._head()
 
-    def _head(self) -> None:
-        if self._shard is not None:
-            self._shard.sign(self._signer, self._now())
-            self._next_head = time.monotonic() + HEAD_SECONDS
+class _Opened(msgspec.Struct, frozen=True, tag_field="record", tag="opened"):
+    """Opened, of which parts are written already."""
 
-    def _finish(self) -> None:
-        if self._shard is not None:
-            try:
-                self._head()
-            finally:
-                self._let_go()
-                self._salts.close()
+    call: Call
+    model: Raw
+    policy: str
+    allowed: bool
+    rules: Raw
+    against: Raw
 
-    def _let_go(self) -> None:
-        if self._shard is not None:
-            self._shard.close()
-            self._shard = None
-        self._epoch_left = 0
+
+def _public(place: Place, content: bytes) -> bytes:
+    """The body of an EPOCH or a GAP."""
+    start = place.packed()
+    return start + bytes(HEADER - len(start)) + content
 
 
 @lru_cache(maxsize=64)
@@ -264,17 +447,24 @@ _held: list[Journal] = []
 
 
 def _hold_for_fork() -> None:
-    """No record is half-written and no SQLite connection is open while the process is copied."""
+    """No record is half-written, no thread runs and no SQLite connection is open while the process is copied."""
     _forking.acquire()
     for journal in list(_alive):
-        journal._lock.acquire()
+        journal._entry.acquire()
+        journal._committer.stop()
+        journal._writing.acquire()
+        journal._signing.acquire()
         _held.append(journal)
         journal._salts.close()
 
 
 def _go_on_in_parent() -> None:
     for journal in _held:
-        journal._lock.release()
+        if journal._shard is not None:
+            journal._committer.start()
+        journal._signing.release()
+        journal._writing.release()
+        journal._entry.release()
     _held.clear()
     _forking.release()
 
@@ -282,7 +472,8 @@ def _go_on_in_parent() -> None:
 def _forget_in_child() -> None:
     """A child must never seal with its parent's keys, nor write into its parent's shard: it starts its own."""
     for journal in _alive:
-        journal._let_go()
+        if journal._shard is not None:
+            journal._shard.close()
         journal._reset()
     _held.clear()
     _forking.release()

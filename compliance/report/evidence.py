@@ -10,15 +10,13 @@ import base64
 from collections import Counter
 from collections.abc import Iterable
 
-import msgspec
 from msgspec import Struct
 
 from compliance.crypto import sha256
 from compliance.journal.reader import Record
-from compliance.report.errors import ReportError
-from compliance.report.recount import Counters, Recount, Recounting, Shard, ranked
+from compliance.report.recount import Recount, Recounting, Shard, ranked
 from compliance.verify.journal import Verified
-from compliance.verify.note import Head
+from compliance.verify.statements import Head
 
 __all__ = ["Evidence", "collect"]
 
@@ -27,7 +25,9 @@ class Evidence(Struct, frozen=True, kw_only=True):
     """All that a report is made of. `digest` is the SHA-256 over the texts of the heads, in the order of the shards.
 
     `allowed`, `refused` and `rules` are the sums of the signed counters, `records` that of the heads' sizes; `unsealed`
-    records stand behind the last head and count nowhere. `recount` is there with the auditor's key only.
+    records stand behind the last head and count nowhere. `gaps` counts where a writer went on after a crash, `auditors`
+    are the fingerprints of those to whom records were sealed. `given` and `witnessed` are those of Verified: whether a
+    head from outside was compared, and what a witness has seen. `recount` is there with the auditor's key only.
     """
 
     journal: str
@@ -39,10 +39,14 @@ class Evidence(Struct, frozen=True, kw_only=True):
     rules: dict[str, int]
     unfinished: int
     unsealed: int
+    gaps: int
+    auditors: tuple[str, ...]
+    given: bool
+    witnessed: tuple[int, int] | None
     recount: Recount | None
 
 
-def collect(journal: str, verified: Verified, records: Iterable[Record] | None) -> Evidence:
+def collect(verified: Verified, records: Iterable[Record] | None) -> Evidence:
     """The evidence in a journal that was verified, and in its opened records where there is the auditor's key.
 
     Takes one pass over the records and keeps counts only. Raises ReportError when the records, counted again, do not
@@ -53,24 +57,32 @@ def collect(journal: str, verified: Verified, records: Iterable[Record] | None) 
     recount = None if records is None else Recounting(shards).over(records)
     rules: Counter[str] = Counter()
     for shard in shards:
-        rules.update(shard.counters.rules)
+        rules.update(shard.rules)
     return Evidence(
-        journal=journal,
+        journal=verified.id,
         digest=sha256(*(head.text().encode() for head in heads.values())).hex(),
         shards=shards,
         records=sum(shard.size for shard in shards),
-        allowed=sum(shard.counters.allowed for shard in shards),
-        refused=sum(shard.counters.refused for shard in shards),
+        allowed=sum(shard.allowed for shard in shards),
+        refused=sum(shard.refused for shard in shards),
         rules=ranked(rules),
         unfinished=verified.unfinished if recount is None else recount.unfinished,
         unsealed=verified.unsealed,
+        gaps=verified.gaps,
+        auditors=tuple(sorted(verified.auditors)),
+        given=verified.given,
+        witnessed=verified.witnessed,
         recount=recount,
     )
 
 
 def _shard(name: str, head: Head) -> Shard:
-    try:
-        counters = msgspec.json.decode(head.counters, type=Counters)
-    except msgspec.MsgspecError as error:
-        raise ReportError("report_counters", f"{name}: the signed counters cannot be read: {error}") from None
-    return Shard(name=name, size=head.size, root=base64.b64encode(head.root).decode(), at=head.at, counters=counters)
+    return Shard(
+        name=name,
+        size=head.size,
+        root=base64.b64encode(head.root).decode(),
+        at=head.at,
+        allowed=head.allowed,
+        refused=head.refused,
+        rules=dict(head.rules),
+    )

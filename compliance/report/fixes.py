@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from msgspec import Struct
 
+from compliance.keys import Kind
 from compliance.report.evidence import Evidence
 from compliance.report.wording import counted, plain
 
 __all__ = ["Fix", "fix_first"]
+
+# what lies with the box that must not, and what whoever takes it can do
+_EXPOSED: Mapping[Kind, tuple[str, str]] = {
+    "auditor-private": (
+        "The auditor’s private key lies with the box.",  # noqa: RUF001 - typeset for a reader
+        "Whoever takes it together with the box can read every call. Move it to the auditor and leave no copy.",
+    ),
+    "journal-root": (
+        "The journal’s root key lies with the box.",  # noqa: RUF001 - typeset for a reader
+        "Whoever takes it can certify keys, and sign another history with them. Move it to a safe place and leave no "
+        "copy.",
+    ),
+}
 
 
 class Fix(Struct, frozen=True):
@@ -17,19 +33,12 @@ class Fix(Struct, frozen=True):
     text: str
 
 
-def fix_first(evidence: Evidence, exposed: tuple[str, ...]) -> list[Fix]:
-    """The worst first. `exposed` are places of this machine at which the auditor's private key was found.
-
-    Never empty, since no head from outside is compared when a report is made.
-    """
-    fixes = [
-        Fix(
-            "The auditor’s private key lies with the box.",  # noqa: RUF001 - typeset for a reader
-            f"It was found at {plain(path, 300)}. Whoever takes it together with the box can read every call. Move it "
-            "to the auditor and leave no copy.",
-        )
-        for path in exposed
-    ]
+def fix_first(evidence: Evidence, exposed: tuple[tuple[Kind, str], ...]) -> list[Fix]:
+    """The worst first. `exposed` are private keys that were found with the box: of the auditor, or the root."""
+    fixes = []
+    for kind, path in exposed:
+        lead, risk = _EXPOSED[kind]
+        fixes.append(Fix(lead, f"It was found at {plain(path, 300)}. {risk}"))
     return [*fixes, *_about_calls(evidence), *_about_records(evidence)]
 
 
@@ -85,11 +94,20 @@ def _about_records(evidence: Evidence) -> list[Fix]:
                 "runs, when it stops, or, after a power failure, when it is used next.",
             )
         )
-    fixes.append(
-        Fix(
-            "Unwitnessed.",
-            "No head of this journal was compared with one that is held outside the box. Keep a copy of this report, "
-            "or of the heads below, where nobody who runs the box can change it, and compare next time.",
+    if evidence.gaps:
+        fixes.append(
+            Fix(
+                f"Found torn {counted(evidence.gaps, 'time')}.",
+                "After a crash or a power failure the box dropped what was half-written at the end of its journal, and "
+                "went on. The journal tells of each. Ask what stopped the box.",
+            )
         )
-    )
+    if not evidence.given and evidence.witnessed is None:
+        fixes.append(
+            Fix(
+                "Unwitnessed.",
+                "No head of this journal was compared with one that is held outside the box. Keep a copy of this "
+                "report, or of the heads below, where nobody who runs the box can change it, and compare next time.",
+            )
+        )
     return fixes

@@ -12,7 +12,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from msgspec import Struct
 
-from compliance.keys import fingerprint, from_text
+from compliance.keys import Kind, fingerprint, from_text
 from compliance.report import charts, wording
 from compliance.report.evidence import Evidence
 from compliance.report.fixes import fix_first
@@ -29,16 +29,16 @@ _FILTERS = ("counted", "grouped", "megabytes", "moment", "number", "plain", "ste
 class About(Struct, frozen=True, kw_only=True):
     """What the page says beside the evidence.
 
-    `settings` is the path that the reader gives to the commands, `signer` the public key of the journal as settings
-    write it, `made` the time of making in ns, `exposed` where on this machine the auditor's private key was found.
+    `settings` is the path that the reader gives to the commands, `root` the public key of the journal's root as
+    settings write it, `made` the time of making in ns, `exposed` the private keys that were found with the box.
     """
 
     box: str
     settings: str
-    signer: str
+    root: str
     version: str
     made: int
-    exposed: tuple[str, ...] = ()
+    exposed: tuple[tuple[Kind, str], ...] = ()
 
 
 class Row(Struct, frozen=True):
@@ -72,7 +72,7 @@ def render(evidence: Evidence, about: About) -> str:
             about=about,
             evidence=evidence,
             heads=_heads(evidence, about),
-            fingerprint=fingerprint(from_text(about.signer)),
+            fingerprint=fingerprint(from_text(about.root)),
             fixes=fix_first(evidence, about.exposed),
             models=models[:_MOST_MODELS],
             more_models=len(models[_MOST_MODELS:]),

@@ -5,42 +5,37 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from datetime import date
-from typing import Annotated, Any
+from typing import Any
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
-from compliance.journal.reader import Record
+from compliance.journal.reader import Kind, Record, Unread
 from compliance.journal.records import Closed, Noted, Opened
 from compliance.journal.shard import OTHERS, UNREAD
 from compliance.report.errors import ReportError
 from compliance.report.papers import Papers, papers
 
-__all__ = ["Counters", "Day", "Model", "Policy", "Recount", "Recounting", "Shard", "Tally", "ranked"]
+__all__ = ["Day", "Missing", "Model", "Policy", "Recount", "Recounting", "Shard", "Tally", "ranked"]
 
 _DAY = 86_400 * 10**9
 _EPOCH = date(1970, 1, 1).toordinal()
 _LAST_DAY = date.max.toordinal() - _EPOCH
 _ANSWERS = ("infer", "scan", "measure")
 
-_Count = Annotated[int, Meta(ge=0)]
-
-
-class Counters(Struct, frozen=True, kw_only=True):
-    """What a head counts over all records before it; `rules` counts refusals by rule."""
-
-    allowed: _Count
-    refused: _Count
-    rules: dict[str, _Count]
-
 
 class Shard(Struct, frozen=True, kw_only=True):
-    """The last signed head of one shard. `root` is in base64, as it stands in the file of heads; `at` in ns."""
+    """The last signed head of one shard. `root` is in base64, as it stands in the file of heads; `at` in ns.
+
+    `allowed` and `refused` count calls, `rules` refusals by rule.
+    """
 
     name: str
     size: int
     root: str
     at: int
-    counters: Counters
+    allowed: int
+    refused: int
+    rules: dict[str, int]
 
 
 class Tally(Struct, frozen=True, kw_only=True):
@@ -79,11 +74,24 @@ class Policy(Struct, frozen=True, kw_only=True):
     last: int
 
 
+class Missing(Struct, frozen=True, kw_only=True):
+    """Records that cannot be read, and how many calls are among them."""
+
+    records: int
+    allowed: int
+    refused: int
+
+    @property
+    def calls(self) -> int:
+        return self.allowed + self.refused
+
+
 class Recount(Struct, frozen=True, kw_only=True):
     """Every number that needs the auditor's key. Tallies and models come with the most calls first.
 
-    `erased` counts records, `erased_allowed` and `erased_refused` the calls among them; `misdated` the calls whose
-    time is none of a day, or lies after the head that covers them: they are in every tally but that of the days.
+    `erased` and `elsewhere` count what cannot be read, since it was erased, or is sealed to other auditors only;
+    `misdated` the calls whose time is none of a day, or lies after the head that covers them: they are in every tally
+    but that of the days. `unread` calls were read, but their outcome cannot be.
     """
 
     days: tuple[Day, ...]
@@ -96,9 +104,9 @@ class Recount(Struct, frozen=True, kw_only=True):
     done: int
     failed: dict[str, int]
     unfinished: int
-    erased: int
-    erased_allowed: int
-    erased_refused: int
+    unread: int
+    erased: Missing
+    elsewhere: Missing
     misdated: int
 
 
@@ -108,7 +116,8 @@ class Recounting:
     def __init__(self, shards: tuple[Shard, ...]) -> None:
         self.shards = {shard.name: shard for shard in shards}
         self.by_shard = _Calls()
-        self.erased: Counter[str] = Counter()
+        self.missing: Counter[tuple[Unread, Kind]] = Counter()
+        self.missing_by_shard: Counter[tuple[str, Kind]] = Counter()
         self.rules: dict[str, Counter[str]] = {shard.name: Counter() for shard in shards}
         self.days: dict[int, list[int]] = {}
         self.misdated = 0
@@ -117,9 +126,10 @@ class Recounting:
         self.answered: Counter[str] = Counter()
         self.papers: dict[str, Papers] = {}
         self.policies: dict[str, Policy] = {}
-        # a call may be closed by another process than opened it, so its outcome may be met first
         self.open: set[str] = set()
-        self.early: dict[str, Closed] = {}
+        # a call may be closed by another process than opened it, so its outcome may be met first
+        self.early: dict[str, Record] = {}
+        self.unread = 0
         self.done = 0
         self.failed: Counter[str] = Counter()
 
@@ -127,7 +137,8 @@ class Recounting:
         """The numbers of all records under the heads. Raises ReportError when they are not those that were signed."""
         for record in records:
             self._take(record)
-        missing = [self._compared(shard) for shard in self.shards.values()]
+        for shard in self.shards.values():
+            self._compare(shard)
         return Recount(
             days=tuple(_day(day, *counts) for day, counts in sorted(self.days.items())),
             actions=self.actions.tallies(),
@@ -139,28 +150,29 @@ class Recounting:
             done=self.done,
             failed=ranked(self.failed),
             unfinished=len(self.open),
-            erased=self.erased.total(),
-            erased_allowed=sum(allowed for allowed, _ in missing),
-            erased_refused=sum(refused for _, refused in missing),
+            unread=self.unread,
+            erased=self._missing("erased"),
+            elsewhere=self._missing("other_auditor"),
             misdated=self.misdated,
         )
 
     def _take(self, record: Record) -> None:
         name, _, sequence = record.record.rpartition("/")
         shard = self.shards.get(name)
-        if isinstance(record.metadata, Closed):
+        counts = shard is not None and int(sequence) < shard.size
+        if counts and record.unread is not None:
+            self.missing[record.unread, record.kind] += 1
+            self.missing_by_shard[name, record.kind] += 1
+        match record.metadata:
+            case Opened() as opened if counts and shard is not None:
+                self._opened(record.record, opened, shard)
+            case Noted(kind="loaded", data=data) if counts:
+                self._loaded(data)
+        if record.kind == "closed":
             # an outcome behind the head still belongs to a call under it
-            self._closed(record.metadata)
-        elif shard is not None and int(sequence) < shard.size:
-            match record.metadata:
-                case Opened() as opened:
-                    self._opened(opened, shard)
-                case Noted(kind="loaded", data=data):
-                    self._loaded(data)
-                case None:
-                    self.erased[name] += 1
+            self._closed(record)
 
-    def _opened(self, opened: Opened, shard: Shard) -> None:
+    def _opened(self, record: str, opened: Opened, shard: Shard) -> None:
         call, allowed = opened.call, opened.allowed
         self.by_shard.add(shard.name, allowed)
         self.actions.add(call.action, allowed)
@@ -179,20 +191,25 @@ class Recounting:
             return
         if call.action in _ANSWERS:
             self.answered[call.model] += 1
-        early = self.early.pop(call.id, None)
-        self.open.add(call.id)
+        early = self.early.pop(record, None)
+        self.open.add(record)
         if early is not None:
             self._closed(early)
 
-    def _closed(self, closed: Closed) -> None:
-        if closed.call not in self.open:
-            self.early[closed.call] = closed
+    def _closed(self, record: Record) -> None:
+        of = record.of or ""
+        if of not in self.open:
+            if of.rpartition("/")[0] > record.record.rpartition("/")[0]:
+                self.early[of] = record
             return
-        self.open.discard(closed.call)
-        if closed.outcome.ok:
-            self.done += 1
-        else:
-            self.failed[closed.outcome.code or ""] += 1
+        self.open.discard(of)
+        match record.metadata:
+            case Closed(outcome=outcome) if outcome.ok:
+                self.done += 1
+            case Closed(outcome=outcome):
+                self.failed[outcome.code or ""] += 1
+            case _:
+                self.unread += 1
 
     def _loaded(self, data: dict[str, Any]) -> None:
         found = papers(data)
@@ -209,30 +226,36 @@ class Recounting:
             papers=self.papers.get(tally.name),
         )
 
-    def _compared(self, shard: Shard) -> tuple[int, int]:
-        """The allowed and refused calls that were signed but are erased. Raises ReportError where others are missing.
+    def _missing(self, why: Unread) -> Missing:
+        return Missing(
+            records=sum(count for (reason, _), count in self.missing.items() if reason == why),
+            allowed=self.missing[why, "allowed"],
+            refused=self.missing[why, "refused"],
+        )
 
-        The public kind of an erased record stays in the tree, so the head still counts it; what rule it was refused by
-        is gone. Of refusals that a head counts without their rules, only the records know them.
+    def _compare(self, shard: Shard) -> None:
+        """Raises ReportError where the records do not give what the head of the shard counts.
+
+        Of a record that cannot be read the kind is public still, but not by what rule it was refused. Of refusals that
+        a head counts without their rules, only the records know them.
         """
-        signed, seen = shard.counters, self.rules[shard.name]
+        seen = self.rules[shard.name]
         allowed, refused = self.by_shard.allowed[shard.name], self.by_shard.refused[shard.name]
-        missing = signed.allowed - allowed, signed.refused - refused
-        if min(missing) < 0 or sum(missing) > self.erased[shard.name]:
+        missing = self.missing_by_shard[shard.name, "allowed"], self.missing_by_shard[shard.name, "refused"]
+        if (shard.allowed, shard.refused) != (allowed + missing[0], refused + missing[1]):
             raise ReportError(
                 "report_counters",
-                f"{shard.name}: signed are {signed.allowed} calls allowed and {signed.refused} refused, recounted "
-                f"{allowed} and {refused} with {self.erased[shard.name]} records erased",
+                f"{shard.name}: signed are {shard.allowed} calls allowed and {shard.refused} refused, recounted "
+                f"{allowed} and {refused}, and {missing[0]} and {missing[1]} that cannot be read",
             )
-        unread = signed.rules.get(UNREAD, 0) + signed.rules.get(OTHERS, 0)
-        for rule in sorted({*signed.rules, *seen} - {UNREAD, OTHERS}):
-            counted = signed.rules.get(rule, 0)
+        unread = shard.rules.get(UNREAD, 0) + shard.rules.get(OTHERS, 0)
+        for rule in sorted({*shard.rules, *seen} - {UNREAD, OTHERS}):
+            counted = shard.rules.get(rule, 0)
             if not counted - missing[1] <= seen[rule] <= counted + unread:
                 raise ReportError(
                     "report_counters",
                     f"{shard.name}: signed are {counted} refusals by {rule[:80]!r}, recounted {seen[rule]}",
                 )
-        return missing
 
 
 def ranked(counts: Counter[str]) -> dict[str, int]:

@@ -12,14 +12,15 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import ClassVar
 
 from msgspec import Struct
 
 from compliance.crypto import Unauthentic, derive, fresh, same
-from compliance.state.salts import StateError
+from compliance.disk import write_synced
+from compliance.state.errors import StateError
 from policies.errors import Refused
 
 __all__ = ["ApiKey", "ApiKeyError", "ApiKeys"]
@@ -119,6 +120,25 @@ class ApiKeys:
             raise ApiKeyError("api_key_expired", f"the key {key.id} has expired")
         return key
 
+    def image(self) -> bytes | None:
+        """The store as one file, also while others write to it; None when no key was ever made. Raises StateError."""
+        with self._reported():
+            if not self._path.exists():
+                return None
+            with closing(sqlite3.connect(":memory:")) as copy:
+                self._opened().backup(copy)
+                return copy.serialize()
+
+    def restore(self, image: bytes) -> None:
+        """Make the store from such a file, where there is none. Raises StateError: state_format, state_broken."""
+        with self._reported():
+            write_synced(self._path, image)
+            self._path.chmod(0o600)
+            found = self._opened().execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name")
+            # nothing that runs by itself, such as a trigger
+            if [sql for (sql,) in found] != sorted(_SCHEMA[:2]):
+                raise StateError("state_broken", "the backup holds another store of API keys than sealpress makes")
+
     def close(self) -> None:
         if self._table is not None:
             self._table.close()
@@ -152,7 +172,7 @@ class ApiKeys:
             if _format(table) == 0:
                 _make(table)
             if _format(table) != FORMAT:
-                raise StateError("state_broken", f"{self._path} has a format that this version does not read")
+                raise StateError("state_format", f"{self._path} has a format that this version does not read")
             (self._secret,) = table.execute("SELECT key FROM secret").fetchone()
             self._table = table
         return self._table

@@ -2,196 +2,210 @@
 
 from __future__ import annotations
 
-import json
-import mmap
-from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from contextlib import closing
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
-from compliance.crypto import Unauthentic
-from compliance.verify.leaf import ALLOWED, CLOSED, REFUSED, Broken, Leaf, unframed
-from compliance.verify.merkle import Tree, leaf_hash
-from compliance.verify.note import Head, opened
+from compliance.crypto import NONCE, TAG, sha256
+from compliance.verify.errors import NotVerified
+from compliance.verify.heads import SignedHeads, being_written
+from compliance.verify.keyring import Keyring
+from compliance.verify.leaf import (
+    ALLOWED,
+    CLOSED,
+    EPOCH,
+    FORMAT,
+    GAP,
+    HEADER,
+    NOBODY,
+    NOTED,
+    PLACED,
+    REFUSED,
+    SEALED,
+    Broken,
+    Epoch,
+    Gap,
+    frames,
+    record_name,
+    shard_name,
+)
+from compliance.verify.merkle import Tree
+from compliance.verify.note import regular
+from compliance.verify.statements import MAX_SHARDS, Head
 
-__all__ = ["MAX_FAILURES", "CheckedShard", "Failure", "head_of", "notes", "shard_name"]
+__all__ = ["CheckedShard", "Mark"]
 
-MAX_FAILURES = 1000
-MAX_LINE = 1_000_000
-# five lines of a head, an empty one, a signature, and an empty one that parts it from the next
-LINES = 8
+_ZEROS = bytes(HEADER - PLACED.size)
+_LEAST = HEADER + NONCE + TAG  # bytes of a sealed record
 
 
-@dataclass(frozen=True)
-class Failure:
-    """Where the journal does not hold (a record such as shard-000/17, or a file), and the code of the reason."""
+class Mark(NamedTuple):
+    """What a joint head, or one from outside, says of a shard: so many leaves have this root.
 
-    record: str
-    code: str
+    It says so at `place`; `altered` and `missing` are the codes for a log that does not agree, or ends before.
+    """
+
+    size: int
+    root: bytes
+    place: str
+    altered: str
+    missing: str
 
 
 class CheckedShard:
-    """What a shard of a journal directory says in public, with the `failures` that were found in it."""
+    """What a shard says in public, as far as it was read.
 
-    def __init__(self, directory: Path, number: int, journal: str, public: bytes) -> None:
+    `ciphertexts` holds the hashes of the sealed keys of all epochs that were seen, in any shard. Heads behind
+    `heads_size` bytes are left out.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        number: int,
+        keyring: Keyring,
+        marks: Iterable[Mark],
+        ciphertexts: set[bytes],
+        heads_size: int | None = None,
+    ) -> None:
+        self.number = number
         self.name = shard_name(number)
+        self.log = directory / f"{self.name}.log"
+        self.size = 0  # of the log when it was opened (bytes)
         self.tree = Tree()
         self.allowed = 0
         self.refused = 0
-        self.unfinished: set[int] = set()  # the calls without an outcome here
-        self.elsewhere: list[tuple[str, int, int]] = []  # outcomes of other shards' calls: record, shard, sequence
-        self.last: Head | None = None
-        self.failures: list[Failure] = []
-        self._number = number
-        self._expected = 0
-        self._sound = True
-        log = directory / f"{self.name}.log"
-        self._heads = self._read_heads(log, f"{journal}/{self.name}", public)
-        if log.is_file():
-            # the heads are measured before the log is, so that the log reaches as far as they do
-            self._due = next(self._heads, None)
-            with log.open("rb") as file:
-                self._read(file)
-            self._finish()
-        else:
-            self.failures.append(Failure(self.name, "shard_missing"))
+        self.closed = 0
+        self.gaps = 0
+        self.open: set[int] = set()  # calls that no record of this shard closed
+        self.elsewhere: list[tuple[int, int, int]] = []  # records that close another's call: sequence, of whom
+        self.auditors: set[str] = set()  # the fingerprints of those to whom epochs were sealed
+        self.last: Head | None = None  # that was compared
+        self._heads = SignedHeads(self.log, number, keyring, heads_size)
+        self._head: Head | None = None  # the next to be compared
+        self._marks = sorted(marks, key=lambda mark: mark.size)[::-1]  # the next to be compared at the end
+        self._ciphertexts = ciphertexts
+        self._nonces: set[bytes] = set()  # of this epoch
+        self._epoch = 0
+        self._keyed = False  # whether an EPOCH stands above, and no GAP since
+        self._latest = 0  # the time of the last head, EPOCH or GAP (ns)
 
-    def _read(self, file: BinaryIO) -> None:
-        self._compare()
-        size = file.seek(0, 2)
-        if size == 0:
-            return
-        with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as log:
-            offset = 0
-            while offset < size and len(self.failures) < MAX_FAILURES:
-                try:
-                    body, offset = unframed(log, offset)
-                except Broken as broken:
-                    # where the next record starts is not known any more
-                    if broken.code != "record_truncated" or not _being_written(file, size):
-                        self._fail(broken.code)
-                    return
-                try:
-                    self._take(Leaf.parsed(body))
-                except Broken as broken:
-                    self._fail(broken.code)
-                self.tree.append(leaf_hash(body))
-                self._compare()
+    def check(self, progress: Callable[[int], None]) -> None:
+        """Read the shard up to its first failure, which NotVerified says.
 
-    def _take(self, leaf: Leaf) -> None:
-        place = leaf.place
-        expected = self._expected
-        # after a record that is out of order the ones behind it count from there, so that one cut is one failure
-        self._expected = place.sequence + 1
-        if (place.shard, place.sequence) != (self._number, expected):
-            raise Broken("record_sequence")
-        if place.kind == ALLOWED:
-            self.allowed += 1
-            self.unfinished.add(place.sequence)
-        elif place.kind == REFUSED:
-            self.refused += 1
-        elif place.kind == CLOSED and place.of_shard != self._number:
-            self.elsewhere.append((f"{self.name}/{place.sequence}", place.of_shard, place.of_sequence))
-        elif place.kind == CLOSED:
-            if place.of_sequence not in self.unfinished:
-                raise Broken("record_of")
-            self.unfinished.discard(place.of_sequence)
-
-    def _compare(self) -> None:
-        """Compare the records so far with the head over them, where there is one."""
-        head = self._due
-        if head is None or head.size != self.tree.size:
-            return
-        if self._sound:
-            counters = json.loads(head.counters)
-            if head.root != self.tree.root():
-                self._fail("head_root", self.tree.size - 1)
-            elif (counters["allowed"], counters["refused"]) != (self.allowed, self.refused):
-                self._fail("head_counters", self.tree.size - 1)
-        self._due = next(self._heads, None)
-
-    def _finish(self) -> None:
-        for _ in self._heads:
-            pass
-        if not self.failures:
-            if self.last is None and self.tree.size:
-                self.failures.append(Failure(self.name, "head_missing"))
-            elif self.last is not None and self.last.size > self.tree.size:
-                self._fail("record_missing")
-
-    def _fail(self, code: str, sequence: int | None = None) -> None:
-        self._sound = False
-        self.failures.append(Failure(f"{self.name}/{self.tree.size if sequence is None else max(0, sequence)}", code))
-
-    def _read_heads(self, log: Path, origin: str, public: bytes) -> Iterator[Head]:
-        """The heads in order, up to the first that does not hold."""
-        number = 0
+        `progress` hears how many bytes more of the log were read.
+        """
         try:
-            for note, _ in notes(log.with_suffix(".heads")):
-                head = head_of(note, origin, public)
-                if self.last is not None and (head.size <= self.last.size or head.at < self.last.at):
-                    raise Broken("head_order")
-                self.last = head
-                yield head
-                number += 1
-        except Broken as broken:
-            if broken.code == "head_truncated":
-                with log.open("rb") as file:
-                    if _being_written(file, file.seek(0, 2)):
-                        return
-            self.failures.append(Failure(f"{self.name} head {number}", broken.code))
+            file = regular(self.log)
+        except FileNotFoundError:
+            raise NotVerified.at(self.name, "shard_missing") from None
+        # marks and heads were measured before the log is, so that it reaches as far as they do
+        with file, closing(self._heads):
+            self._read(file, progress)
 
-
-def _being_written(log: BinaryIO, size: int) -> bool:
-    """Whether the log, or its heads, may end within what a process writes now, or has written since it was measured.
-
-    What was signed must be whole all the same: then the head counts more records than there are.
-    """
-    with suppress(ImportError):  # locks as the journal takes them, where it is written and not only verified
-        import fcntl
-
-        try:
-            fcntl.flock(log, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            fcntl.flock(log, fcntl.LOCK_UN)
-        except BlockingIOError:
-            return True
-    return log.seek(0, 2) != size
-
-
-def shard_name(number: int) -> str:
-    return f"shard-{number:03d}"
-
-
-def notes(path: Path) -> Iterator[tuple[bytes, int]]:
-    """The signed notes in a file of heads, not yet checked, and where each ends. What comes meanwhile is left out.
-
-    Raises Broken: head_truncated when the file ends inside a note, head_signature when it cannot be cut into notes.
-    """
-    if not path.is_file():
-        return
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
+    def _read(self, file: BinaryIO, progress: Callable[[int], None]) -> None:
+        self.size = file.seek(0, 2)
         file.seek(0)
-        end = 0
-        while end < size:
-            lines = [file.readline(MAX_LINE) for _ in range(LINES)]
-            end += sum(map(len, lines))
-            if end > size:
-                return
-            if not lines[-1]:
-                raise Broken("head_truncated")
-            if lines[-1] != b"\n":
-                raise Broken("head_signature")
-            yield b"".join(lines[:-1]), end
 
+        self._head = self._heads.read()
+        due = self._compare(0)
+        tree = self.tree
+        try:
+            for body, leaf, end in frames(file.read, self.size, progress):
+                self._take(body)
+                tree.append(leaf)
+                if tree.size == due:
+                    due = self._compare(end)
+        except Broken as broken:
+            if broken.code != "record_truncated" or not being_written(self.log, self.size):
+                raise NotVerified.at(record_name(self.number, tree.size), broken.code) from None
+        if self._head is not None:
+            raise NotVerified.at(record_name(self.number, tree.size), "record_missing")
+        if self._marks:
+            raise NotVerified.at(self._marks[-1].place, self._marks[-1].missing)
 
-def head_of(note: bytes, origin: str, public: bytes) -> Head:
-    """The head in a note. Raises Broken: head_signature, head_origin."""
-    try:
-        head = Head.parsed(opened(note.decode(), public))
-    except (Unauthentic, ValueError):
-        raise Broken("head_signature") from None
-    if head.origin != origin:
-        raise Broken("head_origin")
-    return head
+    def _compare(self, end: int) -> int:
+        """Compare the records so far, which end there in the log, with the head and the marks over them.
+
+        Returns over how many records the next of them is, or -1. Raises NotVerified.
+        """
+        root, head = self.tree.root(), self._head
+        if head is not None and head.size == self.tree.size:
+            if head.root != root:
+                raise NotVerified.at(self._heads.place, "head_root")
+            counted = (end, self.allowed, self.refused, self.closed)
+            if (head.size_bytes, head.allowed, head.refused, head.closed) != counted:
+                raise NotVerified.at(self._heads.place, "head_counters")
+            self.last = head
+            self._latest = max(self._latest, head.at)
+            self._head = self._heads.read()
+        while self._marks and self._marks[-1].size == self.tree.size:
+            mark = self._marks.pop()
+            if mark.root != root:
+                raise NotVerified.at(mark.place, mark.altered)
+        return min((due.size for due in (self._head, *self._marks[-1:]) if due is not None), default=-1)
+
+    def _take(self, body: bytes) -> None:
+        """Take in the next record. Raises Broken."""
+        form, kind, shard, sequence, epoch, of_shard, of_sequence = PLACED.unpack_from(body)
+        if form != FORMAT:
+            raise Broken("record_format")
+        if shard != self.number or sequence != self.tree.size:
+            raise Broken("record_sequence")
+        if epoch != self._epoch + (kind == EPOCH):
+            raise Broken("record_epoch")
+        if kind not in SEALED:
+            self._take_public(kind, body, (of_shard, of_sequence))
+            return
+        if len(body) < _LEAST or not self._may_belong(kind, sequence, of_shard, of_sequence):
+            raise Broken("record_malformed")
+        if not self._keyed:
+            raise Broken("record_epoch")
+        nonce = body[HEADER : HEADER + NONCE]
+        if nonce in self._nonces:
+            raise Broken("nonce_reused")
+        self._nonces.add(nonce)
+        if kind == ALLOWED:
+            self.allowed += 1
+            self.open.add(sequence)
+        elif kind == REFUSED:
+            self.refused += 1
+        elif kind == CLOSED:
+            self.closed += 1
+            if of_shard != self.number:
+                self.elsewhere.append((sequence, of_shard, of_sequence))
+            elif of_sequence in self.open:
+                self.open.remove(of_sequence)
+            else:
+                raise Broken("record_of")
+
+    def _may_belong(self, kind: int, sequence: int, of_shard: int, of_sequence: int) -> bool:
+        """Whether a sealed record of this kind may belong to what it says."""
+        if of_shard == NOBODY[0] and of_sequence == NOBODY[1]:
+            return kind != CLOSED
+        if kind not in (NOTED, CLOSED):
+            return False
+        return of_sequence < sequence if of_shard == self.number else of_shard < MAX_SHARDS
+
+    def _take_public(self, kind: int, body: bytes, of: tuple[int, int]) -> None:
+        if kind > GAP:
+            return  # of a later version, opaque
+        if kind == 0 or of != NOBODY or body[PLACED.size : HEADER] != _ZEROS:
+            raise Broken("record_malformed")
+        content = body[HEADER:]
+        found = Epoch.parsed(content) if kind == EPOCH else Gap.parsed(content)
+        if found.at < self._latest:
+            raise Broken("record_time")
+        self._latest = found.at
+        self._keyed = kind == EPOCH
+        if isinstance(found, Gap):
+            self.gaps += 1
+            return
+        sealed = {sha256(ciphertext) for _, ciphertext in found.sealed}
+        if not self._ciphertexts.isdisjoint(sealed):
+            raise Broken("epoch_replayed")
+        self._ciphertexts |= sealed
+        self.auditors.update(fingerprint.hex() for fingerprint, _ in found.sealed)
+        self._epoch += 1
+        self._nonces.clear()

@@ -26,6 +26,7 @@ def commands() -> Iterator[tuple[str, click.Command]]:
 
 
 ALL = dict(commands())
+PAGES = ["README.md", "CONTRIBUTING.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md")))]
 
 
 @pytest.mark.parametrize("name", sorted(ALL))
@@ -40,16 +41,16 @@ def test_a_command_takes_the_common_options_and_explains_itself(name: str) -> No
             assert parameter.help, f"{parameter.name} of {name} has no help"
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/errors.md", "CONTRIBUTING.md", "docs/threat-model.md"])
+@pytest.mark.parametrize("page", PAGES)
 def test_the_pages_name_commands_and_options_that_exist(page: str) -> None:
     text = (ROOT / page).read_text("utf-8")
     names = {name.split(" ")[0] for name in ALL}
-    for line in re.findall(r"sealpress ((?:[a-z]+ ?){1,2}[^\n`#|]*)", text):
+    for line in re.findall(r"sealpress ((?:[a-z-]+ ?){1,3}[^\n`#|]*)", text):
         words = line.split()
         if words[0] not in names:
             continue  # prose, not a command
-        name = f"{words[0]} {words[1]}" if f"{words[0]} {words[1] if len(words) > 1 else ''}" in ALL else words[0]
-        assert name in ALL, f"{page}: sealpress {line}"
+        name = next((known for known in (" ".join(words[:n]) for n in (3, 2, 1)) if known in ALL), "")
+        assert name, f"{page}: sealpress {line}"
         known = {option for parameter in ALL[name].params for option in parameter.opts}
         used = set(re.findall(r"(?<![\w-])--[a-z-]+", line))
         assert used <= known, f"{page}: sealpress {line}"

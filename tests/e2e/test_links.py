@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from policies.gate import Grant
 from policies.payload import Payload
 from tests.conftest import Run
 from tests.e2e.conftest import Spy
+from toolkit.box import Box
 
 TEXT = "where is the ward?"
 
@@ -35,17 +38,18 @@ def _empty_policy(box: Path) -> None:
 
 
 def _no_auditor(box: Path) -> None:
-    (box / "keys" / "auditor.pub").unlink()
+    shutil.rmtree(box / "keys" / "auditors")
 
 
-def _no_journal_key(box: Path) -> None:
-    (box / "keys" / "journal.key").unlink()
+def _no_day_keys(box: Path) -> None:
+    shutil.rmtree(box / "keys" / "days")
 
 
-def _other_journal_key(box: Path) -> None:
+def _other_journal(box: Path) -> None:
     other = box.parent / "third"
     front_init(other)
-    (box / "keys" / "journal.key").write_bytes((other / "keys" / "journal.key").read_bytes())
+    shutil.rmtree(box / "journal")
+    shutil.copytree(other / "journal", box / "journal")
 
 
 def _no_journal(box: Path) -> None:
@@ -71,9 +75,9 @@ def front_init(folder: Path) -> None:
 LINKS: list[tuple[Callable[[Path], None], str]] = [
     (_erroring_rule, "denied"),
     (_empty_policy, "policy_empty"),
-    (_no_auditor, "key_missing"),
-    (_no_journal_key, "key_missing"),
-    (_other_journal_key, "key_kind"),
+    (_no_auditor, "auditor_missing"),
+    (_no_day_keys, "day_key_missing"),
+    (_other_journal, "journal_foreign"),
     (_no_journal, "journal_missing"),
     (_no_salts, "state_missing"),
     (_journal_cut, "journal_broken"),
@@ -102,6 +106,10 @@ def test_the_import_runs_nothing(box: Path, runs: list[str], take_away: Callable
 
 def test_a_full_disk_runs_nothing(box: Path, spy: Spy) -> None:
     log = box / "journal" / "shard-000.log"
+    # the log is the largest file of the box, so that it is the first to be full
+    with closing(Box.open(box / "sealpress.toml").journal) as journal:
+        for _ in range(3):
+            journal.record("test", {"text": TEXT * 2000}, "local")
     before = log.read_bytes()
     # files may not grow beyond what the log has already: the next record is where it fails
     command = f"ulimit -f {len(before) // 1024}; exec {sys.executable} -c 'import sealpress; sealpress.main()' \"$@\""

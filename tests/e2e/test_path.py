@@ -140,7 +140,7 @@ def test_one_flipped_byte_names_its_record(box: Path, sealpress: Run) -> None:
     result = value(done)
     assert not result["ok"]
     assert [failure["code"] for failure in result["failures"]] == ["record_check"]
-    assert result["failures"][0]["record"].startswith("shard-000/")
+    assert result["failures"][0]["place"].startswith("shard-000/")
     refused = sealpress("run", "minilm.bundle", "--text", "x", "--purpose", "search", "--json", cwd=box)
     assert refused.returncode == 3
     assert value(refused)["code"] == "journal_broken"

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_the_blocks_run(minilm: Path, tmp_path: Path) -> None:
     (tmp_path / "all-MiniLM-L6-v2").symlink_to(minilm)
     blocks = re.findall(r"```(bash|python)\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
-    assert [kind for kind, _ in blocks] == ["bash", "python", "bash", "bash"]
+    assert [kind for kind, _ in blocks] == ["bash", "python", "bash", "bash", "bash"]
     script = ["set -euo pipefail"]
     for number, (kind, block) in enumerate(blocks):
         if kind == "python":

@@ -133,7 +133,7 @@ def test_a_name_that_no_model_has(server: Served, key: dict[str, Any], name: str
     [
         f"/v1/models/{CANARY}", "/v1/models/..%2f..%2fsealpress.toml", "/v1/models/%2e%2e", "/v1/models/%00",
         "/v1/models/" + "a" * 10_000, "/v1/../sealpress.toml", f"/{CANARY}", "/v1/models/a/b", "//etc/passwd",
-        f"/v1/embeddings/{CANARY}?key={CANARY}", "/keys/journal.key",
+        f"/v1/embeddings/{CANARY}?key={CANARY}", "/keys/bundle.key",
     ],
     ids=range(11),
 )  # fmt: skip

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shutil
+import time
+from base64 import urlsafe_b64decode
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openai
 import pytest
 
+from compliance.keys import from_text
+from compliance.verify.receipt import verify_receipt
+from compliance.verify.statements import Head, Promise
 from tests.e2e.served import Served, bearer, command, problem, records, verified
+from toolkit.settings import read_settings
 
 NAME = "all-MiniLM-L6-v2-int8"
 PERSONAL = "please write to jane.doe@example.org about her visit"
@@ -39,6 +47,17 @@ def bare(server: Served) -> Iterator[openai.OpenAI]:
     """A client whose key has no defaults."""
     with server.client(server.key()) as client:
         yield client
+
+
+def redeemed(server: Served, key: dict[str, Any], names: list[str]) -> bytes:
+    """The proof that the server gives for these records, as soon as a head covers them."""
+    for _ in range(100):
+        answer = server.http.get("/receipts", params={"record": names}, headers=bearer(key))
+        if answer.status_code == 200:
+            return answer.content
+        problem(answer, 409, "record_unsigned")
+        time.sleep(0.1)
+    raise AssertionError("no head covers the records")
 
 
 def served_as(box: Path, bundle: str) -> str:
@@ -171,13 +190,23 @@ def test_each_answer_and_each_refusal_is_on_record_with_its_context(server: Serv
     problem(refused, 403, "denied")
 
     assert allowed.status_code == 200
+    root = from_text(read_settings(server.box / "sealpress.toml").journal.root)
+    for answer, count in ((allowed, 2), (refused, 1)):
+        promise = verify_receipt(urlsafe_b64decode(answer.headers["x-receipt"]), root)
+        assert isinstance(promise.statement, Promise)
+        assert len(promise.records) == count
+        names = [record.name for record in promise.records]
+        proved = verify_receipt(redeemed(server, key, names), root)
+        assert isinstance(proved.statement, Head)
+        assert [(one.name, one.leaf) for one in proved.records] == [(one.name, one.leaf) for one in promise.records]
     server_records = records(server.box)
     opened, closed = server_records[allowed.headers["x-decision-id"]]
     assert opened["allowed"]
-    assert {name: opened["call"][name] for name in ("actor", "purpose", "basis", "subject", "region", "consent")} == {
-        "actor": key["id"], "purpose": "search", "basis": "contract", "subject": "patient-7", "region": "EU",
+    assert {name: opened["call"][name] for name in ("actor", "purpose", "basis", "region", "consent")} == {
+        "actor": key["id"], "purpose": "search", "basis": "contract", "region": "EU",
         "consent": "receipt-9",
     }  # fmt: skip
+    assert re.fullmatch("[0-9a-f]{32}", opened["call"]["subject"])  # a pseudonym
     assert closed["outcome"]["ok"]
     assert closed["outcome"]["usage"]["texts"] == 1
     (opened,) = server_records[refused.headers["x-decision-id"]]

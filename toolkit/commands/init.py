@@ -6,6 +6,7 @@ from pathlib import Path
 
 import rich_click as click
 
+from compliance.verify.statements import DAYS_AHEAD
 from toolkit.box import create_box
 from toolkit.cli import output, with_settings
 
@@ -18,16 +19,22 @@ __all__ = ["init"]
 def init(folder: Path, settings: str | None, as_json: bool) -> None:
     """Make a new box in FOLDER: settings, keys, and an empty journal.
 
-    The auditor's private key goes into FOLDER-auditor, a folder of its own. Nothing is overwritten.
+    The private keys of its auditor and of its root go into FOLDER-auditor and FOLDER-root. Nothing is overwritten.
 
     Example: sealpress init my-box
     """
-    auditor = create_box(folder)
+    apart = create_box(folder)
     text = (
         f"Made the box {folder}.\n\n"
-        f"The journal is sealed to the auditor's key:\n    {auditor}\n"
-        "Move that folder off this machine now (to the auditor, on a medium, into a safe): whoever has it together\n"
-        "with the box can read every call, and without it nobody can. There is no second copy.\n\n"
+        "Move both of these folders off this machine now (onto a medium, into a safe). There is no second copy.\n\n"
+        f"    {apart.auditor}\n"
+        "        The auditor's key, to which the journal is sealed: whoever has it together with the box can read\n"
+        "        every call, and without it nobody can.\n"
+        f"    {apart.root}\n"
+        "        The root key, which certifies the keys that sign the journal: whoever has it can forge a journal of\n"
+        "        this box, and without it the box cannot go on when its keys run out.\n\n"
+        f"The box runs for {DAYS_AHEAD} days from today; before then, run `sealpress keys renew --root KEY`.\n\n"
         f"Next: cd {folder}, then `sealpress compress SOURCE --out model.bundle`."
     )
-    output({"box": str(folder.resolve()), "auditor_key": str(auditor)}, as_json, text)
+    value = {"box": str(folder.resolve()), "auditor_key": str(apart.auditor), "root_key": str(apart.root)}
+    output(value | {"days": DAYS_AHEAD}, as_json, text)

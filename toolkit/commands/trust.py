@@ -6,9 +6,9 @@ from pathlib import Path
 
 import rich_click as click
 
+from compliance.disk import put
 from compliance.keys import fingerprint, read_key, to_text
 from toolkit.cli import output, with_settings
-from toolkit.disk import put
 from toolkit.settings import found_settings, read_settings, trusting
 
 __all__ = ["trust"]

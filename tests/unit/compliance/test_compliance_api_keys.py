@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from compliance.state.api_keys import NAME, ApiKeyError, ApiKeys
-from compliance.state.salts import StateError
+from compliance.state.errors import StateError
 
 ROOT = Path(__file__).resolve().parents[3]
 NOW = 1_800_000_000 * 10**9

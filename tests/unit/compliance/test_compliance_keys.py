@@ -13,19 +13,22 @@ from typing import get_args
 import pytest
 
 from compliance.crypto import Opener, Signer
-from compliance.keys import KeyFault, Kind, fingerprint, from_text, read_key, to_text, write_key
+from compliance.keys import KeyFault, Kind, fingerprint, from_text, kind_of, read_key, secret, to_text, write_key
 
 SIGNER = Signer.generate()
 OPENER = Opener.generate()
 KEYS: dict[Kind, bytes] = {
-    "bundle-signing": SIGNER.private_bytes(),
-    "bundle-verifying": SIGNER.public,
-    "journal-signing": SIGNER.private_bytes(),
-    "journal-verifying": SIGNER.public,
     "auditor-private": OPENER.private_bytes(),
     "auditor-public": OPENER.public,
+    "bundle-signing": SIGNER.private_bytes(),
+    "bundle-verifying": SIGNER.public,
+    "journal-root": SIGNER.private_bytes(),
+    "journal-root-public": SIGNER.public,
+    "journal-signing": SIGNER.private_bytes(),
+    "witness-signing": SIGNER.private_bytes(),
+    "witness-verifying": SIGNER.public,
 }
-PRIVATE: tuple[Kind, ...] = ("bundle-signing", "journal-signing", "auditor-private")
+PRIVATE: tuple[Kind, ...] = ("auditor-private", "bundle-signing", "journal-root", "journal-signing", "witness-signing")
 
 
 def test_every_kind_is_tried_here() -> None:
@@ -112,25 +115,82 @@ def test_a_malformed_file_is_refused(tmp_path: Path, text: bytes) -> None:
     assert refused.value.code == "key_malformed"
 
 
-def test_no_error_shows_anything_of_a_key(tmp_path: Path) -> None:
-    secret = KEYS["journal-signing"]
-    text = b64encode(secret).decode()
-    forms = (text, text[:20], secret.hex(), repr(secret)[2:-1])
-    whole = file().decode()
-    cases = [
-        whole.replace("journal-signing", "auditor-private"),
-        whole[:-1],
-        whole + "x",
-        whole.replace('"key"', '"k"'),
-    ]
-    cases += [whole.replace(text, text + "="), whole.replace(text, text[:-4]), whole.replace(text, text[0] + text)]
-    path = tmp_path / "key"
-    for case in cases:
-        path.write_text(case)
+WHOLE = file().decode()
+TEXT = b64encode(KEYS["journal-signing"]).decode()
+SPOILT = [
+    WHOLE.replace("journal-signing", "auditor-private"),
+    WHOLE.replace("journal-signing", "bundle-signing"),
+    WHOLE[:-1],
+    WHOLE + "x",
+    WHOLE.replace('"key"', '"k"'),
+    WHOLE.replace(TEXT, TEXT + "="),
+    WHOLE.replace(TEXT, TEXT[:-4]),
+    WHOLE.replace(TEXT, TEXT[0] + TEXT),
+]
+
+
+@pytest.mark.parametrize("spoilt", SPOILT, ids=range(len(SPOILT)))
+def test_nothing_of_a_key_is_shown_wherever_it_comes_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoilt: str
+) -> None:
+    (tmp_path / "key").write_text(spoilt)
+    monkeypatch.setenv("SPOILT_KEY", spoilt)
+    monkeypatch.chdir(tmp_path)
+    for source in ("key", "env:SPOILT_KEY", "command:cat key", "command:sh -c 'cat key; exit 1'"):
         with pytest.raises(KeyFault) as refused:
-            read_key(path, "journal-signing")
-        shown = f"{refused.value!r} {refused.value.hint} {''.join(traceback.format_exception(refused.value))}"
+            secret(source, "journal-signing")
+        # with the locals of every frame but this one, as some loggers show them
+        trace = traceback.StackSummary.extract(traceback.walk_tb(refused.tb.tb_next), capture_locals=True).format()
+        assert trace
+        shown = f"{refused.value!r} {refused.value.hint} {''.join(trace)}"
+        forms = (TEXT, TEXT[:20], KEYS["journal-signing"].hex(), repr(KEYS["journal-signing"])[2:-1])
         assert [form for form in forms if form in shown] == []
+
+
+def test_a_key_comes_from_a_file_the_environment_or_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my key").write_bytes(file())
+    monkeypatch.setenv("AS_JSON", WHOLE)
+    monkeypatch.setenv("AS_BASE64", b64encode(file()).decode() + "\n")
+    sources = ["my key", "file:my key", f"file:{tmp_path}/my key", "env:AS_JSON", "env:AS_BASE64"]
+    for source in (*sources, f"command:cat '{tmp_path}/my key'"):
+        assert secret(source, "journal-signing", tmp_path) == KEYS["journal-signing"]
+        with pytest.raises(KeyFault, match="holds a journal-signing key, a journal-root key is needed"):
+            secret(source, "journal-root", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("source", "code"),
+    [
+        ("absent", "key_missing"),
+        ("env:ABSENT_KEY", "key_missing"),
+        ("command:", "key_command"),
+        ("command:cat 'unclosed", "key_command"),
+        ("command:/no/such/program SECRET", "key_command"),
+        ("command:true", "key_command"),
+        ("command:sh -c 'echo SECRET; exit 1'", "key_command"),
+        ("command:cat /dev/zero SECRET", "key_command"),
+        ("command:echo SECRET | cat", "key_malformed"),  # there is no shell
+    ],
+)
+def test_a_source_that_gives_no_key_is_named_without_its_arguments(source: str, code: str) -> None:
+    with pytest.raises(KeyFault) as refused:
+        secret(source, "journal-root")
+    assert refused.value.code == code
+    assert "SECRET" not in str(refused.value)
+
+
+def test_a_command_that_hangs_is_ended_with_its_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compliance.keys._COMMAND_SECONDS", 0.2)
+    with pytest.raises(KeyFault) as refused:
+        secret("command:sh -c 'sleep 600 & wait'", "journal-root")
+    assert refused.value.code == "key_command"
+
+
+def test_the_kind_of_a_file_is_told_without_its_key(tmp_path: Path) -> None:
+    write_key(tmp_path / "root.key", "journal-root", SIGNER.private_bytes())
+    (tmp_path / "other").write_text("no key")
+    kinds = [kind_of(tmp_path / name) for name in ("root.key", "other", "absent", ".")]
+    assert kinds == ["journal-root", None, None, None]
 
 
 def test_a_public_key_goes_through_settings_and_back() -> None:

@@ -1,20 +1,28 @@
-"""Signed notes: one spelling each, one signer, and heads that say nothing but what was signed."""
+"""Signed notes: one spelling each, whose key signed them, and files of them."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import replace
+import os
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from compliance.crypto import Signer, Unauthentic
-from compliance.verify.note import Head, opened, signed
+from compliance.verify.leaf import Broken
+from compliance.verify.note import DAY, ROOT, WITNESS, Note, cosigned, cosigned_at, key_id, notes, regular, signed
 
 SIGNER = Signer(bytes(range(32)))
+OTHER = Signer(bytes(32))
 TEXT = "sealpress.journal/0\nfive\nlines\n"
-NOTE = signed(TEXT, SIGNER)
-HEAD = Head("origin", 7, bytes(range(32)), 1_700_000_000, '{"allowed":3,"refused":1,"rules":{"base.purpose":1}}')
+NOTE = signed(TEXT, DAY, SIGNER)
+BASE, _, LINE = NOTE.rpartition(" ")
+
+
+def opened(note: str, public: bytes = SIGNER.public) -> str:
+    return Note.parsed(note).check(DAY, public)
 
 
 def test_a_note_is_what_c2sp_describes() -> None:
@@ -22,16 +30,17 @@ def test_a_note_is_what_c2sp_describes() -> None:
     text, _, line = NOTE.partition("\n\n")
     dash, name, encoded = line.removesuffix("\n").split(" ")
     raw = base64.b64decode(encoded, validate=True)
-    key_id = hashlib.sha256(name.encode() + b"\n\x01" + SIGNER.public).digest()[:4]
-    assert (text + "\n", dash, name) == (TEXT, "\u2014", "sealpress.journal")
-    assert (raw[:4], raw[4:]) == (key_id, SIGNER.sign(TEXT.encode()))
+    assert (text + "\n", dash, name) == (TEXT, "\u2014", "sealpress.day")
+    assert raw[:4] == hashlib.sha256(b"sealpress.day\n\x01" + SIGNER.public).digest()[:4] == key_id(DAY, SIGNER.public)
+    assert raw[4:] == SIGNER.sign(TEXT.encode())
 
 
-def test_a_note_opens_with_the_key_of_its_signer_only() -> None:
-    assert opened(NOTE, SIGNER.public) == TEXT
-    for other in (Signer.generate().public, bytes(32), b""):
-        with pytest.raises(Unauthentic):
-            opened(NOTE, other)
+def test_a_note_opens_with_the_key_of_its_signer_in_its_role_only() -> None:
+    assert opened(NOTE) == TEXT
+    for name, public in ((DAY, OTHER.public), (DAY, bytes(32)), (DAY, b""), (ROOT, SIGNER.public)):
+        with pytest.raises(Unauthentic) as refused:
+            Note.parsed(NOTE).check(name, public)
+        assert refused.value.code == "signature"
 
 
 def test_every_other_character_is_refused() -> None:
@@ -41,11 +50,8 @@ def test_every_other_character_is_refused() -> None:
             if altered == NOTE:
                 continue
             with pytest.raises(Unauthentic) as refused:
-                opened(altered, SIGNER.public)
+                opened(altered)
             assert refused.value.code == "signature"
-
-
-_BASE, _, _LINE = NOTE.rpartition(" ")
 
 
 @pytest.mark.parametrize(
@@ -53,6 +59,7 @@ _BASE, _, _LINE = NOTE.rpartition(" ")
     [
         "",
         "\n",
+        "\n\n",
         TEXT,
         TEXT + "\n",
         NOTE.removesuffix("\n"),
@@ -62,90 +69,119 @@ _BASE, _, _LINE = NOTE.rpartition(" ")
         "\ufeff" + NOTE,
         NOTE.replace("\n", "\r\n"),
         NOTE.replace("\u2014", "-"),
-        NOTE.replace("sealpress.journal ", "someone.else "),
-        f"{_BASE} \n",
-        f"{_BASE} {_LINE[:4]}\n",
-        f"{_BASE} {_LINE.strip()}=\n",
-        f"{_BASE} {base64.urlsafe_b64encode(bytes([251] * 68)).decode()}\n",
-        f"{_BASE} {base64.b64encode(base64.b64decode(_LINE) + bytes(1)).decode()}\n",
+        NOTE.replace(DAY, "someone.else"),
+        NOTE.replace(DAY, ""),
+        NOTE.replace(DAY, "sealpress\u00a0day"),
+        f"{BASE} \n",
+        f"{BASE} {LINE[:4]}\n",
+        f"{BASE} {LINE.strip()}=\n",
+        f"{BASE} {base64.urlsafe_b64encode(bytes([251] * 68)).decode()}\n",
+        f"{BASE} {base64.b64encode(base64.b64decode(LINE) + bytes(1)).decode()}\n",
     ],
 )
 def test_another_spelling_of_a_note_is_refused(note: str) -> None:
     with pytest.raises(Unauthentic) as refused:
-        opened(note, SIGNER.public)
+        opened(note)
     assert refused.value.code == "signature"
 
 
 def test_a_text_with_a_signature_line_of_its_own_is_not_taken_apart_wrongly() -> None:
-    inner = NOTE + "more\n"
     with pytest.raises(Unauthentic):
-        opened(signed(inner, SIGNER), SIGNER.public)
+        opened(signed(NOTE + "more\n", DAY, SIGNER))
 
 
-def test_a_head_reads_back() -> None:
-    assert Head.parsed(HEAD.text()) == HEAD
-    assert HEAD.text() == (
-        "origin\n7\nAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\nat 1700000000\n"
-        'counters {"allowed":3,"refused":1,"rules":{"base.purpose":1}}\n'
-    )
-    empty = replace(HEAD, size=0, at=0, counters='{"allowed":0,"refused":0,"rules":{}}')
-    assert Head.parsed(empty.text()) == empty
+# c2sp.org/tlog-cosignature
 
 
-ROOT = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
-COUNTERS = '{"allowed":3,"refused":1,"rules":{}}'
+def test_a_cosignature_is_what_c2sp_describes() -> None:
+    note = cosigned(Note.parsed(NOTE), 1_795_435_215, OTHER)
+    name, id_, signature = note.signatures[1]
+    assert name == WITNESS == "sealpress.witness"
+    assert id_ == hashlib.sha256(b"sealpress.witness\n\x04" + OTHER.public).digest()[:4]
+    assert signature[:8] == (1_795_435_215).to_bytes(8, "big")
+    assert signature[8:] == OTHER.sign(b"cosignature/v1\ntime 1795435215\n" + TEXT.encode())
+    assert cosigned_at(note, OTHER.public) == 1_795_435_215
+    assert note.first().written() == NOTE
+    assert Note.parsed(note.written()) == note
+
+
+def test_a_cosignature_of_another_or_altered_is_refused() -> None:
+    note = cosigned(Note.parsed(NOTE), 7, OTHER)
+    name, id_, signature = note.signatures[1]
+    later = Note(TEXT, (note.signatures[0], (name, id_, (8).to_bytes(8, "big") + signature[8:])))
+    of_a_day_key = Note(TEXT, (note.signatures[0], (DAY, id_, signature)))
+    for found in (Note.parsed(NOTE), later, of_a_day_key, Note(f"x{TEXT}", note.signatures)):
+        with pytest.raises(Unauthentic):
+            cosigned_at(found, OTHER.public)
+    with pytest.raises(Unauthentic):
+        cosigned_at(note, SIGNER.public)
+    with pytest.raises(Unauthentic):
+        note.check(DAY, SIGNER.public)
+
+
+# files of notes
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "notes"
+
+
+def read(path: Path, size: int | None = None) -> list[tuple[str, int]]:
+    return list(notes(path, "truncated", "malformed", size))
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(Broken) as broken:
+        read(path)
+    return broken.value.code
+
+
+def test_a_file_is_cut_into_its_notes(path: Path) -> None:
+    data = (NOTE + "\n").encode()
+    path.write_bytes(data * 3)
+    assert read(path) == [(NOTE, len(data) * number) for number in (1, 2, 3)]
+    assert read(path, 2 * len(data)) == read(path, 3 * len(data) - 1) == [(NOTE, len(data)), (NOTE, 2 * len(data))]
+    path.write_bytes(b"")
+    assert read(path) == []
+
+
+def test_a_file_that_ends_inside_a_note_is_torn(path: Path) -> None:
+    data = (NOTE + "\n").encode()
+    for end in range(1, len(data)):
+        path.write_bytes(data + data[:end])
+        assert refusal(path) == "truncated", end
 
 
 @pytest.mark.parametrize(
-    ("size", "root", "at", "counters"),
-    [
-        ("1_0", ROOT, "at 1", COUNTERS),
-        ("+7", ROOT, "at 1", COUNTERS),
-        ("-7", ROOT, "at 1", COUNTERS),
-        ("07", ROOT, "at 1", COUNTERS),
-        (" 7", ROOT, "at 1", COUNTERS),
-        ("\u0667", ROOT, "at 1", COUNTERS),
-        ("\uff17", ROOT, "at 1", COUNTERS),
-        ("7.0", ROOT, "at 1", COUNTERS),
-        ("", ROOT, "at 1", COUNTERS),
-        ("9" * 5000, ROOT, "at 1", COUNTERS),
-        ("7", "", "at 1", COUNTERS),
-        ("7", "AAEC", "at 1", COUNTERS),
-        ("7", ROOT[:-1], "at 1", COUNTERS),
-        ("7", ROOT[:-2] + "9=", "at 1", COUNTERS),
-        ("7", ROOT + ROOT, "at 1", COUNTERS),
-        ("7", ROOT, "1", COUNTERS),
-        ("7", ROOT, "at at 1", COUNTERS),
-        ("7", ROOT, "at -1", COUNTERS),
-        ("7", ROOT, "at 1_000", COUNTERS),
-        ("7", ROOT, "at \u0661", COUNTERS),
-        ("7", ROOT, "at 1e9", COUNTERS),
-        ("7", ROOT, "at 1", COUNTERS.replace("3", "-3")),
-        ("7", ROOT, "at 1", COUNTERS.replace("3", "3.0")),
-        ("7", ROOT, "at 1", COUNTERS.replace("3", "true")),
-        ("7", ROOT, "at 1", COUNTERS.replace("3", '"3"')),
-        ("7", ROOT, "at 1", COUNTERS.replace("3", "NaN")),
-        ("7", ROOT, "at 1", COUNTERS.replace("{}", "[]")),
-        ("7", ROOT, "at 1", COUNTERS.replace("{}", '{"a":-1}')),
-        ("7", ROOT, "at 1", COUNTERS.replace("{}", '{"a":null}')),
-        ("7", ROOT, "at 1", COUNTERS.replace('"allowed":3,', "")),
-        ("7", ROOT, "at 1", COUNTERS.replace("}}", '},"more":1}')),
-        ("7", ROOT, "at 1", "[]"),
-        ("7", ROOT, "at 1", "null"),
-        ("7", ROOT, "at 1", "{"),
-        ("7", ROOT, "at 1", ""),
-        ("7", ROOT, "at 1", "[" * 100_000),
-        ("7", ROOT, "at 1", COUNTERS.replace("3", "9" * 5000)),
-    ],
+    "data",
+    [b"\n", b"x\n\n\n", b"\xff\n\ny\n\n", b"x" * 1_000_001, b"x\n" * 2_001],
+    ids=["no text", "no signature", "no text of Unicode", "a long line", "many lines"],
 )
-def test_a_head_that_the_journal_would_not_have_written_is_refused(
-    size: str, root: str, at: str, counters: str
-) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011 - of whatever step found it
-        Head.parsed(f"origin\n{size}\n{root}\n{at}\ncounters {counters}\n")
+def test_what_is_no_file_of_notes_is_refused(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+    assert refusal(path) == "malformed"
 
 
-@pytest.mark.parametrize("text", ["", "\n", HEAD.text() + "\n", HEAD.text()[:-1], "x\n" + HEAD.text(), "a\nb\nc\nd\n"])
-def test_a_head_has_five_lines(text: str) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011 - of whatever step found it
-        Head.parsed(text)
+def test_what_comes_while_a_file_is_read_is_left_out(path: Path) -> None:
+    data = (NOTE + "\n").encode()
+    path.write_bytes(data + data[:-1])
+    reader = notes(path, "truncated", "malformed")
+    assert next(reader) == (NOTE, len(data))
+    path.write_bytes(data * 3)
+    assert list(reader) == []
+
+
+@pytest.mark.parametrize(
+    "put",
+    [lambda path: path.mkdir(), os.mkfifo, lambda path: path.symlink_to(__file__), lambda path: None],
+    ids=["folder", "pipe", "link", "nothing"],
+)
+def test_only_a_regular_file_is_opened(path: Path, put: Callable[[Path], None]) -> None:
+    put(path)
+    with pytest.raises(FileNotFoundError):
+        regular(path)
+    with pytest.raises(FileNotFoundError):
+        read(path)
+    with pytest.raises(FileNotFoundError):
+        regular(Path(__file__) / "below a file")

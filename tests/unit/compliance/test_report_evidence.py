@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
 
-from compliance.journal.reader import Record
+from compliance.journal.reader import Kind, Record, Unread
 from compliance.journal.records import Closed, Noted, Opened
+from compliance.journal.shard import OTHERS, UNREAD
 from compliance.report.errors import ReportError
 from compliance.report.evidence import Evidence, collect
-from compliance.report.recount import Tally
+from compliance.report.recount import Missing, Recount, Tally
 from compliance.verify.journal import Verified
-from compliance.verify.note import Head
+from compliance.verify.leaf import shard_name
+from compliance.verify.statements import Head
 from policies.facts import Call, Finding, Outcome
 
-JOURNAL = "sealpress.journal/0123456789abcdef0123456789abcdef"
+JOURNAL = "0123456789abcdef0123456789abcdef"
 PAPERS: dict[str, Any] = {
     "manifest": {
         "format": 1,
@@ -62,32 +63,37 @@ def opened(
     metadata = Opened(
         call=call, model={"name": "small"}, policy="p" * 64, allowed=not rules, rules=("a.rule",), against=against
     )
-    return Record(record=f"{shard}/{number}", metadata=metadata)
+    return Record(record=f"{shard}/{number}", kind="refused" if rules else "allowed", metadata=metadata)
 
 
 def closed(number: int, of: int, code: str | None = None, shard: str = "shard-000") -> Record:
     outcome = Outcome(ok=code is None, code=code)
-    return Record(record=f"{shard}/{number}", metadata=Closed(at=LATER, call=f"{shard}-{of}", outcome=outcome))
+    metadata = Closed(at=LATER, call=f"{shard}-{of}", outcome=outcome)
+    return Record(record=f"{shard}/{number}", kind="closed", of=f"{shard}/{of}", metadata=metadata)
 
 
 def loaded(number: int, data: dict[str, Any]) -> Record:
-    return Record(record=f"shard-000/{number}", metadata=Noted(at=LATER, kind="loaded", data=data))
+    return Record(record=f"shard-000/{number}", kind="noted", metadata=Noted(at=LATER, kind="loaded", data=data))
 
 
-def erased(number: int) -> Record:
-    return Record(record=f"shard-000/{number}", metadata=None)
+def unread(number: int, kind: Kind, why: Unread = "erased", of: int | None = None) -> Record:
+    of_record = None if of is None else f"shard-000/{of}"
+    return Record(record=f"shard-000/{number}", kind=kind, of=of_record, unread=why)
 
 
-def signed(
-    size: int, allowed: int, refused: int, rules: dict[str, int], shard: str = "shard-000", when: int = LATER
-) -> Head:
-    counters = json.dumps({"allowed": allowed, "refused": refused, "rules": rules}, separators=(",", ":"))
-    return Head(f"{JOURNAL}/{shard}", size, bytes(32), when, counters)
+def signed(size: int, allowed: int, refused: int, rules: dict[str, int], shard: int = 0, when: int = LATER) -> Head:
+    return Head(JOURNAL, shard, size, bytes(32), when, 0, allowed, refused, rules=rules)
 
 
 def evidence(records: Iterable[Record] | None, *heads: Head, unfinished: int = 0, unsealed: int = 0) -> Evidence:
-    named = {head.origin.rpartition("/")[2]: head for head in heads}
-    return collect(JOURNAL, Verified(heads=named, unfinished=unfinished, unsealed=unsealed), records)
+    named = {shard_name(head.shard): head for head in heads}
+    return collect(Verified(id=JOURNAL, heads=named, unfinished=unfinished, unsealed=unsealed), records)
+
+
+def recounted(records: Iterable[Record], *heads: Head) -> Recount:
+    found = evidence(records, *heads).recount
+    assert found is not None
+    return found
 
 
 def test_an_empty_journal_has_nothing_in_it() -> None:
@@ -101,7 +107,7 @@ def test_without_the_key_there_are_signed_counters_only_summed_over_the_shards()
     found = evidence(
         None,
         signed(10, 3, 2, {"a.rule": 1, "b.rule": 2}),
-        signed(7, 1, 1, {"a.rule": 5}, shard="shard-001"),
+        signed(7, 1, 1, {"a.rule": 5}, shard=1),
         unfinished=4,
         unsealed=2,
     )
@@ -118,8 +124,7 @@ def test_days_are_days_in_utc() -> None:
         opened(2, when="2026-11-21T00:00:00"),
         opened(3, "a.rule", when="2026-11-21T23:59:59"),
     ]
-    recount = evidence(records, signed(4, 2, 1, {"a.rule": 1})).recount
-    assert recount is not None
+    recount = recounted(records, signed(4, 2, 1, {"a.rule": 1}))
     assert [(day.day, day.allowed, day.refused) for day in recount.days] == [
         (date(2026, 11, 20), 1, 0),
         (date(2026, 11, 21), 1, 1),
@@ -128,8 +133,7 @@ def test_days_are_days_in_utc() -> None:
 
 @pytest.mark.parametrize("when", [-1, LATER + 1, 10**40])
 def test_an_impossible_time_is_counted_on_no_day(when: int) -> None:
-    recount = evidence([opened(1, at=when), opened(2)], signed(3, 2, 0, {})).recount
-    assert recount is not None
+    recount = recounted([opened(1, at=when), opened(2)], signed(3, 2, 0, {}))
     assert recount.misdated == 1
     assert sum(day.allowed for day in recount.days) == 1
     assert recount.purposes == (Tally(name="search", allowed=2, refused=0),)
@@ -144,8 +148,7 @@ def test_calls_are_counted_by_purpose_action_kind_of_data_and_rule() -> None:
         opened(5, action="compress", purpose=None),
     ]
     rules = {"purpose.stated": 1, "privacy.basis": 1, "licence.commercial": 1}
-    recount = evidence(records, signed(6, 3, 2, rules)).recount
-    assert recount is not None
+    recount = recounted(records, signed(6, 3, 2, rules))
     assert recount.purposes == (
         Tally(name="", allowed=1, refused=1),
         Tally(name="search", allowed=1, refused=1),
@@ -167,25 +170,27 @@ def test_every_allowed_call_is_done_failed_or_without_an_outcome() -> None:
 
 
 def test_an_outcome_may_stand_behind_the_head_or_in_an_earlier_shard() -> None:
-    elsewhere = Record(
-        record="shard-000/1", metadata=Closed(at=LATER, call="shard-001-1", outcome=Outcome(ok=False, code="memory"))
-    )
+    outcome = Outcome(ok=False, code="memory")
     records = [
-        elsewhere,
+        Record(
+            record="shard-000/1",
+            kind="closed",
+            of="shard-001/1",
+            metadata=Closed(at=LATER, call="shard-001-1", outcome=outcome),
+        ),
         opened(1, shard="shard-001"),
         opened(2, shard="shard-001"),
         closed(9, of=2, shard="shard-001"),
     ]
-    recount = evidence(records, signed(2, 0, 0, {}), signed(3, 2, 0, {}, shard="shard-001")).recount
-    assert recount is not None
+    recount = recounted(records, signed(2, 0, 0, {}), signed(3, 2, 0, {}, shard=1))
     assert (recount.done, recount.failed, recount.unfinished) == (1, {"memory": 1}, 0)
 
 
 def test_records_behind_the_head_and_in_shards_without_one_do_not_count() -> None:
-    records = [opened(1), opened(2), opened(0, shard="shard-001"), erased(3)]
+    records = [opened(1), opened(2), opened(0, shard="shard-001"), unread(3, "allowed")]
     found = evidence(records, signed(2, 1, 0, {}), unsealed=1)
     assert found.recount is not None
-    assert (found.allowed, found.recount.purposes[0].allowed, found.recount.erased) == (1, 1, 0)
+    assert (found.allowed, found.recount.purposes[0].allowed, found.recount.erased.records) == (1, 1, 0)
 
 
 def test_a_model_comes_with_its_papers_and_with_the_calls_that_it_answered() -> None:
@@ -196,8 +201,7 @@ def test_a_model_comes_with_its_papers_and_with_the_calls_that_it_answered() -> 
         opened(4, model="e" * 64, action="compress"),
         opened(5, model="f" * 64),
     ]
-    recount = evidence(records, signed(6, 3, 1, {"r": 1})).recount
-    assert recount is not None
+    recount = recounted(records, signed(6, 3, 1, {"r": 1}))
     models = {model.digest[0]: model for model in recount.models}
     assert (models["d"].allowed, models["d"].refused, models["d"].answered) == (1, 1, 1)
     assert models["d"].papers is not None
@@ -219,15 +223,13 @@ def test_a_model_comes_with_its_papers_and_with_the_calls_that_it_answered() -> 
     ],
 )
 def test_papers_that_cannot_be_read_are_none(data: dict[str, Any]) -> None:
-    recount = evidence([loaded(1, data), opened(2)], signed(3, 1, 0, {})).recount
-    assert recount is not None
+    recount = recounted([loaded(1, data), opened(2)], signed(3, 1, 0, {}))
     assert recount.models[0].papers is None
 
 
 def test_a_policy_is_shown_from_its_first_call_to_its_last() -> None:
     days = ["2026-11-03T00:00:00", "2026-11-01T00:00:00", "2026-11-02T00:00:00"]
-    recount = evidence([opened(i, when=day) for i, day in enumerate(days, 1)], signed(4, 3, 0, {})).recount
-    assert recount is not None
+    recount = recounted([opened(i, when=day) for i, day in enumerate(days, 1)], signed(4, 3, 0, {}))
     (policy,) = recount.policies
     assert (policy.calls, policy.first, policy.last) == (3, at("2026-11-01T00:00:00"), at("2026-11-03T00:00:00"))
 
@@ -254,34 +256,41 @@ def test_a_recount_that_is_not_what_was_signed_is_refused_and_names_the_numbers(
 def test_shards_are_compared_one_by_one() -> None:
     records = [opened(1), opened(1, shard="shard-001")]
     with pytest.raises(ReportError, match="shard-000"):
-        evidence(records, signed(2, 2, 0, {}), signed(2, 0, 0, {}, shard="shard-001"))
+        evidence(records, signed(2, 2, 0, {}), signed(2, 0, 0, {}, shard=1))
 
 
-def test_counters_of_another_shape_are_refused() -> None:
-    head = Head(f"{JOURNAL}/shard-000", 1, bytes(32), LATER, '{"allowed":1,"refused":-1,"rules":{}}')
-    with pytest.raises(ReportError, match="shard-000"):
-        evidence(None, head)
-
-
-def test_erased_calls_stay_counted_and_are_said() -> None:
-    records = [opened(1), erased(2), erased(3), opened(4, "r"), erased(5)]
+@pytest.mark.parametrize("why", ["erased", "other_auditor"])
+def test_calls_that_cannot_be_read_stay_counted_and_are_said(why: Unread) -> None:
+    records = [
+        opened(1),
+        unread(2, "allowed", why),
+        unread(3, "closed", why, of=2),
+        opened(4, "r"),
+        unread(5, "refused", why),
+    ]
     found = evidence(records, signed(6, 2, 2, {"r": 2}))
     assert found.recount is not None
     assert (found.allowed, found.refused) == (2, 2)
-    assert (found.recount.erased, found.recount.erased_allowed, found.recount.erased_refused) == (3, 1, 1)
-    assert found.recount.rules == {"r": 1}
+    missing, none = Missing(records=3, allowed=1, refused=1), Missing(records=0, allowed=0, refused=0)
+    expected = (missing, none) if why == "erased" else (none, missing)
+    assert (found.recount.erased, found.recount.elsewhere) == expected
+    assert (found.recount.rules, found.recount.unfinished) == ({"r": 1}, 1)
 
 
-def test_what_was_not_erased_cannot_be_missing() -> None:
-    with pytest.raises(ReportError, match="with 1 records erased"):
-        evidence([opened(1), erased(2)], signed(5, 3, 0, {}))
+def test_a_call_whose_outcome_is_sealed_to_another_auditor_has_ended_all_the_same() -> None:
+    recount = recounted([opened(1), unread(2, "closed", "other_auditor", of=1)], signed(3, 1, 0, {}))
+    assert (recount.unread, recount.unfinished, recount.done) == (1, 0, 0)
 
 
-@pytest.mark.parametrize("bucket", ["(before a restart)", "(others)"])
+def test_what_can_be_read_cannot_be_missing() -> None:
+    with pytest.raises(ReportError, match="recounted 1 and 0, and 1 and 0 that cannot be read"):
+        evidence([opened(1), unread(2, "allowed"), unread(3, "noted")], signed(5, 3, 0, {}))
+
+
+@pytest.mark.parametrize("bucket", [UNREAD, OTHERS])
 def test_refusals_that_a_head_counts_without_their_rule_are_found_again_in_the_records(bucket: str) -> None:
     records = [opened(1, "r"), opened(2, "r")]
-    recount = evidence(records, signed(3, 0, 2, {"r": 1, bucket: 1})).recount
-    assert recount is not None
+    recount = recounted(records, signed(3, 0, 2, {"r": 1, bucket: 1}))
     assert recount.rules == {"r": 2}
     with pytest.raises(ReportError, match="0 refusals by 'r', recounted 2"):
         evidence(records, signed(3, 0, 2, {bucket: 1}))

@@ -14,7 +14,7 @@ from compliance.keys import fingerprint, from_text, to_text
 from compliance.report.evidence import Evidence
 from compliance.report.page import About, render
 from compliance.report.papers import Papers
-from compliance.report.recount import Counters, Day, Model, Policy, Recount, Shard, Tally
+from compliance.report.recount import Day, Missing, Model, Policy, Recount, Shard, Tally
 
 HOSTILE = "<script>alert(1)</script>\"'&{{ 7*7 }}\u202e]]></svg></style>"
 PAPERS = msgspec.convert(
@@ -39,8 +39,9 @@ PAPERS = msgspec.convert(
     Papers,
 )
 ABOUT = About(
-    box="edge-17", settings="edge-17/sealpress.toml", signer=to_text(bytes(range(32))), version="0.1.0", made=10**18
+    box="edge-17", settings="edge-17/sealpress.toml", root=to_text(bytes(range(32))), version="0.1.0", made=10**18
 )
+NONE = Missing(records=0, allowed=0, refused=0)
 RECOUNT = Recount(
     days=(
         Day(day=date(2026, 10, 1), allowed=2_001, refused=11),
@@ -55,13 +56,13 @@ RECOUNT = Recount(
     done=3_010,
     failed={"model_failed": 8},
     unfinished=5,
-    erased=0,
-    erased_allowed=0,
-    erased_refused=0,
+    unread=0,
+    erased=NONE,
+    elsewhere=NONE,
     misdated=0,
 )
 OPENED = Evidence(
-    journal="sealpress.journal/0123456789abcdef0123456789abcdef",
+    journal="0123456789abcdef0123456789abcdef",
     digest="c4" * 32,
     shards=(
         Shard(
@@ -69,7 +70,9 @@ OPENED = Evidence(
             size=6_090,
             root="q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA=",
             at=10**18,
-            counters=Counters(allowed=3_023, refused=37, rules={"purpose.stated": 29, "privacy.basis": 14}),
+            allowed=3_023,
+            refused=37,
+            rules={"purpose.stated": 29, "privacy.basis": 14},
         ),
     ),
     records=6_090,
@@ -78,6 +81,10 @@ OPENED = Evidence(
     rules={"purpose.stated": 29, "privacy.basis": 14},
     unfinished=5,
     unsealed=0,
+    gaps=0,
+    auditors=("f3" * 32,),
+    given=False,
+    witnessed=None,
     recount=RECOUNT,
 )
 SEALED = replace(OPENED, recount=None)
@@ -171,14 +178,15 @@ def test_the_reader_can_check() -> None:
             "sealpress journal verify --settings edge-17/sealpress.toml",
             OPENED.journal,
             "shard-000 6,090 q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA= 2001-09-09 01:46:40 UTC",
-            "grep -F -B 2 -A 2 'q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA=' edge-17/journal/shard-000.heads",
+            "grep -F -B 2 -A 4 'q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA=' edge-17/journal/shard-000.heads",
             " ".join(["c4c4"] * 16),
-            ABOUT.signer,
+            ABOUT.root,
+            " ".join(["f3f3"] * 16),
             "Unwitnessed",
             "It is not legal advice.",
         ):
             assert said in page
-        assert fingerprint(from_text(ABOUT.signer)) in page.replace(" ", "")
+        assert fingerprint(from_text(ABOUT.root)) in page.replace(" ", "")
 
 
 def test_a_command_holds_a_path_as_a_shell_takes_it() -> None:
@@ -238,7 +246,7 @@ def test_no_text_of_the_journal_is_markup() -> None:
         failed={HOSTILE: 2},
         policies=(replace(RECOUNT.policies[0], digest=HOSTILE),),
     )
-    about = replace(ABOUT, box=HOSTILE, settings=HOSTILE, version=HOSTILE, exposed=(HOSTILE,))
+    about = replace(ABOUT, box=HOSTILE, settings=HOSTILE, version=HOSTILE, exposed=(("auditor-private", HOSTILE),))
     for evidence in (replace(OPENED, recount=recount), replace(SEALED, rules={HOSTILE: 3}, journal=HOSTILE)):
         page = render(evidence, about)
         assert set(Tags(page).tags) <= set(Tags(render(OPENED, ABOUT)).tags)
@@ -259,7 +267,7 @@ def test_a_table_without_end_is_summed_up() -> None:
 
 
 def test_erased_records_are_said() -> None:
-    recount = replace(RECOUNT, erased=9, erased_allowed=3, erased_refused=1, done=3_007)
+    recount = replace(RECOUNT, erased=Missing(records=9, allowed=3, refused=1), done=3_007)
     page = text(replace(OPENED, recount=recount))
     assert "9 records erased: 3 calls allowed and 1 call refused" in page
     assert "without an outcome 5 erased 3 refused 37 erased 1 all 3,060" in page
@@ -267,9 +275,35 @@ def test_erased_records_are_said() -> None:
     assert "erased" not in text(OPENED)
 
 
+def test_records_of_other_auditors_are_said() -> None:
+    recount = replace(RECOUNT, elsewhere=Missing(records=9, allowed=3, refused=1), done=3_005, unread=2)
+    page = text(replace(OPENED, recount=recount))
+    assert "9 records sealed to other auditors: 3 calls allowed and 1 call refused" in page
+    assert "ended in a record that cannot be read 2 sealed to other auditors 3 refused 37 sealed to other" in page
+    assert "0 erased calls, 4 calls sealed to other auditors." in page
+    assert "other auditors" not in text(OPENED)
+
+
+def test_a_head_or_a_witness_from_outside_is_said() -> None:
+    given = text(replace(OPENED, given=True))
+    seen = text(replace(OPENED, witnessed=(6_000, 10**9)))
+    assert "Compared: a head held outside was given" in given
+    assert "Witnessed: a witness saw 6,000 records of this journal at 2001-09-09 01:46:40 UTC" in seen
+    for page in (given, seen):
+        assert "Unwitnessed" not in page
+
+
 def test_fix_first_says_what_is_the_case_and_nothing_else() -> None:
     leads = {
-        "private key lies with the box": (OPENED, replace(ABOUT, exposed=("box-auditor/auditor.key",))),
+        "private key lies with the box. It was found at box-auditor/auditor.key": (
+            OPENED,
+            replace(ABOUT, exposed=(("auditor-private", "box-auditor/auditor.key"),)),
+        ),
+        "root key lies with the box. It was found at box-root/root.key": (
+            OPENED,
+            replace(ABOUT, exposed=(("journal-root", "box-root/root.key"),)),
+        ),
+        "Found torn 2 times": (replace(OPENED, gaps=2), ABOUT),
         "7 records behind the last signed head": (replace(OPENED, unsealed=7), ABOUT),
         "5 allowed calls without an outcome": (OPENED, ABOUT),
         "No call was ever refused": (replace(OPENED, refused=0), ABOUT),
@@ -285,6 +319,8 @@ def test_fix_first_says_what_is_the_case_and_nothing_else() -> None:
         assert lead in text(evidence, about)
         assert lead not in calm
     assert "Unwitnessed. No head of this journal was compared" in calm
+    assert "Nothing was found." in text(replace(OPENED, unfinished=0, given=True))
+    assert "Nothing was found." not in calm
 
 
 def test_an_empty_journal_has_a_page() -> None:
@@ -299,15 +335,12 @@ def test_an_empty_journal_has_a_page() -> None:
         done=0,
         failed={},
         unfinished=0,
-        erased=0,
-        erased_allowed=0,
-        erased_refused=0,
+        unread=0,
+        erased=NONE,
+        elsewhere=NONE,
         misdated=0,
     )
-    empty = Evidence(
-        journal=OPENED.journal, digest="c4" * 32, shards=(), records=0, allowed=0, refused=0, rules={}, unfinished=0,
-        unsealed=0, recount=nothing,
-    )  # fmt: skip
+    empty = replace(OPENED, shards=(), records=0, allowed=0, refused=0, rules={}, unfinished=0, recount=nothing)
     for evidence in (empty, replace(empty, recount=None)):
         page = text(evidence)
         assert "No call is on record." in page

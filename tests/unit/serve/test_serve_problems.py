@@ -19,15 +19,15 @@ from serve.problems import STATUSES, RequestError, document, status_of
 
 # what cannot happen to a request unless we did something wrong, or the box is not as it was at the start
 OUR_FAULT = {
+    "BackupError",
+    "HoldError",
     "BundleError",
     "BundleMissing",
     "CompressionError",
     "Failed",
-    "KeyFault",
     "LicenceError",
     "MissingExtra",
     "ModelError",
-    "NotReadable",
     "NotVerified",
     "PolicyError",
     "RecipeError",
@@ -38,6 +38,7 @@ OUR_FAULT = {
     "SourceMissing",
     "Unauthentic",
     "Ungated",
+    "WitnessMissing",
 }
 
 

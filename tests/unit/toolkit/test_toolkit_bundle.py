@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from compliance import disk
 from compliance.keys import to_text
 from policies.errors import Fault
 from tests.vectors.make_bundles import HERE, SIGNER
 from toolkit import bundle as module
-from toolkit import disk
 from toolkit.bundle import Bundle, write_bundle
 from toolkit.runtime.lane import Lane
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from compliance.crypto import Signer
-from compliance.keys import to_text
+from compliance.crypto import Opener, Signer
+from compliance.keys import kind_of, read_key, to_text
+from compliance.verify.journal import verify_journal
 from policies.errors import Fault
-from toolkit.box import Box, Context, create_box
-from toolkit.settings import found_settings, policy_texts, read_settings, trusting
+from toolkit.box import Box, Context, auditors, create_box, day_keys, exposed
+from toolkit.settings import SettingsError, WitnessSettings, found_settings, policy_texts, read_settings, trusting
 
 
 @pytest.fixture
@@ -31,13 +33,34 @@ def test_a_new_box_reads_back(made: Path) -> None:
 
 
 def test_the_keys_of_a_box_are_private_and_apart(made: Path) -> None:
-    keys = {path.name: path.stat().st_mode & 0o777 for path in (made / "keys").iterdir()}
-    assert keys["bundle.key"] == keys["journal.key"] == 0o600
-    assert (made / "keys" / "bundle.key").read_bytes() != (made / "keys" / "journal.key").read_bytes()
-    auditor = made.with_name("ward 3-auditor")
-    assert auditor.stat().st_mode & 0o777 == 0o700
-    assert [path.name for path in auditor.iterdir()] == ["auditor.key"]
-    assert not list(made.rglob("auditor.key"))
+    modes = {path.name: path.stat().st_mode & 0o777 for path in made.glob("keys/**/*.key")}
+    assert len(modes) == 1 + 31
+    assert set(modes.values()) == {0o600}
+    for name, kind in (("auditor", "auditor-private"), ("root", "journal-root")):
+        apart = made.with_name(f"ward 3-{name}")
+        assert (apart.stat().st_mode & 0o777, [path.name for path in apart.glob("*.key")]) == (0o700, [f"{name}.key"])
+        assert kind_of(apart / f"{name}.key") == kind
+    keys = [path.read_bytes() for path in made.parent.glob("**/*.key")]
+    assert len(set(keys)) == len(keys)
+
+
+def test_a_new_box_signs_for_31_days_and_is_sealed_to_its_auditor(made: Path) -> None:
+    keys = day_keys(made, read_settings(made / "sealpress.toml"))
+    assert keys.days_left(time.time_ns()) == 31
+    assert verify_journal(made / "journal", keys.root).records == 0
+    opener = Opener(read_key(made.with_name("ward 3-auditor") / "auditor.key", "auditor-private"))
+    assert [sealer.public for sealer in auditors(made).sealers()] == [opener.public]
+
+
+def test_private_keys_that_lie_with_a_box_are_found(made: Path, tmp_path: Path) -> None:
+    left = {"ward 3-auditor/auditor.key", "ward 3-root/root.key"}
+    assert {str(path.relative_to(tmp_path)) for path in exposed(made)} == left
+    for name in ("auditor", "root"):
+        (made / "safe").mkdir(exist_ok=True)
+        made.with_name(f"ward 3-{name}").joinpath(f"{name}.key").rename(made / "safe" / f"old {name}.key")
+    assert [path.name for path in exposed(made)] == ["old auditor.key", "old root.key"]
+    (made / "safe").rename(tmp_path / "elsewhere")
+    assert exposed(made) == ()
 
 
 @pytest.mark.parametrize("name", ["sealpress.toml", "journal", "keys", "state"])
@@ -52,12 +75,13 @@ def test_nothing_is_overwritten(tmp_path: Path, name: str) -> None:
     assert sorted(path.name for path in tmp_path.rglob("*")) == sorted(["box", name])
 
 
-def test_an_auditors_key_is_not_overwritten(tmp_path: Path) -> None:
-    (tmp_path / "box-auditor").mkdir()
+@pytest.mark.parametrize("name", ["box-auditor", "box-root"])
+def test_the_keys_of_another_box_are_not_overwritten(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
     with pytest.raises(Fault) as caught:
         create_box(tmp_path / "box")
     assert caught.value.code == "settings_exist"
-    assert [path.name for path in tmp_path.iterdir()] == ["box-auditor"]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_a_folder_that_holds_other_things_becomes_a_box(tmp_path: Path) -> None:
@@ -66,6 +90,59 @@ def test_a_folder_that_holds_other_things_becomes_a_box(tmp_path: Path) -> None:
     create_box(tmp_path / "box")
     assert Box(tmp_path / "box" / "sealpress.toml").policy.digest
     assert (tmp_path / "box" / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("root = ", "signer = ", r"\[journal\] signer: .* before journals had a root"),
+        ('"buffered"', '"fast"', "durability"),
+        ("[journal]", "[journal]\nretain_days = 0", "retain_days"),
+        ("[journal]", '[witness]\nurl = "http://w"\n[journal]', "key"),
+    ],
+)
+def test_a_wrong_setting_is_named(made: Path, old: str, new: str, message: str) -> None:
+    path = made / "sealpress.toml"
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(SettingsError, match=message) as caught:
+        read_settings(path)
+    assert caught.value.code == "settings_malformed"
+
+
+def test_the_root_and_the_witness_are_keys(made: Path) -> None:
+    path = made / "sealpress.toml"
+    text = path.read_text()
+    root = read_settings(path).journal.root
+    path.write_text(f'{text}\n[witness]\nkey = "{root}"\n')
+    assert read_settings(path).witness == WitnessSettings(key=root)
+    for wrong in (text.replace(root, root[:-2]), f'{text}\n[witness]\nkey = "x"\n'):
+        path.write_text(wrong)
+        with pytest.raises(Fault) as caught:
+            read_settings(path)
+        assert caught.value.code == "key_malformed"
+
+
+def test_a_journal_of_another_root_is_not_written(made: Path) -> None:
+    path = made / "sealpress.toml"
+    other = to_text(Signer.generate().public)
+    path.write_text(path.read_text().replace(read_settings(path).journal.root, other))
+    with pytest.raises(Fault) as caught:
+        Box(path)
+    assert caught.value.code == "journal_foreign"
+
+
+def test_the_key_that_signs_bundles_comes_from_where_the_settings_say(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = made / "sealpress.toml"
+    expected = Box(path).bundle_signer().public
+    monkeypatch.setenv("BUNDLE_KEY", (made / "keys" / "bundle.key").read_text())
+    (made / "keys" / "bundle.key").unlink()
+    with pytest.raises(Fault) as caught:
+        Box(path).bundle_signer()
+    assert caught.value.code == "key_missing"
+    path.write_text(path.read_text() + '\n[keys]\nbundle = "env:BUNDLE_KEY"\n')
+    assert Box(path).bundle_signer().public == expected
 
 
 def test_settings_are_found_as_the_help_says(made: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

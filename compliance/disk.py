@@ -1,0 +1,81 @@
+"""Files that are there as a whole or not at all, and keys that are there no more."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from policies.errors import Failed
+
+__all__ = ["destroy", "put", "staged", "sync_folder", "write_synced"]
+
+
+def put(path: Path, data: bytes) -> None:
+    """Write beside, sync, and rename into place over what was there. Raises Failed; then nothing has changed."""
+    beside = path.with_name(f".{path.name}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.unlink(missing_ok=True)
+        write_synced(beside, data)
+        beside.rename(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise Failed("disk", f"{path} was not written: {error.strerror}") from None
+
+
+@contextmanager
+def staged(path: Path) -> Iterator[BinaryIO]:
+    """A new file that only its owner may read, and that takes its name when the context ends well. Raises Failed."""
+    beside = path.with_name(f".{path.name}.new")
+    try:
+        beside.unlink(missing_ok=True)
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        beside.rename(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise Failed("disk", f"{path} was not written: {error.strerror}") from None
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Write a new file and wait until it is on the disk. Raises OSError."""
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the names in a folder are on the disk. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def destroy(path: Path) -> None:
+    """Overwrite a key file and remove it; where another process does the same, it is gone either way. Raises Failed.
+
+    A disk may keep what was there before (flash does): whoever fears for that encrypts the disk.
+    """
+    try:
+        with suppress(FileNotFoundError):
+            descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                os.pwrite(descriptor, bytes(os.fstat(descriptor).st_size), 0)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            path.unlink()
+            sync_folder(path.parent)
+    except OSError as error:
+        raise Failed("disk", f"{path} was not destroyed: {error.strerror}") from None

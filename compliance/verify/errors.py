@@ -1,0 +1,89 @@
+"""What a verifier has against a journal, a receipt or a proof."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, NamedTuple
+
+from policies.errors import Refused
+
+__all__ = ["Failure", "NotVerified"]
+
+
+class Failure(NamedTuple):
+    """Where something does not hold (a record such as shard-000/17, a head, a note), and the code of the reason."""
+
+    place: str
+    code: str
+
+
+class NotVerified(Refused):
+    """A journal, a receipt or a proof that does not hold. `failures` names each place and its reason; `records` counts
+    what was read."""
+
+    hints: ClassVar[Mapping[str, str]] = {
+        "journal_not_verified": "Change nothing, copy the journal, and compare it with a backup or a head you hold.",
+        "genesis_missing": "journal.note is missing: this is no journal, or its first page was removed.",
+        "genesis_signature": "journal.note was altered, or signed with another root: compare the root's fingerprint.",
+        "certificate_truncated": "certificates.notes is missing or cut: take it from a backup, no other key will do.",
+        "certificate_invalid": "The note was altered, or is not of the root of this journal: take it from a backup.",
+        "certificate_days": "The root certified a day that was over or more than 31 days ahead: certify it anew.",
+        "joint_truncated": "journal.heads ends inside a head: cut, or not yet repaired after a crash.",
+        "joint_signature": "The joint head was altered, or signed with a key that the root has not certified.",
+        "joint_expired": "The joint head was signed on a day for which its key is not certified: backdated or forged.",
+        "joint_origin": "The joint head belongs to another journal: files were mixed up or put together.",
+        "joint_order": "A shard or the time goes back from one joint head to the next: it was put together from parts.",
+        "joint_missing": "A joint head counts more than there is, or there is none: the journal was cut.",
+        "joint_revoked": "The last joint head is by a revoked key, which may be stolen: ask the box for a new one.",
+        "joint_root": "The records are not those that the joint head signed: history was rewritten.",
+        "given_foreign": "The head or receipt at hand belongs to another journal: look for the one that fits.",
+        "given_signature": "The head you gave was altered, or no key that was certified for its day signed it.",
+        "given_root": "The records are not those under the head you gave: history was rewritten since. Keep the head.",
+        "given_missing": "The head you gave counts more records than there are: the journal was rolled back or cut.",
+        "witness_signature": "witnessed.notes was altered: ask the witness for the head it signed last.",
+        "witness_root": "The records are not those that the witness saw: history was rewritten since.",
+        "witness_missing": "Nothing of this witness is here, or it saw more records: ask the witness for its head.",
+        "shard_missing": "The log of this shard is missing, though heads or later shards are here: it was removed.",
+        "head_missing": "The shard has no signed head: the file of heads was removed.",
+        "head_truncated": "The file of heads ends inside a head: cut, or not yet repaired after a crash.",
+        "head_signature": "The head was altered, or signed with a key that the root has not certified.",
+        "head_origin": "The head belongs to another journal or shard: files were mixed up or put together.",
+        "head_expired": "The head was signed on a day for which its key is not certified: backdated or forged.",
+        "head_order": "The heads do not begin at 0, or do not grow in size and time: put together from parts.",
+        "head_counters": "The head counts other than the records show, or less than the head before it.",
+        "head_revoked": "The last head is by a revoked key, which may be stolen: have the box sign a new one.",
+        "head_root": "The records up to this head are not those that were signed: history was rewritten.",
+        "record_truncated": "The log ends inside this record: cut, or not yet repaired after a crash.",
+        "record_length": "The length of this record is impossible: altered, or a failing disk.",
+        "record_check": "The bytes of this record are not those that were written: altered, or a failing disk.",
+        "record_format": "The record has another format than this version reads.",
+        "record_sequence": "The record does not stand where it says: dropped, swapped or inserted records.",
+        "record_epoch": "The record is not of the epoch it stands in: dropped, spliced or inserted records.",
+        "record_malformed": "The record is intact but is no leaf: it was not written by sealpress.",
+        "record_time": "Time goes back at this record: the clock was set back, or the log was put together from parts.",
+        "record_of": "The record belongs to a call that does not stand where it says, or has ended before.",
+        "record_missing": "The last head counts more records than there are: the log was cut.",
+        "epoch_replayed": "The key of this epoch was used before: a copy of the process or the machine wrote on.",
+        "nonce_reused": "Two records share a nonce, so that both may be readable: a copy of the process wrote on.",
+        "receipt_malformed": "This is no receipt of format 1: take it again from where it was handed out.",
+        "receipt_certificate": "This root did not certify the key of the receipt for its day: compare the root's key.",
+        "receipt_signature": "What the box stated in the receipt was altered, or another key signed it.",
+        "receipt_leaf": "The record in the receipt is not the one that was promised or proved.",
+        "receipt_path": "The proof does not lead from the record to the signed head: it was altered.",
+        "receipt_head": "The receipt leads to another head than you gave: ask for a proof under the head you hold.",
+        "promise_broken": "The journal does not hold the record: keep the receipt, it proves what was promised.",
+    }
+
+    def __init__(self, failures: Sequence[Failure], records: int = 0, code: str = "journal_not_verified") -> None:
+        count = "1 failure," if len(failures) == 1 else f"{len(failures)} failures, the first"
+        super().__init__(code, f"{count} at {failures[0].place}")
+        self.failures = list(failures)
+        self.records = records
+
+    @classmethod
+    def at(cls, place: str, code: str) -> NotVerified:
+        """The refusal for a single reason."""
+        return cls([Failure(place, code)], code=code)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.failures, self.records, self.code)
