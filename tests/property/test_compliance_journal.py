@@ -1,202 +1,193 @@
-"""Whatever is written, and however often the journal is closed and taken again: it verifies and reads back the same."""
+"""Whatever is done to a journal, in whatever order: what was erased nobody reads, what is held the auditor does.
+
+And at every moment the log is consistent with all heads that ever left the box, and keeps all that it promised.
+"""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+import shutil
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from tempfile import mkdtemp
 
-from hypothesis import example, given, settings
+import pytest
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec import structs
 
-from compliance.crypto import Signer, Unauthentic
-from compliance.journal.records import Closed, Noted, Opened
-from compliance.journal.writer import Entry, Journal
-from compliance.verify.journal import NotVerified, shards, verify_journal
-from compliance.verify.leaf import Broken, Leaf, framed, unframed
-from compliance.verify.note import Head, opened, signed
-from compliance.verify.shard import head_of, notes
-from policies.facts import Outcome
+from compliance.crypto import Opener, Signer
+from compliance.journal import erasure
+from compliance.journal.joint import JOINT
+from compliance.journal.reader import Record
+from compliance.journal.receipts import Written
+from compliance.journal.records import Opened
+from compliance.journal.writer import Journal
+from compliance.keys import write_key
+from compliance.state.disposition import Disposition, Scope
+from compliance.state.errors import HoldError
+from compliance.verify.receipt import Receipt, check_promise, verify_receipt
+from compliance.verify.statements import Promise
 from policies.payload import Payload
-from tests.journals import MODEL, NO, YES, JournalBox, a_call, failures
+from tests.journals import DONE, MODEL, NO, YES, JournalBox, a_call, notes_of
 
-SIGNER = Signer(bytes(range(32)))
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-NUMBERS = st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False)
-JSON = st.recursive(
-    st.none() | st.booleans() | NUMBERS | TEXTS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
-    max_leaves=8,
-)
-PAYLOADS = st.builds(Payload, value=JSON, blobs=st.dictionaries(TEXTS, st.binary(max_size=20), max_size=2))
-OUTCOMES = st.builds(
-    Outcome,
-    ok=st.booleans(),
-    code=st.none() | TEXTS,
-    usage=st.dictionaries(TEXTS, st.integers(0, 2**40), max_size=2),
-)
-SUBJECTS = st.none() | st.sampled_from(["patient-7", "\u2603"])
-STEPS = st.lists(
-    st.one_of(
-        st.tuples(st.just("allow"), SUBJECTS, PAYLOADS),
-        st.tuples(st.just("refuse"), SUBJECTS),
-        st.tuples(st.just("note"), st.integers(0, 9), st.dictionaries(TEXTS, JSON, max_size=2)),
-        st.tuples(st.just("close"), st.integers(0, 9), OUTCOMES),
-        st.tuples(st.just("load"), st.dictionaries(TEXTS, JSON, max_size=2)),
-        st.tuples(st.just("checkpoint")),
-        st.tuples(st.just("restart")),
-        st.tuples(st.just("side")),
-    ),
-    max_size=12,
-)
+SUBJECTS = st.sampled_from(["ann", "bob", "cy"])
+TENANT = "clinic"
+MONTHS_AGO = 100 * 86_400 * 10**9
 
 
-class Writing:
-    """Takes the steps, and notes what an auditor must find for each."""
+@dataclass
+class Made:
+    """A call, and what has to be true of its records."""
 
-    def __init__(self, box: JournalBox) -> None:
-        self._box = box
-        self._journal = box.journal()
-        self._beside: list[Journal] = []
-        self._entries: list[Entry] = []
-        self.allowed = 0
-        self.refused = 0
-        self.expected: list[tuple[object, ...]] = []
-
-    def take(self, step: str, *arguments: Any) -> None:
-        take: Callable[..., None] = getattr(self, f"_{step}")
-        take(*arguments)
-
-    def end(self) -> int:
-        """Close everything; returns how many calls are without an outcome."""
-        for journal in [self._journal, *self._beside]:
-            journal.close()
-        return len(self._entries)
-
-    def _allow(self, subject: str | None, payload: Payload) -> None:
-        call = a_call(self._journal, subject=subject)
-        self._entries.append(self._journal.opened(call, MODEL, YES, payload))
-        self.allowed += 1
-        self.expected.append(("opened", call, True, payload))
-
-    def _refuse(self, subject: str | None) -> None:
-        call = a_call(self._journal, subject=subject, purpose=None)
-        self._journal.opened(call, MODEL, NO, Payload(value=None))
-        self.refused += 1
-        self.expected.append(("opened", call, False, None))
-
-    def _note(self, which: int, data: dict[str, object]) -> None:
-        if self._entries:
-            self._journal.noted(self._entries[which % len(self._entries)], "chunk", data)
-            self.expected.append(("noted", "chunk", data))
-
-    def _close(self, which: int, outcome: Outcome) -> None:
-        if self._entries:
-            entry = self._entries.pop(which % len(self._entries))
-            self._journal.closed(entry, outcome)
-            self.expected.append(("closed", entry.call.id, outcome))
-
-    def _load(self, about: dict[str, object]) -> None:
-        self._journal.loaded("clinic", about)
-        self.expected.append(("noted", "loaded", about))
-
-    def _checkpoint(self) -> None:
-        self._journal.checkpoint()
-
-    def _restart(self) -> None:
-        self._journal.close()
-        self._journal = self._box.journal()
-
-    def _side(self) -> None:
-        """From here on another shard is written, while the one before is still held."""
-        self._beside.append(self._journal)
-        self._journal = self._box.journal()
+    id: str
+    written: tuple[Written, ...]
+    subject: str | None
+    old: bool
+    erased: bool = False
 
 
-@settings(max_examples=40, deadline=None)
-@given(STEPS)
-def test_any_sequence_verifies_and_reads_back(steps: list[tuple[Any, ...]]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        box = JournalBox.make(Path(folder) / "box", signer=SIGNER)
-        writing = Writing(box)
-        for step, *arguments in steps:
-            writing.take(step, *arguments)
-        open_calls = writing.end()
-        found = box.verify()
-        assert (found.allowed, found.refused) == (writing.allowed, writing.refused)
-        assert (found.unfinished, found.unsealed) == (open_calls, 0)
-        read: list[tuple[object, ...]] = []
-        for record in box.read():
-            match record.metadata:
-                case Opened(call=call, allowed=allowed):
-                    read.append(("opened", call, allowed, record.payload))
-                case Noted(kind=kind, data=data):
-                    read.append(("noted", kind, data))
-                case Closed(call=id_, outcome=outcome):
-                    read.append(("closed", id_, outcome))
-        assert sorted(map(repr, read)) == sorted(map(repr, writing.expected))
-        if len(shards(box.directory)) == 1:
-            assert read == writing.expected
+class Life(RuleBasedStateMachine):
+    @initialize()
+    def begin(self) -> None:
+        self.folder = Path(mkdtemp())
+        self.box = JournalBox.make(self.folder / "box")
+        self.openers: list[Opener] = [self.box.opener]
+        self.journal: Journal = self.box.journal()
+        self.calls: list[Made] = []
+        self.heads: list[str] = []
+        self.receipts: list[bytes] = []
+        self.holds: dict[str, str] = {}
 
+    def teardown(self) -> None:
+        if hasattr(self, "box"):
+            self.journal.close()
+            shutil.rmtree(self.folder)
 
-@given(st.binary(max_size=400))
-@example(b"")
-def test_any_bytes_are_a_leaf_or_broken(body: bytes) -> None:
-    with suppress(Broken):
-        assert Leaf.parsed(body).body() == body
+    @rule(subject=st.none() | SUBJECTS, old=st.booleans(), text=st.text(max_size=50), outcome=st.booleans())
+    def call(self, subject: str | None, old: bool, text: str, outcome: bool) -> None:
+        call = a_call(self.journal, subject=subject)
+        if old:
+            call = structs.replace(call, at=call.at - MONTHS_AGO)
+        entry = self.journal.opened(call, MODEL, YES, Payload.checked({"text": text}))
+        written = self.journal.closed(entry, DONE) if outcome else (entry.written,)
+        self.receipts.append(self.journal.receipt(written))
+        self.calls.append(Made(call.id, written, subject, old))
 
+    @rule()
+    def refuse(self) -> None:
+        entry = self.journal.opened(a_call(self.journal, purpose=None), MODEL, NO, Payload(value=None))
+        self.receipts.append(self.journal.receipt((entry.written,)))
 
-@given(st.binary(max_size=200), st.integers(0, 250))
-def test_any_bytes_are_a_record_or_broken(log: bytes, offset: int) -> None:
-    offset = min(offset, len(log))
-    with suppress(Broken):
-        body, end = unframed(memoryview(log), offset)
-        assert log[offset:end] == framed(body)
+    @rule()
+    def let_a_head_leave(self) -> None:
+        self.journal.checkpoint()
+        self.heads.append(notes_of(self.box.directory / JOINT)[-1][:-1])
 
+    @rule(subject=SUBJECTS)
+    def erase(self, subject: str) -> None:
+        with Disposition.open(self.box.salts) as disposition:
+            if subject in self.holds and self._rows(subject):
+                with pytest.raises(HoldError):
+                    erasure.erase(self.journal, disposition, TENANT, subject, "asked")
+                return
+            self.receipts.append(erasure.erase(self.journal, disposition, TENANT, subject, "asked").receipt)
+        for made in self.calls:
+            made.erased |= made.subject == subject
 
-@given(st.binary(max_size=200))
-def test_a_framed_body_is_unframed(body: bytes) -> None:
-    assert unframed(memoryview(framed(body)), 0) == (body, len(body) + 20)
+    @rule(subject=SUBJECTS)
+    def hold(self, subject: str) -> None:
+        if subject not in self.holds:
+            with Disposition.open(self.box.salts) as disposition:
+                scope = Scope(subject=subject)
+                self.holds[subject], _ = erasure.hold(self.journal, disposition, TENANT, scope, "a lawsuit")
 
+    @rule(subject=SUBJECTS)
+    def lift(self, subject: str) -> None:
+        if subject in self.holds:
+            with Disposition.open(self.box.salts) as disposition:
+                erasure.release(self.journal, disposition, TENANT, self.holds.pop(subject))
 
-@given(TEXTS)
-def test_any_text_is_no_note(text: str) -> None:
-    for note in (text, signed("text\n", SIGNER) + text, text + signed("text\n", SIGNER)):
-        with suppress(Unauthentic):
-            assert signed(opened(note, SIGNER.public), SIGNER) == note
+    @rule()
+    def retain(self) -> None:
+        """What is of this month stays; what is old goes, unless it is held."""
+        with Disposition.open(self.box.salts) as disposition:
+            erasure.retain(self.journal, disposition, TENANT, {"search": 20}, None)
+        for made in self.calls:
+            made.erased |= made.old and made.subject not in self.holds
 
+    @precondition(lambda self: len(self.openers) < 3)
+    @rule()
+    def change_the_auditors(self) -> None:
+        """Another one joins; from the next epoch on everything is sealed to both."""
+        opener = Opener.generate()
+        write_key(self.box.auditors.folder / f"{len(self.openers)}.pub", "auditor-public", opener.public)
+        self.openers.append(opener)
+        self.start_again()
 
-@given(st.lists(TEXTS | st.from_regex(r"(at |counters |-)?[0-9_{}\[\]\":a-z]{0,8}"), max_size=6).map("\n".join))
-def test_any_text_is_a_head_or_a_value_error(text: str) -> None:
-    with suppress(ValueError):
-        assert Head.parsed(text).text() == text
+    @rule()
+    def start_again(self) -> None:
+        self.journal.close()
+        self.journal = self.box.journal()
 
+    @precondition(lambda self: self.journal._shard is not None)
+    @rule()
+    def die(self) -> None:
+        """As with kill -9: what was written is there, and nothing is signed any more."""
+        with self.journal._writing:
+            self.journal._let_go()
+        self.journal.close()
+        self.journal = self.box.journal()
 
-@given(st.binary(max_size=300))
-@example(b"\n" * 8)
-@example(b"\xff\n" * 7 + b"\n")
-def test_any_file_of_heads_is_broken(content: bytes) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "shard-000.heads"
-        path.write_bytes(content)
-        with suppress(Broken):
-            for note, _ in notes(path):
-                head_of(note, "origin", SIGNER.public)
-                raise AssertionError("nobody signed this")
+    @invariant()
+    def all_holds(self) -> None:
+        if not hasattr(self, "box"):
+            return
+        for head in (None, *self.heads[-3:]):
+            self.box.verify(head)
+        records = {record.record: record for record in self.box.read()}
+        for made in self.calls:
+            for one in made.written:
+                self._check(made, records[f"shard-{one.shard:03d}/{one.sequence}"])
 
-
-@settings(max_examples=60)
-@given(st.binary(max_size=300), st.binary(max_size=300), st.booleans())
-def test_any_journal_is_refused_in_the_verifiers_own_words(log: bytes, heads: bytes, signed_page: bool) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        directory = Path(folder)
-        note = signed(f"sealpress.journal/{'0' * 32}\nmade 2025-11-23T00:00:00+00:00\n", SIGNER)
-        directory.joinpath("journal.note").write_bytes(note.encode() if signed_page else heads)
-        directory.joinpath("shard-000.log").write_bytes(log)
-        directory.joinpath("shard-000.heads").write_bytes(heads)
-        if signed_page and not log and not heads:
-            assert verify_journal(directory, SIGNER.public).records == 0
+    def _check(self, made: Made, record: Record) -> None:
+        if made.erased:
+            assert (record.unread, record.metadata, record.payload) == ("erased", None, None)
+        elif isinstance(record.metadata, Opened):
+            assert record.metadata.call.id == made.id
+            assert made.subject is None or record.metadata.call.subject != made.subject
         else:
-            assert {code for _, code in failures(directory, SIGNER.public)} <= set(NotVerified.hints)
+            assert record.metadata is not None
+
+    @precondition(lambda self: self.receipts)
+    @rule(which=st.integers(0, 2**31))
+    def look_at_a_receipt(self, which: int) -> None:
+        root = self.box.root.public
+        old = verify_receipt(self.receipts[which % len(self.receipts)], root)
+        if isinstance(old.statement, Promise):
+            check_promise(self.box.directory, old)
+        self.journal.now()
+        self.journal.checkpoint()
+        redeemed = self.journal.redeemed([(one.shard, one.sequence) for one in old.records])
+        proved: Receipt = verify_receipt(redeemed, root)
+        assert [one.leaf for one in proved.records] == [one.leaf for one in old.records]
+
+    def _rows(self, subject: str) -> bool:
+        with closing(self.box.journal()._salts) as salts:
+            return bool(salts.rows_of(TENANT, subject))
+
+
+Life.TestCase.settings = settings(
+    max_examples=40, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
+)
+TestLife = Life.TestCase
+
+
+def test_no_key_but_those_of_the_auditors_reads_anything(tmp_path: Path) -> None:
+    """The box holds keys for signing only: none of them is an auditor's."""
+    box = JournalBox.make(tmp_path / "box")
+    private = [path for path in (box.folder / "keys").rglob("*") if path.suffix == ".key"]
+    assert private
+    assert all(b'"journal-signing"' in path.read_bytes() for path in private)
+    assert isinstance(box.root, Signer)

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
 import time
 import tracemalloc
-from collections.abc import Callable
-from itertools import count
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import pytest
 
@@ -21,14 +15,17 @@ from compliance.journal.shard import UNREAD
 from compliance.journal.writer import Journal
 from compliance.state.disposition import Disposition
 from compliance.state.errors import StateError
-from compliance.verify.journal import shards
 from compliance.verify.leaf import EPOCH, GAP, HEADER, Epoch, Gap, Place, framed
 from compliance.verify.merkle import Tree, leaf_hash, position, stored
 from compliance.verify.note import DAY, signed
 from compliance.verify.statements import Head
+from policies.payload import Payload
 from tests.journals import (
     DONE,
+    MODEL,
+    YES,
     JournalBox,
+    a_call,
     bodies,
     call_ids,
     heads_of,
@@ -67,7 +64,7 @@ def gaps(box: JournalBox) -> list[Gap]:
 
 def broken(box: JournalBox) -> str:
     """The code with which a journal is not gone on with; it is left as it was."""
-    before = {path: path.read_bytes() for path in box.directory.iterdir()}
+    before = {path: path.read_bytes() for path in box.directory.iterdir() if path.suffix != ".nodes"}
     with pytest.raises(JournalError) as failed:
         opened(box.journal())
     assert {path: path.read_bytes() for path in before} == before
@@ -84,19 +81,18 @@ def public(kind: int, sequence: int, epoch: int, content: bytes) -> bytes:
 
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
 def test_a_torn_record_is_cut_off_and_said_so(book: JournalBox, share: float) -> None:
-    whole = book.log.read_bytes()
+    whole, (ids, _) = book.log.read_bytes(), call_ids(book.read())
     record = framed(bodies(book.log)[-1], bytes(32))
     torn = record[: int(share * len(record))]
     book.log.write_bytes(whole + torn)
     assert book.failures() == [("shard-000/7", "record_truncated")]
-    before, _ = call_ids(book.read())
-    ids = use(book)
+    ids |= use(book)
     found = book.verify()
     assert (found.records, found.allowed, found.unfinished, found.gaps) == (11, 4, 0, 1)
     (gap,) = gaps(book)
     assert gap[1:] == (len(torn), 0, 0)
     assert leaves(book.log)[7].kind == GAP
-    assert call_ids(book.read()) == (before | ids, before | ids)
+    assert call_ids(book.read()) == (ids, ids)
     assert book.log.read_bytes().startswith(whole)
 
 
@@ -187,8 +183,8 @@ def test_records_behind_the_last_head_are_signed_after_a_kill_and_said_so(book: 
     assert (found.allowed, found.refused, found.unsealed) == (5, 2, 3)
     journal = book.journal()
     journal.now()
-    found = book.verify()  # signed as soon as the shard is taken
-    assert (found.allowed, found.refused, found.unsealed, found.gaps) == (5, 2, 0, 1)
+    found = book.verify()  # signed as soon as the shard is taken, then comes an EPOCH
+    assert (found.allowed, found.refused, found.unsealed, found.gaps) == (5, 2, 1, 1)
     journal.close()
     assert [gap[1:] for gap in gaps(book)] == [(0, 0, 3)]
     # which rule it was, only the auditor can read
@@ -212,65 +208,6 @@ def test_a_call_may_be_closed_after_the_shard_was_taken_anew(book: JournalBox) -
     journal.closed(entry, DONE)
     journal.close()
     assert book.verify().unfinished == 0
-
-
-class Stopped(BaseException):
-    """As KeyboardInterrupt, but nothing else raises it."""
-
-
-def _stopped_at(line: int, functions: set[str], work: Callable[[], object]) -> bool:
-    """Do the work, but raise Stopped at this line event inside of these functions. False when it ended before."""
-    left = line
-
-    def local(frame: FrameType, event: str, _: object) -> Any:
-        nonlocal left
-        if event == "line" and frame.f_code.co_name in functions:
-            left -= 1
-            if left == 0:
-                raise Stopped
-        return local
-
-    def trace(frame: FrameType, event: str, argument: object) -> Any:
-        return local if "compliance/journal" in frame.f_code.co_filename else None
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        work()
-    except Stopped:
-        return True
-    finally:
-        sys.settrace(before)
-    return False
-
-
-def test_an_interrupt_at_any_line_of_a_write_leaves_a_journal_to_go_on_with(
-    book: JournalBox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "fdatasync", lambda _: None)
-    journal = book.journal()
-    functions = {"_write", "_append", "_put", "_new_epoch", "append", "append_synced"}
-    functions |= {"_sign", "sync", "counted", "sign"}
-    ids = {whole_call(journal)}
-
-    def work() -> None:
-        journal.checkpoint()
-        ids.add(whole_call(journal))
-
-    stops = 0
-    for line in count(1):
-        if not _stopped_at(line, functions, work):
-            break
-        stops += 1
-        ids.add(whole_call(journal))
-        if stops % 10 == 0:
-            book.verify()
-    assert stops > 100
-    journal.close()
-    assert book.verify().unsealed == 0
-    begun, closed = call_ids(book.read())
-    assert ids <= begun & closed
-    assert shards(book.directory) == ["shard-000"]
 
 
 # the nodes beside the log
@@ -298,7 +235,7 @@ def test_nodes_that_do_not_fit_are_made_again(book: JournalBox, damage: str) -> 
 
 def test_nodes_are_made_again_in_memory_that_does_not_grow_with_the_log(tmp_path: Path) -> None:
     box = JournalBox.make(tmp_path / "long")
-    tree, size, now = Tree(), 50_000, time.time_ns()
+    tree, size, now = Tree(), 60_000, time.time_ns()
     with box.log.open("wb") as log:
         for sequence in range(size):
             body = public(7, sequence, 0, b"")
@@ -315,14 +252,14 @@ def test_nodes_are_made_again_in_memory_that_does_not_grow_with_the_log(tmp_path
     assert (shard.size, gap) == (size, None)
     shard.close()
     assert box.log.with_suffix(".nodes").stat().st_size == 32 * stored(size)
-    assert peak < 4_000_000
+    assert peak < 5_000_000
 
 
 @pytest.mark.parametrize("nodes", ["kept", "altered"])
 def test_the_epoch_goes_on_behind_a_record_of_any_size(book: JournalBox, nodes: str) -> None:
     """The last record tells its number; it is looked for from behind, and else from the front."""
     journal = book.journal()
-    opened(journal, "x" * 1_200_000)
+    journal.opened(a_call(journal), MODEL, YES, Payload(value=None, blobs={"t": bytes(1_200_000)}))
     journal.close()
     if nodes == "altered":
         path = book.log.with_suffix(".nodes")
@@ -375,9 +312,7 @@ def test_a_shard_that_was_taken_away_is_missed(book: JournalBox) -> None:
     assert broken(book) == "journal_broken"
 
 
-@pytest.mark.parametrize(
-    "content", [None, b"", b"\xff\n\n\xe2\x80\x94 a b\n\n", b"text\n\n\xe2\x80\x94 a AAAAAAAA\n\n"]
-)
+@pytest.mark.parametrize("content", [None, b"", b"\xff\n\n\xe2\x80\x94 a b\n\n", b"a\n\n\xe2\x80\x94 a AAAAAAAA\n\n"])
 @pytest.mark.parametrize("name", ["shard-000.heads", "journal.heads"])
 def test_without_a_last_head_a_journal_is_not_gone_on_with(book: JournalBox, name: str, content: bytes | None) -> None:
     path = book.directory / name
