@@ -310,6 +310,8 @@ def test_the_policy_of_the_page_allows_its_own_script_and_style_only() -> None:
 def test_every_code_has_its_sentence() -> None:
     verification = (ROOT / "docs" / "formats.md").read_text("utf-8").split("## Verification")[1]
     known = set(re.findall(r"`([a-z]+_[a-z]+)`", verification))
+    # co-signatures that do not hold are shown beside the verdict, in words of their own
+    known = {code for code in known if not code.startswith("witness_")}
     known |= {failure["code"] for path in RECEIPTS for failure in read(path)["failures"]}
     [meaning] = re.findall(r"const MEANING = \{(.*?)\n\};", PAGE.read_text("utf-8"), re.DOTALL)
     assert set(re.findall(r"^  (\w+): \"", meaning, re.MULTILINE)) == known

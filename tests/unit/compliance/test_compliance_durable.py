@@ -142,6 +142,7 @@ def test_an_error_inside_reaches_who_waits(book: JournalBox, monkeypatch: pytest
 
 
 def test_who_waits_while_the_journal_is_closed_is_told(book: JournalBox, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = threading.active_count()
     journal = book.journal(durable=True)
     whole_call(journal)
     instead_of_fdatasync(monkeypatch, book.log, lambda: time.sleep(0.005))
@@ -158,4 +159,4 @@ def test_who_waits_while_the_journal_is_closed_is_told(book: JournalBox, monkeyp
     assert len(ids) == 32
     assert ids < call_ids(book.read())[1]
     assert book.verify().unsealed == 0
-    assert threading.active_count() == 1
+    assert threading.active_count() <= before
