@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from compliance.crypto import NONCE, Unauthentic, fresh, kdf, seal, unseal
-from compliance.verify.leaf import COMMITTED, Leaf, Place, metadata_commitment, seal_commitment
+from compliance.verify.leaf import COMMITTED, HEADER, Leaf, Place, metadata_commitment, seal_commitment
 from policies.facts import Call, Finding, Outcome
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "contribution",
     "epoch_info",
     "open_record",
+    "public",
     "record_key",
     "seal_record",
     "step",
@@ -138,6 +139,12 @@ def open_record(body: bytes, journal: bytes, chain: bytes, contributed: bytes) -
 def epoch_info(place: Place, journal: bytes) -> bytes:
     """What the sealed key of an epoch is bound to (the `info` of HPKE)."""
     return b"sealpress.epoch/1\x00" + journal + place.packed()
+
+
+def public(place: Place, content: bytes) -> bytes:
+    """The body of an EPOCH or a GAP, which are not sealed."""
+    start = place.packed()
+    return start + bytes(HEADER - len(start)) + content
 
 
 def _bucket(length: int) -> int:

@@ -24,7 +24,7 @@ from compliance.verify.merkle import Tree, stored
 from compliance.verify.note import Note
 from compliance.verify.statements import Head
 
-__all__ = ["last_head", "last_heads", "take"]
+__all__ = ["last_head", "last_heads", "lock", "take"]
 
 MAX_SHARDS = 1000
 # how far back the last record is looked for before the whole log is read
@@ -40,26 +40,32 @@ def take(directory: Path, keyring: Keyring, at: int) -> tuple[Shard, Gap | None]
     Raises JournalError when the shard does not hold, or none can be had.
     """
     for number in range(MAX_SHARDS):
-        path = directory / f"{shard_name(number)}.log"
-        try:
-            log = Appended(path)
-            try:
-                fcntl.flock(log.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shard = Shard(directory, number, keyring.id, log)
-            except BlockingIOError:
-                log.close()
-                continue
-            except BaseException:
-                log.close()
-                raise
-            try:
-                return shard, _recovered(shard, keyring, at)
-            except BaseException:
-                shard.close()
-                raise
-        except OSError as error:
-            raise JournalError("journal_write", f"{path}: {error.strerror}") from None
+        if locked := lock(directory, number, keyring, at):
+            return locked
     raise JournalError("journal_shards", f"{MAX_SHARDS} shards are in use")
+
+
+def lock(directory: Path, number: int, keyring: Keyring, at: int) -> tuple[Shard, Gap | None] | None:
+    """`take` for one shard; None when a process holds it."""
+    path = directory / f"{shard_name(number)}.log"
+    try:
+        log = Appended(path)
+        try:
+            fcntl.flock(log.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shard = Shard(directory, number, keyring.id, log)
+        except BlockingIOError:
+            log.close()
+            return None
+        except BaseException:
+            log.close()
+            raise
+        try:
+            return shard, _recovered(shard, keyring, at)
+        except BaseException:
+            shard.close()
+            raise
+    except OSError as error:
+        raise JournalError("journal_write", f"{path}: {error.strerror}") from None
 
 
 def last_heads(directory: Path, keyring: Keyring) -> list[Head]:

@@ -7,9 +7,7 @@ makes records last and signs heads; in the class `durable` a call goes on only w
 
 from __future__ import annotations
 
-import atexit
 import logging
-import os
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -19,45 +17,41 @@ from functools import lru_cache
 from pathlib import Path
 from threading import Lock, RLock
 from typing import Any
-from weakref import WeakSet
 
 import msgspec
-from msgspec import Raw, structs
+from msgspec import structs
 
 from compliance.crypto import fresh
-from compliance.disk import sync_folder
 from compliance.journal.committer import Committer
 from compliance.journal.errors import JournalError
+from compliance.journal.fork import over_fork
 from compliance.journal.joint import join
+from compliance.journal.notes import Notes
 from compliance.journal.receipts import Written, promised, proved, redeemed
 from compliance.journal.records import (
     Closed,
     Noted,
     contribution,
     epoch_info,
+    public,
     seal_record,
     step,
     unmasked,
 )
-from compliance.journal.recovery import take
+from compliance.journal.resume import resume
 from compliance.journal.shard import Shard
 from compliance.journal.signing import Auditors, DayKeys
-from compliance.state.errors import StateError
 from compliance.state.salts import Salts, pseudonym
 from compliance.verify.leaf import (
     ALLOWED,
     CLOSED,
     EPOCH,
-    GAP,
-    HEADER,
     MAX_BODY,
     NOBODY,
     NOTED,
     REFUSED,
     Epoch,
-    Gap,
     Place,
-    shard_name,
 )
 from policies.errors import Failed, Fault
 from policies.facts import Call, Decision, Manifest, Outcome
@@ -72,7 +66,6 @@ JOINT_SECONDS = 60.0
 DAY = 86_400 * 10**9
 # a record holds its padding besides
 MAX_CONTENT = MAX_BODY // 8 * 7
-REMEMBERED = 256
 UNGRANTED = "-"  # the grant in the counters of usage, as long as there are none
 
 Salt = tuple[bytes, bytes]  # row, salt
@@ -125,9 +118,9 @@ class Journal:
         self._bound = bytes.fromhex(days.id)
         self._latest = 0
         self._open: set[tuple[int, int]] = set()
-        self._decided: dict[tuple[int, int], tuple[Decision, Manifest, Raw, Raw, Raw]] = {}
+        self._notes = Notes()
         self._reset()
-        _alive.add(self)
+        over_fork(self)
 
     def __del__(self) -> None:
         # a journal that nobody holds any more must not keep its shard from others
@@ -145,8 +138,7 @@ class Journal:
         salt = self._salt(call.at, call.tenant, call.subject or "", call.action, purpose)
         if call.subject is not None:
             call = structs.replace(call, subject=pseudonym(salt[1], call.subject))
-        about, rules, against = self._encoded(decision, model)
-        metadata = msgspec.json.encode(_Opened(call, about, decision.policy, decision.allowed, rules, against))
+        metadata = self._notes.opened(call, model, decision)
         if decision.allowed:
             written = self._write(_Due(ALLOWED, metadata, salt, msgspec.msgpack.encode(payload)))
             self._open.add(written[:2])
@@ -224,6 +216,28 @@ class Journal:
                     self._let_go()
                     self._salts.close()
 
+    def hold_for_fork(self) -> None:
+        """No record is half-written, no thread runs and no SQLite connection is open while the process is copied."""
+        self._entry.acquire()
+        self._committer.stop()
+        self._writing.acquire()
+        self._signing.acquire()
+        self._salts.close()
+
+    def go_on_in_parent(self) -> None:
+        """Write again."""
+        if self._shard is not None:
+            self._committer.start()
+        self._signing.release()
+        self._writing.release()
+        self._entry.release()
+
+    def forget_in_child(self) -> None:
+        """A child must never seal with its parent's keys, nor write into its parent's shard: it starts its own."""
+        if self._shard is not None:
+            self._shard.close()
+        self._reset()
+
     def _reset(self) -> None:
         self._entry = Lock()  # to leave a record to the thread, to close, to fork
         self._writing = RLock()
@@ -295,48 +309,18 @@ class Journal:
         return shard
 
     def _take(self) -> Shard:
-        """Take a shard, mend it, and join it to the others. Nothing is signed by a state that has gone back."""
-        keyring, destroyed = self._days.keyring(), self._salts.destroyed
-        shard, gap = take(self.directory, keyring, self._now())
-        try:
-            heads = [shard.head, *join(self.directory, keyring, self._days.signer, self._now())]
-            self._latest = max(self._now(), gap.at if gap else 0, *(head.at for head in heads))
-            if destroyed < max(head.destroyed for head in heads):
-                raise StateError("state_rolled_back", "the salts are older than the journal's last head")
-            if gap is not None:
-                self._mend(shard, gap)
-            shard.sync(shard.counted(self._latest))
-            shard.sign(self._days.signer(self._latest), destroyed)
-            sync_folder(self.directory)
-            join(self.directory, keyring, self._days.signer, self._latest)
-        except OSError as error:
-            shard.close()
-            raise JournalError("journal_write", f"{self.directory}: {error.strerror}") from None
-        except BaseException:
-            shard.close()
-            raise
-        self._shard = shard
+        """Take a shard to go on with; whatever a crash left torn is mended."""
+        self._shard, self._latest = resume(self.directory, self._days, self._salts.destroyed, self._now())
         self._failed = False
         self._next_joint = time.monotonic() + JOINT_SECONDS
-        return shard
-
-    def _mend(self, shard: Shard, gap: Gap) -> None:
-        """Put a GAP record in the place of what is torn, then cut off the rest; a crash in between is mended again."""
-        _log.warning(
-            "%s was not closed: %d records were not signed yet, %d bytes of the log and %d of the heads were dropped",
-            *(shard_name(shard.number), gap.unsigned, gap.log_bytes, gap.head_bytes),
-        )
-        place = Place(GAP, shard.number, shard.size, shard.epoch)
-        shard.append(GAP, _public(place, gap._replace(at=self._latest).packed()))
-        shard.log.cut()
-        shard.heads.cut()
+        return self._shard
 
     def _new_epoch(self, shard: Shard) -> None:
         chain = fresh()
         place = Place(EPOCH, shard.number, shard.size, shard.epoch + 1)
         info = epoch_info(place, self._bound)
         sealed = tuple((sealer.fingerprint, sealer.seal(chain, info)) for sealer in self._auditors.sealers())
-        self._put(shard, EPOCH, _public(place, Epoch(self._now(), fresh(16), sealed).packed()), chain)
+        self._put(shard, EPOCH, public(place, Epoch(self._now(), fresh(16), sealed).packed()), chain)
         self._epoch_left = EPOCH_RECORDS
         self._epoch_until = time.monotonic() + EPOCH_SECONDS
 
@@ -392,24 +376,6 @@ class Journal:
         self._epoch_left = 0
         self._interrupted = False
 
-    def _encoded(self, decision: Decision, model: Manifest) -> tuple[Raw, Raw, Raw]:
-        """What calls have in common, in JSON. Decisions on calls that are alike are one object, and so are models."""
-        known = self._decided.get((id(decision), id(model)))
-        if known is None:
-            if len(self._decided) >= REMEMBERED:
-                self._decided.clear()
-            about = {"name": model.name, "version": model.version, "digest": model.digest, "licence": model.licence}
-            parts = (
-                about,
-                [finding.rule for finding in decision.findings],
-                [finding for finding in decision.findings if not finding.ok],
-            )
-            # both are kept, so that no other object takes their place in memory
-            one, two, three = (Raw(msgspec.json.encode(part)) for part in parts)
-            known = decision, model, one, two, three
-            self._decided[id(decision), id(model)] = known
-        return known[2:]
-
     def _salt(self, at: int, tenant: str, subject: str, class_: str, purpose: str) -> Salt:
         return self._salts.for_call(tenant, subject, class_, purpose, _month(at // DAY))
 
@@ -418,72 +384,7 @@ class Journal:
         return self._latest
 
 
-class _Opened(msgspec.Struct, frozen=True, tag_field="record", tag="opened"):
-    """Opened, of which parts are written already."""
-
-    call: Call
-    model: Raw
-    policy: str
-    allowed: bool
-    rules: Raw
-    against: Raw
-
-
-def _public(place: Place, content: bytes) -> bytes:
-    """The body of an EPOCH or a GAP."""
-    start = place.packed()
-    return start + bytes(HEADER - len(start)) + content
-
-
 @lru_cache(maxsize=64)
 def _month(day: int) -> str:
     """2025-11, from the days since 1970."""
     return datetime.fromtimestamp(day * 86_400, UTC).strftime("%Y-%m")
-
-
-_alive: WeakSet[Journal] = WeakSet()
-_forking = Lock()
-_held: list[Journal] = []
-
-
-def _hold_for_fork() -> None:
-    """No record is half-written, no thread runs and no SQLite connection is open while the process is copied."""
-    _forking.acquire()
-    for journal in list(_alive):
-        journal._entry.acquire()
-        journal._committer.stop()
-        journal._writing.acquire()
-        journal._signing.acquire()
-        _held.append(journal)
-        journal._salts.close()
-
-
-def _go_on_in_parent() -> None:
-    for journal in _held:
-        if journal._shard is not None:
-            journal._committer.start()
-        journal._signing.release()
-        journal._writing.release()
-        journal._entry.release()
-    _held.clear()
-    _forking.release()
-
-
-def _forget_in_child() -> None:
-    """A child must never seal with its parent's keys, nor write into its parent's shard: it starts its own."""
-    for journal in _alive:
-        if journal._shard is not None:
-            journal._shard.close()
-        journal._reset()
-    _held.clear()
-    _forking.release()
-
-
-def _close_all() -> None:
-    with ExitStack() as every:
-        for journal in list(_alive):
-            every.callback(journal.close)
-
-
-os.register_at_fork(before=_hold_for_fork, after_in_parent=_go_on_in_parent, after_in_child=_forget_in_child)
-atexit.register(_close_all)

@@ -102,6 +102,8 @@ class Browser:
         document = self.send("DOM.getDocument")["root"]["nodeId"]
         node = self.send("DOM.querySelector", nodeId=document, selector=selector)["nodeId"]
         self.send("DOM.setFileInputFiles", nodeId=node, files=[str(path) for path in paths])
+        # a folder is listed by another process
+        self.until(f"document.querySelector('{selector}').files.length")
 
     def close(self) -> None:
         self._session = None

@@ -201,6 +201,30 @@ def test_a_crash_before_the_first_head_leaves_an_empty_shard(tmp_path: Path) -> 
     assert (found.records, found.gaps) == (3, 0)
 
 
+def test_one_process_mends_the_shards_of_all_that_died(book: JournalBox) -> None:
+    journals = [book.journal() for _ in range(3)]
+    ids = {opened(journal).call.id for journal in journals}
+    for journal in journals:
+        kill(journal)
+    logs = [book.log.with_name(f"shard-00{number}.log") for number in range(3)]
+    for log in logs:
+        log.write_bytes(log.read_bytes() + b"\0\0\1\2torn")
+    assert [code for _, code in book.failures()] == ["record_truncated"] * 3
+    use(book)
+    assert book.verify().gaps == 3
+    assert ids <= call_ids(book.read())[0]
+
+
+def test_the_shard_of_a_living_process_is_not_mended(book: JournalBox) -> None:
+    living = [book.journal(), book.journal()]
+    entries = [opened(journal) for journal in living]
+    use(book)
+    for journal, entry in zip(living, entries, strict=True):
+        journal.closed(entry, DONE)
+        journal.close()
+    assert (book.verify().gaps, book.verify().unfinished) == (0, 0)
+
+
 def test_a_call_may_be_closed_after_the_shard_was_taken_anew(book: JournalBox) -> None:
     journal = book.journal()
     entry = opened(journal)
