@@ -187,7 +187,7 @@ def _tampered(box: Path, copy: Path) -> str:
     if done.returncode != 1:
         sys.exit("the tampered journal was not refused")
     first = json.loads(done.stdout)["failures"][0]
-    return f"{first['record']}, {first['code']}"
+    return f"{first['place']}, {first['code']}"
 
 
 if __name__ == "__main__":
