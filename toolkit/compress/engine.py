@@ -1,28 +1,35 @@
-"""Press a model under a grant: export, check the export, take the steps, measure, and refuse what is broken."""
+"""Press a model under a grant: export and check it once, then follow recipes and measure what each of them gave."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Protocol
 
+import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
-from policies.facts import Tensor
 from policies.gate import Grant, covers, redeem
-from toolkit.bundle import Measured
+from policies.payload import Payload
+from toolkit.compress import measure
+from toolkit.compress.calibration import Calibration
+from toolkit.compress.data import Data, Items
 from toolkit.compress.errors import CompressionError
-from toolkit.compress.measure import fidelity, latencies_ms, machine
 from toolkit.compress.quiet import quiet
 from toolkit.compress.recipe import Recipe
-from toolkit.compress.sources.huggingface import Source
+from toolkit.compress.results import Result
+from toolkit.compress.source import Original, Source
 from toolkit.compress.step import StepReport
 from toolkit.extras import needs
-from toolkit.runtime.lane import Lane
+from toolkit.runtime.lane import Lane, reader_of
+from toolkit.runtime.session import Feeds, Session
 
-__all__ = ["FLOOR", "Pressed", "lane_of", "press"]
+__all__ = ["Followed", "Press", "versions"]
 
-FLOOR = 0.9  # below this fidelity nothing is handed out
+TOLERANCE = 1e-3  # of an export, relative to the largest number that an output holds, where that is above 1
 
 _VERSIONED = (
     "sealpress",
@@ -32,87 +39,181 @@ _VERSIONED = (
     "onnx",
     "onnx-ir",
     "onnxscript",
+    "onnxslim",
     "onnxruntime",
     "tokenizers",
     "numpy",
 )
 
 
-class Pressed(Struct, frozen=True, kw_only=True):
-    """A pressed model and what was measured. `digest` is the SHA-256 of `model`, an ONNX file.
-
-    `export_error` is the largest absolute difference between the exported graph and the original model.
-    """
+class Followed(Struct, frozen=True, kw_only=True):
+    """What a recipe made. `digest` is the SHA-256 of `model`, an ONNX file."""
 
     model: bytes
     digest: str
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-    before: Measured
-    after: Measured
-    export_error: float
     reports: tuple[StepReport, ...]
-    machine: str
-    versions: dict[str, str]
 
 
-def press(source: Source, grant: Grant, in_force: str, recipe: Recipe, progress: Callable[[str], None]) -> Pressed:
-    """Follow the recipe. The texts to measure on are the grant's: `evaluation_texts()` as "texts" in its payload.
+class Press:
+    """One source under one grant: loaded, exported and checked once, whatever is tried on it afterwards.
 
-    Raises Ungated, SourceError, CompressionError, MissingExtra.
+    `exported` is the FP32 ONNX file, `export_error` the largest difference between it and the original, `reference`
+    (items, ...) the answers of the original to the items of the evaluation.
     """
-    redeem(grant, source.digest, in_force)
-    progress("load the libraries")
-    with quiet(), needs("compress"):
-        from toolkit.compress.sources import export
-    progress("load the weights")
-    original = export.load(source)
-    progress("export to ONNX")
-    exported = original.export()
-    before = lane_of(exported, source, grant)
-    progress("check the export against the original")
-    export_error = export.difference(original, before, grant, in_force)
-    reference = original.embed(grant, in_force, before.tokens)
-    model, reports = exported, []
-    for number, step in enumerate(recipe.steps, start=1):
-        progress(f"step {number} of {len(recipe.steps)}: {recipe.plain()[number - 1]['kind']}")
-        model, report = step.apply(model, ())
-        reports.append(report)
-    progress("measure")
-    after = lane_of(model, source, grant)
-    if after.session.inputs != before.session.inputs or after.session.outputs != before.session.outputs:
-        raise CompressionError("step_failed", "the pressed model takes or gives something else than the original")
-    kept = fidelity(reference, after.embed(grant, in_force))
-    if not kept >= FLOOR:  # NaN is refused too
-        kinds = ", ".join(report.kind for report in reports)
-        raise CompressionError("not_faithful", f"after {kinds} the fidelity is {kept:.3f}, below {FLOOR}")
-    latency_before, latency_after = latencies_ms((before, after), grant, in_force)
-    return Pressed(
-        model=model,
-        digest=hashlib.sha256(model).hexdigest(),
-        inputs=after.session.inputs,
-        outputs=after.session.outputs,
-        before=Measured(
-            size_bytes=len(exported),
-            latency_ms=latency_before,
-            fidelity=fidelity(reference, before.embed(grant, in_force)),
-        ),
-        after=Measured(size_bytes=len(model), latency_ms=latency_after, fidelity=kept),
-        export_error=export_error,
-        reports=tuple(reports),
-        machine=machine(),
-        versions=_versions(),
-    )
+
+    def __init__(
+        self, source: Source, grant: Grant, in_force: str, data: Data, progress: Callable[[str], None]
+    ) -> None:
+        """Raises Ungated, SourceError, CompressionError, InputError, MissingExtra."""
+        redeem(grant, source.digest, in_force)
+        self.source = source
+        self._grant = grant
+        self._in_force = in_force
+        self._data = data
+        self._progress = progress
+        self._made: tuple[tuple[str, ...], list[tuple[bytes, StepReport]]] = ((), [])
+        progress("load the libraries and the weights")
+        with quiet(), needs("compress"):
+            original = source.load()
+        progress("export to ONNX")
+        self.exported = original.export()
+        digest = hashlib.sha256(self.exported).hexdigest()
+        covers(grant, digest)
+        inputs = Session(self.exported, digest).inputs
+        self._names = tuple(tensor.name for tensor in inputs)
+        if self._names != original.names:
+            raise CompressionError("export_inputs", f"the model takes {original.names}, the graph takes {self._names}")
+        self._reader = reader_of(inputs, source.text, source.image, source.tokenizer)
+        self.float = self.lane_of(self.exported)
+        progress("check the export against the original")
+        self.export_error = self._difference(original)
+        self.reference = self._answers(original)
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """What steps may learn from, one item a batch. Empty where no calibration items were given."""
+        return Calibration(self._grant, self._in_force, [feeds for _, feeds in self._batches(self._data.calibrate)])
+
+    @cached_property
+    def before(self) -> Result:
+        """The FP32 export, measured like everything that is made of it."""
+        return self.result(self.exported)
+
+    def lane_of(self, model: bytes) -> Lane:
+        """A lane for a model that was derived under the grant."""
+        digest = hashlib.sha256(model).hexdigest()
+        covers(self._grant, digest)
+        return Lane(model, digest, self._reader)
+
+    def follow(self, recipe: Recipe) -> Followed:
+        """Take the steps of a recipe; those that the recipe before it began with too are not taken again.
+
+        Raises CompressionError: step_failed, calibration_missing.
+        """
+        steps = tuple(map(repr, recipe.steps))
+        known, made = self._made
+        shared = next((n for n, pair in enumerate(zip(steps, known, strict=False)) if pair[0] != pair[1]), len(known))
+        made = made[: min(shared, len(steps))]
+        for number in range(len(made), len(steps)):
+            step, kind = recipe.steps[number], recipe.plain()[number]["kind"]
+            if step.calibrates and not len(self.calibration):
+                raise CompressionError("calibration_missing", f"step[{number}] {kind} learns from calibration data")
+            self._progress(f"step {number + 1} of {len(steps)}: {kind}")
+            made.append(step.apply(made[-1][0] if made else self.exported, self.calibration))
+            self._made = steps[: number + 1], made
+        model = made[-1][0]
+        return Followed(
+            model=model, digest=hashlib.sha256(model).hexdigest(), reports=tuple(report for _, report in made)
+        )
+
+    def result(self, model: bytes) -> Result:
+        """What a model weighs, says and takes; its latency in turn with that of the FP32 export.
+
+        Raises CompressionError "step_failed" for one that takes or gives something else than the original.
+        """
+        self._progress("measure")
+        lane = self.lane_of(model)
+        if (lane.session.inputs, lane.session.outputs) != (self.float.session.inputs, self.float.session.outputs):
+            raise CompressionError("step_failed", "the pressed model takes or gives something else than the original")
+        answers = self._answers(lane.session)
+        items, one = self._data.evaluate, self._one()
+        before, after = measure.latencies_ms((self.float, lane), one, self._grant, self._in_force)
+        return Result(
+            size_bytes=len(model),
+            transport_bytes=measure.transport_bytes(model),
+            fidelity=measure.fidelity(self.source.measure, self.reference, answers, items, self._lengths()),
+            latency_ms=after,
+            latency_before_ms=before,
+            task=measure.task_metrics(answers, items, self.source.labels),
+        )
+
+    def _answers(self, model: _Runs) -> NDArray[np.float32]:
+        """What a model answers to the items of the evaluation, (items, ...)."""
+        batches = self._batches(self._data.evaluate)
+        outputs = model.run(self._grant, self._in_force, lambda _: (taken for _, taken in batches))
+        answers = [self._reader.answers(one, made) for one, (made, _) in zip(outputs, batches, strict=True)]
+        if len({answer.shape for answer in answers}) > 1:
+            # answers that are as long as their items are held against each other number by number
+            longest = max(answer.size for answer in answers)
+            answers = [np.pad(answer.reshape(1, -1), ((0, 0), (0, longest - answer.size))) for answer in answers]
+        return np.concatenate(answers)
+
+    def _difference(self, original: Original) -> float:
+        """The largest difference of the outputs over batches of several sizes and lengths, relative to the largest
+        number that an output holds, where that is above 1. What stands on padding is not compared.
+
+        Raises CompressionError "export_differs".
+        """
+        trials = list(original.trials(self._data.evaluate.items, self._reader))
+        expected = original.run(self._grant, self._in_force, lambda _: trials)
+        given = self.float.session.run(self._grant, self._in_force, lambda _: trials)
+        apart = [
+            _apart(a, b, feeds.get("attention_mask"))
+            for feeds, left, right in zip(trials, expected, given, strict=True)
+            for a, b in zip(left, right, strict=True)
+        ]
+        largest = float(np.max(apart))  # max() would hide a NaN
+        if not largest <= TOLERANCE:
+            raise CompressionError("export_differs", f"the graph differs from the model by {largest:.2g}")
+        return largest
+
+    def _batches(self, items: Items) -> list[tuple[Feeds, Feeds]]:
+        """One item a batch: all that the reader makes of it, and what of that the model takes."""
+        made = [self._reader.feeds([item]) for item in items.items]
+        return [(feeds, {name: feeds[name] for name in self._names}) for feeds in made]
+
+    def _one(self) -> Feeds:
+        """What the latency is measured on: a batch of one item, a text with as many tokens as all texts give."""
+        items = self._data.evaluate.items
+        if self.source.text is None:
+            return self._batches(self._data.evaluate)[0][1]
+        joined = self._reader.feeds([" ".join(items)])
+        return {name: joined[name][:, : measure.TOKENS] for name in self._names}
+
+    def _lengths(self) -> tuple[int, ...]:
+        """The tokens of each text of the evaluation; nothing for other items."""
+        if self.source.text is None:
+            return ()
+        return tuple(int(made["attention_mask"].sum()) for made, _ in self._batches(self._data.evaluate))
 
 
-def lane_of(model: bytes, source: Source, grant: Grant) -> Lane:
-    """A lane for a model that was derived under the grant."""
-    digest = hashlib.sha256(model).hexdigest()
-    covers(grant, digest)
-    return Lane(model, digest, source.tokenizer, source.text)
+class _Runs(Protocol):
+    def run(
+        self, grant: Grant, in_force: str, feeds: Callable[[Payload], Iterable[Feeds]]
+    ) -> list[list[NDArray[Any]]]: ...
 
 
-def _versions() -> dict[str, str]:
+def _apart(expected: NDArray[Any], given: NDArray[Any], mask: NDArray[Any] | None) -> float:
+    """NaN where one of the two holds it alone, or where the shapes are not the same."""
+    if expected.shape != given.shape:
+        return float("nan")
+    if mask is not None and expected.shape[:2] == mask.shape:
+        expected, given = expected[mask.astype(bool)], given[mask.astype(bool)]
+    largest = float(np.abs(expected).max(initial=1.0))
+    return float(np.abs(expected.astype(np.float64) - given).max(initial=0.0)) / largest
+
+
+def versions() -> dict[str, str]:
     """The releases that made the bytes; sealpress itself may run from a checkout that was never installed."""
     found = {}
     for package in _VERSIONED:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from policies.errors import Refused, Unusable
 
-__all__ = ["CompressionError", "RecipeError", "SourceError", "SourceMissing"]
+__all__ = ["BudgetError", "CompressionError", "DataError", "RecipeError", "SourceError", "SourceMissing"]
 
 
 class SourceError(Refused):
@@ -23,6 +23,8 @@ class SourceError(Refused):
         "source_weights": "Get the weights again from their publisher, and the configuration that belongs to them.",
         "source_external": "Put the file itself into the folder: nothing is read from outside of it.",
         "source_too_large": "Bring a smaller model: what is read of a source is bounded, as an ONNX file is (2 GB).",
+        "source_malformed": "Get the file again from its publisher, or export it again.",
+        "source_examples": "Give calibration and evaluation inputs: they cannot be made up for this model.",
         "source_changed": "Wait until nothing writes into the folder any more, and run the command again.",
     }
 
@@ -43,7 +45,29 @@ class CompressionError(Refused):
         "export_inputs": "Please report it with the model's name: the graph would have been wrong without a sign.",
         "export_differs": "Please report it with the model's name: the graph is not the model that was brought.",
         "step_failed": "Try another recipe, and please report it with the model's name.",
+        "calibration_missing": "Give --calibrate: texts like those that the model will be used on.",
+        "budget_missed": "Allow more, or try another recipe.",
         "not_faithful": "Use a gentler recipe: this one changes what the model says.",
+    }
+
+
+class DataError(Unusable):
+    """Calibration or evaluation data that cannot be used."""
+
+    hints: ClassVar[Mapping[str, str]] = {
+        "data_not_found": "Check the path: it is a .txt or .jsonl file, or a folder of such files.",
+        "data_format": "Write one text a line in UTF-8 (.txt), or one object with `text` a line (.jsonl).",
+        "data_empty": "Give at least one item.",
+        "data_overlap": "Take the items out of one of the two: what is learned from must not be measured on.",
+        "data_too_large": "Give fewer items: a few hundred are enough.",
+    }
+
+
+class BudgetError(Unusable):
+    """A budget that cannot be read."""
+
+    hints: ClassVar[Mapping[str, str]] = {
+        "budget_text": 'Write it like "size<=20MB, fidelity>=0.99, latency<=0.4x"; each part may be left out.',
     }
 
 
@@ -55,5 +79,7 @@ class RecipeError(Unusable):
         "recipe_empty": "Give the recipe at least one [[step]] table with a kind.",
         "recipe_kind": "Use a kind that is listed; kinds are never skipped.",
         "recipe_field": "Correct the field that is named: a step takes its own fields and no others.",
+        "recipe_foreign": "Install the package that brings the step, and only one of that name.",
+        "recipe_not_found": "Name a recipe that is listed, or the path of a .toml file.",
         "recipe_chain": "Order the steps so that each takes the form that the one before it gives.",
     }

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import re
+import zlib
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -14,11 +14,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.gate import Grant
-from policies.payload import Payload
-from toolkit.runtime.lane import Lane, checked_texts
+from toolkit.compress.data import Items
+from toolkit.compress.results import Fidelity, Interval, Slice
+from toolkit.compress.source import Measure
+from toolkit.runtime.lane import Lane
 from toolkit.runtime.session import Feeds
 
-__all__ = ["evaluation_texts", "fidelity", "latencies_ms", "machine", "method", "texts_of"]
+__all__ = [
+    "TOKENS",
+    "evaluation_texts",
+    "fidelity",
+    "interval",
+    "latencies_ms",
+    "machine",
+    "method",
+    "scores",
+    "task_metrics",
+    "transport_bytes",
+]
 
 TEXTS = 64
 TOKENS = 32
@@ -26,6 +39,13 @@ ROUNDS = 100
 WARM_UP = 10
 RESAMPLES = 2000
 SEED = 20_240_501
+WORST = 10
+MEANING: dict[Measure, str] = {
+    "cosine": "cosine of the embeddings",
+    "agreement": "share of items with the same top class",
+    "divergence": "1 minus the Kullback-Leibler divergence of the class probabilities",
+    "correlation": "Pearson's correlation of the raw outputs",
+}
 
 _PROSE = re.compile(r"[A-Z][a-z]*(?: [A-Za-z'(][A-Za-z,;:')-]*){4,}\.?(?: [A-Za-z'(][A-Za-z,;:').-]*)*\.")
 _CODE = re.compile(r"\(\)|\.\w|--|\bI+\.|::")
@@ -43,16 +63,15 @@ def evaluation_texts() -> list[str]:
     return passages[::step][:TEXTS]
 
 
-def method() -> dict[str, str]:
-    """How each figure was found, in words for the bundle."""
+def method(measure: Measure, items: str) -> dict[str, str]:
+    """How each figure was found, in words for the bundle. `items` says what was measured on."""
     return {
         "size_bytes": "bytes of model.onnx",
-        "latency_ms": f"median of {ROUNDS} runs at batch 1 x {TOKENS} tokens on one lane with one thread, after "
-        f"{WARM_UP} runs to warm up; before and after measured in turn in the same run",
-        "fidelity": "mean cosine between the embeddings of the original model in PyTorch (FP32) and those of the ONNX "
-        f"file, as the lower 95 % bound (one-sided) of a bootstrap with {RESAMPLES} resamples and a fixed seed",
-        "texts": f"{TEXTS} English passages of 20 to 300 characters from pydoc_data.topics, Python "
-        f"{platform.python_version()}",
+        "latency_ms": f"median of {ROUNDS} runs at batch 1 (a text: {TOKENS} tokens) on one lane with one thread, "
+        f"after {WARM_UP} runs to warm up; before and after measured in turn in the same run",
+        "fidelity": f"{MEANING[measure]}, against the original model in FP32, as the lower 95 % bound (one-sided) of a "
+        f"bootstrap of the mean with {RESAMPLES} resamples and a fixed seed",
+        "items": items,
     }
 
 
@@ -61,46 +80,117 @@ def machine() -> str:
     return f"{_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
 
 
-def latencies_ms(lanes: Sequence[Lane], grant: Grant, in_force: str) -> list[float]:
-    """Median time in milliseconds of each lane at batch 1 x 32 tokens.
+def latencies_ms(lanes: Sequence[Lane], feeds: Feeds, grant: Grant, in_force: str) -> list[float]:
+    """Median time in milliseconds of each lane on one batch.
 
     The lanes run in turn, so that whatever else the machine does falls on all of them. Raises Ungated, ModelError.
     """
-    texts = texts_of(grant.payload)
     times: list[list[float]] = [[] for _ in lanes]
-    tokens = [{name: array[:, :TOKENS] for name, array in lane.tokens([" ".join(texts)]).items()} for lane in lanes]
-    feeds = [
-        {tensor.name: batch[tensor.name] for tensor in lane.session.inputs}
-        for lane, batch in zip(lanes, tokens, strict=True)
-    ]
     for _ in range(WARM_UP + ROUNDS):
-        for lane, feed, taken in zip(lanes, feeds, times, strict=True):
+        for lane, taken in zip(lanes, times, strict=True):
             start = perf_counter()
-            lane.session.run(grant, in_force, partial(_only, feed))
+            lane.session.run(grant, in_force, lambda _: [feeds])
             taken.append(perf_counter() - start)
     return [float(np.median(taken[WARM_UP:])) * 1000 for taken in times]
 
 
-def fidelity(reference: NDArray[np.float32], candidate: NDArray[np.float32]) -> float:
-    """Lower 95 % bound (one-sided percentile bootstrap, Efron 1979) of the mean cosine between rows, at most 1.
+def scores(measure: Measure, reference: NDArray[np.float32], answers: NDArray[np.float32]) -> NDArray[np.float64]:
+    """How near each answer is to that of the original, (items,); 1 is the same. Both are (items, ...).
 
-    Both are (texts, hidden). NaN where an embedding is not finite; a row of zeros has cosine 0.
+    cosine: of embeddings; a row of zeros has 0. agreement: 1 where the top class is the same, else 0. divergence: 1
+    minus the Kullback-Leibler divergence of the softmax from the original's. correlation: Pearson's, over the numbers
+    of an answer; two answers that do not vary have 1 where they are the same. NaN where an answer is not finite.
     """
-    left, right = reference.astype(np.float64), candidate.astype(np.float64)
+    left = reference.reshape(len(reference), -1).astype(np.float64)
+    right = answers.reshape(len(answers), -1).astype(np.float64)
+    if left.shape != right.shape:
+        return np.full(len(left), np.nan)
+    match measure:
+        case "agreement":
+            found = (left.argmax(axis=1) == right.argmax(axis=1)).astype(np.float64)
+        case "divergence":
+            left, right = _log_softmax(left), _log_softmax(right)
+            found = 1 - (np.exp(left) * (left - right)).sum(axis=1)
+        case "correlation":
+            same = np.isclose(left, right).all(axis=1)
+            found = np.where(same, 1.0, _cosines(_centred(left), _centred(right)))
+        case "cosine":
+            found = _cosines(left, right)
+    found = np.minimum(found, 1.0)  # which keeps NaN
+    found[~np.isfinite(right).all(axis=1)] = np.nan
+    return found
+
+
+def interval(values: NDArray[np.float64]) -> Interval:
+    """The mean, with the 5 % and 95 % quantiles of its percentile bootstrap (Efron 1979). NaN stays NaN."""
+    samples = np.random.default_rng(SEED).integers(len(values), size=(RESAMPLES, len(values)))
+    low, high = np.quantile(values[samples].mean(axis=1), (0.05, 0.95))
+    return Interval(mean=float(values.mean()), low=float(low), high=float(high))
+
+
+def fidelity(
+    measure: Measure,
+    reference: NDArray[np.float32],
+    answers: NDArray[np.float32],
+    items: Items,
+    lengths: Sequence[int] = (),
+) -> Fidelity:
+    """How near the answers are to the original's, over all items and by slice. `lengths` are the tokens of texts."""
+    found = scores(measure, reference, answers)
+    slices = [
+        Slice(name=name, items=int(chosen.sum()), score=interval(found[chosen]))
+        for name, chosen in _slices(items, lengths)
+        if chosen.any()
+    ]
+    order = np.argsort(np.where(np.isnan(found), -np.inf, found), kind="stable")[:WORST]
+    return Fidelity(
+        measure=measure,
+        score=interval(found),
+        slices=tuple(slices),
+        worst=tuple(int(number) for number in order),
+        worst_scores=tuple(float(found[number]) for number in order),
+    )
+
+
+def task_metrics(answers: NDArray[np.float32], items: Items, labels: tuple[str, ...]) -> dict[str, Interval]:
+    """The task's own metric where the items carry what is right: accuracy, of the class that is named first."""
+    if not items.labels or not set(items.labels) <= set(labels) or answers.shape[1:] != (len(labels),):
+        return {}
+    right = np.array([labels[top] == label for top, label in zip(answers.argmax(axis=1), items.labels, strict=True)])
+    return {"accuracy": interval(right.astype(np.float64))}
+
+
+def transport_bytes(model: bytes) -> int:
+    """What a model weighs on its way, compressed with zlib at its middle level."""
+    return len(zlib.compress(model, 6))
+
+
+def _cosines(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
     norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
-    cosines = (left * right).sum(axis=1) / np.where(norms == 0, 1, norms)
-    samples = np.random.default_rng(SEED).integers(len(cosines), size=(RESAMPLES, len(cosines)))
-    return float(np.minimum(1, np.quantile(cosines[samples].mean(axis=1), 0.05)))  # min() would hide a NaN
+    cosines: NDArray[np.float64] = (left * right).sum(axis=1) / np.where(norms == 0, 1, norms)
+    return cosines
 
 
-def texts_of(payload: Payload) -> list[str]:
-    """The texts to measure on in the payload of a compression. Raises InputError."""
-    value = payload.value
-    return checked_texts(value.get("texts") if isinstance(value, dict) else None)
+def _centred(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    centred: NDArray[np.float64] = rows - rows.mean(axis=1, keepdims=True)
+    return centred
 
 
-def _only(feed: Feeds, _: Payload) -> list[Feeds]:
-    return [feed]
+def _log_softmax(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    shifted = rows - rows.max(axis=1, keepdims=True)
+    logs: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return logs
+
+
+def _slices(items: Items, lengths: Sequence[int]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """By length in powers of two, by label, and by the user's own classes."""
+    bound = 1
+    while lengths and bound <= max(lengths):
+        yield f"length {bound}-{2 * bound - 1}", np.array([bound <= length < 2 * bound for length in lengths])
+        bound *= 2
+    for kind, names in (("label", items.labels), ("class", items.classes)):
+        for name in sorted(set(names)):
+            yield f"{kind} {name}", np.array([one == name for one in names])
 
 
 def _passages(topics: dict[str, str]) -> Iterator[str]:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from toolkit.compress.errors import RecipeError
-from toolkit.compress.step import Form, Step
-from toolkit.compress.steps.dynamic_int8 import DynamicInt8
+from toolkit.compress.kinds import step_kinds
+from toolkit.compress.step import FLOAT, Form, Step
 
-__all__ = ["INT8", "Recipe"]
+__all__ = ["Recipe"]
 
 MAX_TEXT = 100_000
 MAX_STEPS = 100
-_FIRST: Form = "onnx-fp32"  # what the export gives
-_KINDS: dict[str, type[DynamicInt8]] = {"dynamic-int8": DynamicInt8}
 
 
 class Recipe(Struct, frozen=True):
@@ -28,15 +27,21 @@ class Recipe(Struct, frozen=True):
     def __post_init__(self) -> None:
         if not self.steps:
             raise RecipeError("recipe_empty", "the recipe has no step")
-        form: Form = _FIRST
+        if len(self.steps) > MAX_STEPS:
+            raise RecipeError("recipe_text", f"the recipe has more than {MAX_STEPS} steps")
+        form: Form = FLOAT  # what the export gives
         for number, step in enumerate(self.steps):
-            if step.takes != form:
-                raise RecipeError("recipe_chain", f"step[{number}] takes {step.takes}, what comes to it is {form}")
-            form = step.gives
+            if form not in step.takes:
+                takes = " or ".join(sorted(step.takes))
+                raise RecipeError("recipe_chain", f"step[{number}] takes {takes}, what comes to it is {form}")
+            form = step.gives or form
 
     @classmethod
-    def parse(cls, toml_text: str) -> Recipe:
-        """The recipe of a TOML text: ordered [[step]] tables with a `kind`, every other key a field of that kind."""
+    def parse(cls, toml_text: str, foreign: Collection[str] = ()) -> Recipe:
+        """The recipe of a TOML text: ordered [[step]] tables with a `kind`, every other key a field of that kind.
+
+        `foreign` are the kinds of other packages that the settings allow.
+        """
         if len(toml_text) > MAX_TEXT:
             raise RecipeError("recipe_text", f"the recipe has more than {MAX_TEXT} characters")
         try:
@@ -48,24 +53,25 @@ class Recipe(Struct, frozen=True):
             raise RecipeError("recipe_field", f"unknown: {', '.join(sorted(content))}; a recipe has [[step]] only")
         if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
             raise RecipeError("recipe_text", "step is no list of tables: write [[step]]")
-        if len(tables) > MAX_STEPS:
-            raise RecipeError("recipe_text", f"the recipe has more than {MAX_STEPS} steps")
-        return cls(tuple(_step(number, table) for number, table in enumerate(tables)))
+        return cls.of(tables, foreign)
+
+    @classmethod
+    def of(cls, tables: Sequence[Mapping[str, Any]], foreign: Collection[str] = ()) -> Recipe:
+        """The recipe of tables as TOML or a manifest has them."""
+        return cls(tuple(_step(number, table, foreign) for number, table in enumerate(tables)))
 
     def plain(self) -> tuple[dict[str, Any], ...]:
         """The steps as plain data, every field written out, for the manifest and the record."""
         return tuple(msgspec.to_builtins(step) for step in self.steps)
 
 
-def _step(number: int, table: dict[str, Any]) -> Step:
+def _step(number: int, table: Mapping[str, Any], foreign: Collection[str]) -> Step:
     kind = table.get("kind")
-    struct = _KINDS.get(kind) if isinstance(kind, str) else None
+    kinds = step_kinds(foreign)
+    struct = kinds.get(kind) if isinstance(kind, str) else None
     if struct is None:
-        raise RecipeError("recipe_kind", f"step[{number}].kind is {kind!r}; kinds: {', '.join(sorted(_KINDS))}")
+        raise RecipeError("recipe_kind", f"step[{number}].kind is {kind!r}; kinds: {', '.join(sorted(kinds))}")
     try:
         return msgspec.convert(table, struct)
     except msgspec.ValidationError as error:
         raise RecipeError("recipe_field", f"step[{number}]: {error}") from None
-
-
-INT8 = Recipe((DynamicInt8(),))

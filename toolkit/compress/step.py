@@ -2,41 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 from msgspec import Struct
-from numpy.typing import NDArray
 
-__all__ = ["Batches", "Form", "Step", "StepReport"]
+from toolkit.compress.calibration import Calibration
 
-Form = Literal["onnx-fp32", "onnx-int8"]
+__all__ = ["FLOAT", "FUSED", "QUANTISED", "Form", "Step", "StepReport"]
 
-# calibration batches: name of an input to int64 (batch, tokens); never those that the result is measured on
-Batches = Sequence[Mapping[str, NDArray[Any]]]
+# float: operators of ONNX and weights in floats, as the export gives them. fused: the runtime's own operators, weights
+# in floats. quantised: some of the weights, or all, are integers; what is a float still may be quantised further.
+Form = Literal["float", "fused", "quantised"]
+FLOAT: Form = "float"
+FUSED: Form = "fused"
+QUANTISED: Form = "quantised"
 
 
 class StepReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a step did. `int8_bytes` and `float_bytes` are those of the weights afterwards."""
+    """What a step did. `weights` holds the bytes of the weights afterwards by how they are stored ("float32", "int8",
+    "int4" ...); `left` names what the step was asked for and could not do, each with the reason."""
 
     kind: str
     bytes_before: int
     bytes_after: int
-    int8_bytes: int
-    float_bytes: int
+    weights: dict[str, int]
+    left: tuple[str, ...] = ()
 
 
 class Step(Protocol):
-    """A frozen Struct whose fields are its configuration, tagged with its `kind`."""
+    """A frozen Struct whose fields are its configuration, tagged with its `kind`.
 
-    @property
-    def takes(self) -> Form: ...
-    @property
-    def gives(self) -> Form: ...
+    `takes` are the forms it can be given; `gives` is the form of its result, None where it stays what it was.
+    `calibrates` says whether it looks at the calibration data: without any it is refused before it runs.
+    """
 
-    def apply(self, model: bytes, data: Batches) -> tuple[bytes, StepReport]:
-        """The new model as an ONNX file, and the report. Pure: the same bytes for the same argument.
+    takes: ClassVar[frozenset[Form]]
+    gives: ClassVar[Form | None]
+    calibrates: ClassVar[bool]
 
-        Raises CompressionError "step_failed".
+    def apply(self, model: bytes, data: Calibration) -> tuple[bytes, StepReport]:
+        """The new model as an ONNX file, and the report. Pure: the same bytes for the same arguments.
+
+        It runs a model through `data` only, which holds the grant. Raises CompressionError "step_failed".
         """
         ...

@@ -7,7 +7,7 @@ at opset 20 with eager attention. The weights are loaded from the bytes that wer
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -26,22 +26,19 @@ from transformers.utils import logging as transformers_logging
 from policies.gate import Grant, redeem
 from policies.payload import Payload
 from toolkit.compress.errors import CompressionError, SourceError
-from toolkit.compress.measure import texts_of
 from toolkit.compress.quiet import quiet
 from toolkit.compress.serialise import serialise
 from toolkit.compress.sources.huggingface import Source
-from toolkit.runtime.lane import Lane, TextInput
+from toolkit.runtime.readers import Reader
+from toolkit.runtime.session import Feeds
 
-__all__ = ["TOLERANCE", "Encoder", "Original", "difference", "load", "trace", "trials"]
+__all__ = ["Encoder", "Original", "load", "trace", "trials"]
 
 OPSET = 20  # quantize_dynamic is broken at 23
-TOLERANCE = 1e-3
 OUTPUT = "last_hidden_state"
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
-Tokens = Mapping[str, NDArray[np.int64]]
-Tokenize = Callable[[list[str]], Tokens]
-Feeds = Callable[[Payload], Iterator[Tokens]]
+BatchesOf = Callable[[Payload], Iterable[Feeds]]
 
 
 class Encoder(torch.nn.Module):
@@ -61,10 +58,9 @@ class Encoder(torch.nn.Module):
 class Original:
     """The model as it was brought, in torch, FP32 and eval mode. Runs under a grant only."""
 
-    def __init__(self, encoder: Encoder, digest: str, text: TextInput, example: Mapping[str, torch.Tensor]) -> None:
+    def __init__(self, encoder: Encoder, digest: str, example: Mapping[str, torch.Tensor]) -> None:
         self._encoder = encoder.eval()
         self._digest = digest
-        self._text = text
         self._example = example
 
     @property
@@ -75,8 +71,8 @@ class Original:
         """The ONNX file, the same bytes in every folder and process. Raises CompressionError."""
         return trace(self._encoder, self._example)
 
-    def run(self, grant: Grant, in_force: str, feeds: Feeds) -> list[NDArray[np.float32]]:
-        """The last hidden state (batch, tokens, hidden) of each batch made from the payload.
+    def run(self, grant: Grant, in_force: str, feeds: BatchesOf) -> list[list[NDArray[Any]]]:
+        """The last hidden state (batch, tokens, hidden), alone in a list, of each batch made from the payload.
 
         Raises Ungated, and SourceError "source_config" for tokens that the model does not take.
         """
@@ -84,28 +80,16 @@ class Original:
         try:
             with torch.inference_mode():
                 return [
-                    self._encoder(*(torch.from_numpy(batch[name]) for name in self.names)).numpy()
+                    [self._encoder(*(torch.from_numpy(batch[name]) for name in self.names)).numpy()]
                     for batch in feeds(payload)
                 ]
         except (IndexError, RuntimeError) as error:
             raise SourceError("source_config", f"the model does not run on its own tokens: {_brief(error)}") from None
 
-    def embed(self, grant: Grant, in_force: str, tokens: Tokenize) -> NDArray[np.float32]:
-        """The embeddings (n, hidden) of the texts in the payload: the reference for all that is derived."""
-        masks: list[NDArray[np.int64]] = []
-
-        def feeds(payload: Payload) -> Iterator[Tokens]:
-            for text in texts_of(payload):
-                batch = tokens([text])
-                masks.append(batch["attention_mask"])
-                yield batch
-
-        outputs = self.run(grant, in_force, feeds)
-        return np.concatenate([self._pooled(hidden, mask) for hidden, mask in zip(outputs, masks, strict=True)])
-
-    def _pooled(self, hidden: NDArray[np.float32], mask: NDArray[np.int64]) -> NDArray[np.float32]:
-        # without padding the mean over the mask is the mean, and a cosine does not depend on the length
-        return hidden[:, 0] if self._text.pooling == "cls" else hidden[mask.astype(bool)].mean(axis=0, keepdims=True)
+    def trials(self, items: Sequence[Any], reader: Reader) -> Iterator[Feeds]:
+        """Batches from a few texts: the lengths from 1 to the longest, padded on the right and on the left."""
+        for batch in trials(list(items), reader.feeds):
+            yield {name: batch[name] for name in self.names}
 
 
 def load(source: Source) -> Original:
@@ -124,7 +108,7 @@ def load(source: Source) -> Original:
         names = tuple(name for name in _INPUTS if name in inspect.signature(model.forward).parameters)
         if getattr(config, "type_vocab_size", 0) < 2:
             names = names[:2]  # one type only, which the model takes without being told
-        return Original(Encoder(model, names), source.digest, source.text, _example(config, source.task, names))
+        return Original(Encoder(model, names), source.digest, _example(config, source.task, names))
 
 
 def trace(encoder: Encoder, example: Mapping[str, torch.Tensor]) -> bytes:
@@ -162,31 +146,7 @@ def trace(encoder: Encoder, example: Mapping[str, torch.Tensor]) -> bytes:
     return serialise(model)
 
 
-def difference(original: Original, lane: Lane, grant: Grant, in_force: str) -> float:
-    """The largest absolute difference of the hidden states over batches of several sizes and lengths.
-
-    The lengths go from 1 to the longest that the model takes, with padding on the right and on the left; what stands
-    on padding is not compared. Raises CompressionError: export_inputs, export_differs.
-    """
-    found = tuple(tensor.name for tensor in lane.session.inputs)
-    if found != original.names:
-        raise CompressionError("export_inputs", f"the model takes {original.names}, the graph takes {found}")
-
-    def feeds(payload: Payload) -> Iterator[Tokens]:
-        for batch in trials(texts_of(payload), lane.tokens):
-            yield {name: batch[name] for name in original.names}
-
-    expected = original.run(grant, in_force, feeds)
-    given = lane.session.run(grant, in_force, feeds)
-    masks = [batch["attention_mask"].astype(bool) for batch in feeds(grant.payload)]
-    errors = [np.abs(a - b)[mask].max() for a, (b, *_), mask in zip(expected, given, masks, strict=True)]
-    largest = float(np.max(errors))
-    if not largest <= TOLERANCE:  # NaN is refused too
-        raise CompressionError("export_differs", f"the graph differs from the model by {largest:.2g}")
-    return largest
-
-
-def trials(texts: list[str], tokens: Tokenize) -> Iterator[Tokens]:
+def trials(texts: list[str], tokens: Callable[[list[str]], Feeds]) -> Iterator[Feeds]:
     """Batches from a few texts: the lengths from 1 to the longest, padded on the right and on the left."""
     padded = tokens(texts[:4])
     yield padded

@@ -18,10 +18,11 @@ from msgspec import Meta, Struct
 from tokenizers import Tokenizer
 
 from toolkit.compress.errors import SourceError, SourceMissing
+from toolkit.compress.source import Measure, Original
 from toolkit.compress.sources.folder import File, Folder
 from toolkit.compress.sources.sentence_transformers import Layout, read_layout
 from toolkit.extras import needs
-from toolkit.runtime.lane import TextInput
+from toolkit.runtime.inputs import ImageInput, TextInput
 
 __all__ = ["SUPPORTED", "Source", "read"]
 
@@ -67,6 +68,15 @@ class Source(Struct, frozen=True, kw_only=True):
     tokenizer: bytes
     config: bytes
     weights: tuple[File, ...]
+    image: ImageInput | None = None
+    labels: tuple[str, ...] = ()
+    measure: Measure = "cosine"
+
+    def load(self) -> Original:
+        """See toolkit.compress.source. Raises SourceError: source_changed, source_config, source_weights."""
+        with needs("compress"):
+            from toolkit.compress.sources.export import load
+        return load(self)
 
 
 class _Config(Struct):

@@ -1,0 +1,44 @@
+"""What a step may learn from: calibration inputs, and the one way in which a step runs a model, under its grant."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+from policies.gate import Grant, covers
+from toolkit.runtime.session import Feeds, Session
+
+__all__ = ["Calibration"]
+
+
+class Calibration:
+    """Batches of inputs by name; never those that the result is measured on. Holds the grant of the run."""
+
+    def __init__(self, grant: Grant, in_force: str, batches: Sequence[Feeds]) -> None:
+        self._grant = grant
+        self._in_force = in_force
+        self._batches = batches
+
+    def __len__(self) -> int:
+        """How many batches there are."""
+        return len(self._batches)
+
+    def feeds(self) -> Iterator[Feeds]:
+        """The batches themselves."""
+        return iter(self._batches)
+
+    def outputs(self, model: bytes) -> Iterator[dict[str, NDArray[Any]]]:
+        """What an ONNX file gives for each batch in turn, by the names of its outputs; one batch is held at a time.
+
+        A step that wants to see a tensor inside makes it an output first. Raises Ungated, ModelError.
+        """
+        digest = hashlib.sha256(model).hexdigest()
+        covers(self._grant, digest)
+        session = Session(model, digest)
+        names = [tensor.name for tensor in session.outputs]
+        for batch in self._batches:
+            [given] = session.run(self._grant, self._in_force, lambda _, batch=batch: [batch])
+            yield dict(zip(names, given, strict=True))

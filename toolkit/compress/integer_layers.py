@@ -1,0 +1,160 @@
+"""Float layers and tables of a graph, replaced by the forms for which ONNX Runtime has fast integer kernels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from toolkit.compress.grid import grid
+from toolkit.compress.layers import Graph, Layer
+from toolkit.compress.ranges import Affine
+
+__all__ = ["IntegerLayers"]
+
+RUNTIME = "com.microsoft"
+
+
+class IntegerLayers:
+    """Puts integers into a Graph, which is not to be changed in other ways afterwards."""
+
+    def __init__(self, graph: Graph, *, per_channel: bool, seven_bits: bool) -> None:
+        self._graph = graph
+        self._per_channel = per_channel
+        self._seven_bits = seven_bits
+        # what comes in the place of the node that made a tensor
+        self._instead: dict[str, list[onnx.NodeProto]] = {}
+        # a tensor to its integers, their scale and their zero
+        self._taken: dict[str, tuple[str, str, str]] = {}
+        inside = graph.model.graph
+        self._names = {name for node in inside.node for name in node.output} | {one.name for one in inside.initializer}
+
+    def linear(self, layers: Collection[Layer], ranges: Mapping[str, Affine], bits: int) -> None:
+        """MatMul and Gemm to int8 weights and unsigned activations of 8 or 16 bits; what comes out is a float.
+
+        With 8 bits it is one kernel that adds the bias too. There is no kernel for 16 bits: the weights are made
+        floats in each run, which keeps the size and costs the speed.
+        """
+        for layer in layers:
+            node, inputs = layer.node, layer.input
+            if not self._plain_bias(layer):
+                self._graph.left.append(f"{layer.name}: its bias is no constant vector")
+                continue
+            first = [] if inputs in self._taken else [self._quantise(inputs, ranges[inputs], bits)]
+            integers, scale, zero = self._taken[inputs]
+            matrix = self._graph.matrix(layer)
+            on = grid(matrix, per_channel=self._per_channel, seven_bits=self._seven_bits)
+            name = f"{node.output[0]}.weight"
+            weights = self._keep(name, np.ascontiguousarray(on.nearest(matrix)[0, :, :, 0].T.astype(np.int8)))
+            scales = self._keep(f"{name}_scale", on.scale.reshape(-1) if self._per_channel else on.scale.reshape(()))
+            bias, result, last = self._bias(layer)
+            if bits == 8:
+                given = [integers, weights, scale, scales, zero, "", bias]
+                made = [self._node("MatMulIntegerToFloat", given if bias else given[:5], result, node.name)]
+            else:
+                dequantised, product = f"{node.output[0]}.input", result if not bias else f"{result}.product"
+                made = [
+                    self._node("DequantizeLinear", [integers, scale, zero], dequantised),
+                    helper.make_node("DequantizeLinear", [weights, scales], [f"{name}_float"], axis=1),
+                    helper.make_node("MatMul", [dequantised, f"{name}_float"], [product], name=node.name),
+                    *([helper.make_node("Add", [product, bias], [result])] if bias else []),
+                ]
+            self._instead[node.output[0]] = [*first, *made] if last is node else first
+            if last is not node:
+                self._instead[last.output[0]] = made
+
+    def tables(self, exclude: Collection[str]) -> None:
+        """Tables of embeddings to int8, with one scale for each row, or for all of them."""
+        nodes = self._graph.model.graph.node
+        lookups = {node.input[0] for node in nodes if node.op_type == "Gather" and node.name not in exclude}
+        for name in sorted(lookups):
+            table, users = self._graph.constant(name), self._graph.users(name)
+            if table is None or table.dtype != np.float32 or table.ndim != 2:
+                continue
+            if users is None or not all(_by_row(node, name) and node.name not in exclude for node in users):
+                self._graph.left.append(f"{name}: a table that something else uses too")
+                continue
+            if not np.isfinite(table).all():
+                raise self._graph.failed(f"{name} has weights that are not finite")
+            on = grid(table[None, :, :, None], per_channel=self._per_channel, seven_bits=False)
+            rows = self._keep(f"{name}.rows", on.nearest(table[None, :, :, None])[0, :, :, 0].astype(np.int8))
+            scale = self._keep(f"{name}.scale", on.scale.reshape((-1, 1) if self._per_channel else ()))
+            for node in users:
+                self._instead[node.output[0]] = self._lookup(node, rows, scale)
+
+    def finish(self) -> onnx.ModelProto:
+        """The model, without the weights that nothing uses any more."""
+        model = self._graph.model
+        made = [made for node in model.graph.node for made in self._instead.get(node.output[0], [node])]
+        bare = onnx.ModelProto()
+        bare.CopyFrom(model)
+        del bare.graph.node[:], bare.graph.value_info[:]
+        bare.graph.node.extend(made)
+        used = Counter(name for node in made for name in node.input)
+        kept = [one for one in model.graph.initializer if used[one.name] or self._graph.users(one.name) is None]
+        del bare.graph.initializer[:]
+        bare.graph.initializer.extend(kept)
+        if not any(opset.domain == RUNTIME for opset in bare.opset_import):
+            bare.opset_import.append(helper.make_opsetid(RUNTIME, 1))
+        return bare
+
+    def _quantise(self, name: str, found: Affine, bits: int) -> onnx.NodeProto:
+        scale = self._keep(f"{name}.scale", np.array(found.scale))
+        zero = self._keep(f"{name}.zero", np.array(found.zero, np.uint8 if bits == 8 else np.uint16))
+        self._taken[name] = f"{name}.integers", scale, zero
+        # ONNX has no 16 bits for this operator before opset 21
+        domain = "" if bits == 8 else RUNTIME
+        return helper.make_node("QuantizeLinear", [name, scale, zero], [f"{name}.integers"], domain=domain)
+
+    def _bias(self, layer: Layer) -> tuple[str, str, onnx.NodeProto]:
+        """The constant vector that is added to what a layer gives, or "", the name of the sum, and its node."""
+        node = layer.node
+        if node.op_type == "Gemm":
+            return (node.input[2] if len(node.input) > 2 else "", node.output[0], node)
+        users = self._graph.users(node.output[0])
+        if users is not None and len(users) == 1 and users[0].op_type == "Add":
+            add = users[0]
+            other = add.input[1 - list(add.input).index(node.output[0])]
+            bias = self._graph.constant(other)
+            if bias is not None and bias.shape == (self._graph.matrix(layer).shape[1],):
+                return other, add.output[0], add
+        return "", node.output[0], node
+
+    def _plain_bias(self, layer: Layer) -> bool:
+        if layer.node.op_type == "MatMul" or len(layer.node.input) < 3 or not layer.node.input[2]:
+            return True
+        bias = self._graph.constant(layer.node.input[2])
+        return bias is not None and bias.shape == (self._graph.matrix(layer).shape[1],)
+
+    def _lookup(self, node: onnx.NodeProto, rows: str, scale: str) -> list[onnx.NodeProto]:
+        result = node.output[0]
+        gather = helper.make_node("Gather", [rows, node.input[1]], [f"{result}.rows"], name=node.name)
+        if not self._per_channel:
+            return [gather, helper.make_node("DequantizeLinear", [f"{result}.rows", scale], [result])]
+        return [
+            gather,
+            helper.make_node("Gather", [scale, node.input[1]], [f"{result}.scales"]),
+            helper.make_node("Cast", [f"{result}.rows"], [f"{result}.numbers"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", [f"{result}.numbers", f"{result}.scales"], [result]),
+        ]
+
+    def _keep(self, name: str, value: NDArray[Any]) -> str:
+        while name in self._names:
+            name += "_"
+        self._names.add(name)
+        self._graph.model.graph.initializer.append(numpy_helper.from_array(value, name))
+        return name
+
+    @staticmethod
+    def _node(operation: str, given: list[str], result: str, name: str = "") -> onnx.NodeProto:
+        return helper.make_node(operation, given, [result], name=name, domain=RUNTIME)
+
+
+def _by_row(node: onnx.NodeProto, table: str) -> bool:
+    along = [attribute.i for attribute in node.attribute if attribute.name == "axis"]
+    return node.op_type == "Gather" and node.input[0] == table and along in ([], [0])

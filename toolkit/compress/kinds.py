@@ -1,0 +1,37 @@
+"""The kinds of steps: our own, and those of other packages that the settings name."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from importlib.metadata import entry_points
+from typing import Any
+
+from msgspec import Struct
+
+from toolkit.compress.errors import RecipeError
+from toolkit.compress.steps.dynamic_int8 import DynamicInt8
+
+__all__ = ["GROUP", "OWN", "step_kinds"]
+
+GROUP = "sealpress.steps"
+OWN: Mapping[str, type[Any]] = {"dynamic-int8": DynamicInt8}
+
+
+def step_kinds(foreign: Collection[str] = ()) -> Mapping[str, type[Any]]:
+    """Every kind with its Struct. A foreign package is imported only when its kind is in `foreign`.
+
+    Raises RecipeError "recipe_foreign" where there is none of that name, it is no step, or it would hide our own.
+    """
+    kinds = dict(OWN)
+    for kind in sorted(foreign):
+        found = [entry for entry in entry_points(group=GROUP) if entry.name == kind]
+        if len(found) != 1 or kind in OWN:
+            raise RecipeError("recipe_foreign", f"{len(found)} installed packages have a step {kind!r} of their own")
+        try:
+            struct = found[0].load()
+        except Exception as error:  # noqa: BLE001 - whatever a foreign package does when it is imported
+            raise RecipeError("recipe_foreign", f"{kind!r} cannot be imported: {type(error).__name__}") from None
+        if not (isinstance(struct, type) and issubclass(struct, Struct) and struct.__struct_config__.tag == kind):
+            raise RecipeError("recipe_foreign", f"{kind!r} is no Struct whose tag is its kind")
+        kinds[kind] = struct
+    return kinds

@@ -1,0 +1,89 @@
+"""Images: encoded files in, one tensor out, as the model's preprocessing wants it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from io import BytesIO
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from policies.facts import Tensor
+from policies.payload import InputError, Payload
+from toolkit.extras import needs
+from toolkit.runtime.inputs import ImageInput
+from toolkit.runtime.session import Feeds, ModelError
+
+__all__ = ["ImageReader"]
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+MAX_PIXELS = 50_000_000
+MAX_IMAGES = 256
+
+
+class _Images(Struct, forbid_unknown_fields=True):
+    images: list[str]
+
+
+class ImageReader:
+    """Images, in a payload {"images": [name of a blob, ...]} with the encoded files as its blobs. An item is bytes."""
+
+    def __init__(self, inputs: Sequence[Tensor], image: ImageInput) -> None:
+        """Raises ModelError when the model takes anything but one tensor of four dimensions."""
+        if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].dtype != "float32":
+            raise ModelError("model_malformed", "a model of images takes one float32 tensor of four dimensions")
+        self._name = inputs[0].name
+        self._image = image
+
+    def items(self, payload: Payload) -> list[bytes]:
+        """See Reader. Raises InputError."""
+        try:
+            names = msgspec.convert(payload.value, _Images).images
+        except msgspec.ValidationError as error:
+            raise InputError(
+                "input_type", f'images are given as {{"images": [NAME, ...]}} with blobs: {error}'
+            ) from None
+        if not 0 < len(names) <= MAX_IMAGES:
+            raise InputError("input_too_large" if names else "input_empty", f"{len(names)} images in one call")
+        if missing := [name for name in names if name not in payload.blobs]:
+            raise InputError("input_type", f"{len(missing)} of the images named came without their bytes")
+        return [payload.blobs[name] for name in names]
+
+    def feeds(self, items: Sequence[bytes]) -> Feeds:
+        """One float32 tensor (batch, 3, height, width), or (batch, height, width, 3)."""
+        return {self._name: np.stack([self._tensor(item) for item in items])}
+
+    def answers(self, outputs: Sequence[NDArray[Any]], feeds: Feeds) -> NDArray[np.float32]:
+        """The first output as it is, such as logits (batch, classes)."""
+        return outputs[0]
+
+    def usage(self, feeds: Feeds) -> dict[str, int]:
+        """See Reader."""
+        return {"images": len(feeds[self._name])}
+
+    def _tensor(self, encoded: bytes) -> NDArray[np.float32]:
+        with needs("images"):
+            from PIL import Image
+        how = self._image
+        try:
+            with warnings.catch_warnings(), Image.open(BytesIO(encoded), formats=FORMATS) as opened:
+                # what the file says of its size is looked at before anything of that size is made
+                if opened.width * opened.height > MAX_PIXELS:
+                    raise InputError("input_too_large", f"an image of more than {MAX_PIXELS} pixels")
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                picture = opened.convert("RGB")
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise InputError("input_type", f"an image cannot be read ({type(error).__name__})") from None
+        size = how.width, how.height
+        if how.shorter_side is not None:
+            share = how.shorter_side / min(picture.size)
+            size = max(how.width, round(share * picture.width)), max(how.height, round(share * picture.height))
+        picture = picture.resize(size, Image.Resampling[how.resample.upper()])
+        left, top = (size[0] - how.width) // 2, (size[1] - how.height) // 2
+        cut = picture.crop((left, top, left + how.width, top + how.height))
+        values = (np.asarray(cut, np.float32) * np.float32(how.scale) - np.float32(how.mean)) / np.float32(how.std)
+        return values if how.channels_last else np.ascontiguousarray(values.transpose(2, 0, 1))
