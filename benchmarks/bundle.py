@@ -18,7 +18,8 @@ from policies.facts import Manifest
 from policies.gate import Grant, covers, gate
 from policies.payload import Payload
 from toolkit.box import Box, Context, create_box
-from toolkit.compress.recipe import INT8
+from toolkit.compress.calibration import Calibration
+from toolkit.compress.ladder import named
 from toolkit.compress.sources import export, huggingface
 from toolkit.runtime.session import Session
 
@@ -38,7 +39,7 @@ def run() -> list[Result]:
 
         def work(grant: Grant) -> list[Result]:
             fp32 = export.load(found).export()
-            int8, _ = INT8.steps[0].apply(fp32, ())
+            int8, _ = named("int8").steps[0].apply(fp32, Calibration(grant, in_force, []))
             sessions = {"ONNX Runtime FP32": _session(fp32, grant), "bundle (dynamic int8)": _session(int8, grant)}
             return [_at(shape, sessions, grant, in_force) for shape in SHAPES]
 

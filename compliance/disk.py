@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import BinaryIO
 
 from policies.errors import Failed
 
-__all__ = ["destroy", "put", "staged", "sync_folder", "write_synced"]
+__all__ = ["destroy", "put", "put_folder", "staged", "sync_folder", "write_synced"]
 
 
 def put(path: Path, data: bytes) -> None:
@@ -24,6 +26,24 @@ def put(path: Path, data: bytes) -> None:
         sync_folder(path.parent)
     except OSError as error:
         beside.unlink(missing_ok=True)
+        raise Failed("disk", f"{path} was not written: {error.strerror}") from None
+
+
+def put_folder(path: Path, files: Mapping[str, bytes]) -> None:
+    """A new folder with these files, in place as a whole or not at all. Raises Failed."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        try:
+            for name, data in files.items():
+                write_synced(beside / name, data)
+            beside.chmod(0o755)
+            beside.rename(path)
+        except BaseException:
+            rmtree(beside, ignore_errors=True)
+            raise
+        sync_folder(path.parent)
+    except OSError as error:
         raise Failed("disk", f"{path} was not written: {error.strerror}") from None
 
 

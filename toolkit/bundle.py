@@ -12,19 +12,17 @@ from __future__ import annotations
 
 import base64
 import binascii
-import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any, ClassVar, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from compliance.crypto import Signer, Unauthentic, sha256, verify
-from compliance.disk import sync_folder, write_synced
+from compliance.disk import put_folder
 from compliance.keys import to_text
-from policies.errors import Failed, Refused, Unusable
+from policies.errors import Refused, Unusable
 from policies.facts import Manifest
 from toolkit.runtime.inputs import ImageInput, TextInput
 from toolkit.runtime.lane import reader_of
@@ -88,11 +86,14 @@ class BundleManifest(Manifest, frozen=True, kw_only=True, forbid_unknown_fields=
 
 class Measured(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`latency_ms` is the median at batch 1 and 32 tokens on one lane; `fidelity` the mean cosine to the original,
-    as the lower 95 % bound of a bootstrap."""
+    as the lower 95 % bound of a bootstrap; `transport_bytes` the size when packed, `task` the means of the task's own
+    metrics by name."""
 
     size_bytes: int
     latency_ms: float
     fidelity: float
+    transport_bytes: int | UnsetType = UNSET
+    task: dict[str, float] | UnsetType = UNSET
 
 
 class Measurements(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -205,20 +206,7 @@ def write_bundle(
     )
     signature = _Signature(keyid=to_text(signer.public), sig=signer.sign(_pre_authentication(statement)))
     content[_SIGNATURE] = _pretty(_Envelope(payload=statement, signatures=(signature,)))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        try:
-            for name, data in content.items():
-                write_synced(beside / name, data)
-            beside.chmod(0o755)
-            beside.rename(path)
-        except BaseException:
-            shutil.rmtree(beside, ignore_errors=True)
-            raise
-        sync_folder(path.parent)
-    except OSError as error:
-        raise Failed("disk", f"{path} was not written: {error.strerror}") from None
+    put_folder(path, content)
     return Bundle.read(path, {to_text(signer.public)})
 
 

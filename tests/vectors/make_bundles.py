@@ -21,7 +21,7 @@ from compliance.crypto import Signer
 from compliance.keys import to_text
 from policies.facts import Ancestor, Tensor
 from toolkit.bundle import BundleManifest, Measured, Measurements, write_bundle
-from toolkit.runtime.lane import TextInput
+from toolkit.runtime.inputs import TextInput
 
 HERE = Path(__file__).resolve().parent / "bundles"
 SIGNER = Signer(sha256(b"the signer of the golden bundles").digest())

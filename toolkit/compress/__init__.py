@@ -1,10 +1,12 @@
-"""Press a model: source, gate, steps, measurement, signed bundle."""
+"""Press a model: source, gate, search or one recipe, measurement, signed bundle, report."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+import platform
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from msgspec import UNSET
 
@@ -14,23 +16,27 @@ from policies.gate import Grant, gate
 from policies.payload import Payload
 from toolkit.box import Box, Context
 from toolkit.bundle import Bundle, BundleError, BundleManifest, Measured, Measurements, write_bundle
-from toolkit.compress import data, measure
+from toolkit.compress import measure
 from toolkit.compress.budget import Budget
-from toolkit.compress.data import Data, Items
+from toolkit.compress.data import NONE, Data, Items, Kind, gathered, read_items
 from toolkit.compress.engine import Press, versions
-from toolkit.compress.errors import CompressionError, RecipeError
+from toolkit.compress.errors import CompressionError
 from toolkit.compress.intake import taken_in
-from toolkit.compress.recipe import Recipe
-from toolkit.compress.results import Result
+from toolkit.compress.ladder import NAMES as RECIPES
+from toolkit.compress.ladder import ladder_of, only
+from toolkit.compress.results import Result, Run, Trial
+from toolkit.compress.search import Ladder, Limits, keeping, nearest, search
 from toolkit.compress.source import Source
-from toolkit.compress.steps.dynamic_int8 import DynamicInt8
+from toolkit.compress.trials import Trials
 
-__all__ = ["compress"]
+__all__ = ["DEFAULT", "RECIPES", "TRIALS", "compress"]
 
-INT8 = Recipe((DynamicInt8(),))
-_NOTHING = Items(items=(), digest="")
+DEFAULT = "int8"  # the recipe where neither a recipe nor a budget is given
+TRIALS = 16
+EXAMPLES = 64  # items to measure on, where none are given
+SEED = 0  # of inputs that are made up
 
-Texts = str | os.PathLike[str] | Iterable[str]
+Given = str | os.PathLike[str] | Iterable[Any]
 
 
 def _silent(_: str) -> None:
@@ -42,26 +48,33 @@ def compress(
     *,
     budget: str | None = None,
     recipe: str | os.PathLike[str] | None = None,
-    calibrate: Texts | None = None,
-    evaluate: Texts | None = None,
+    calibrate: Given | None = None,
+    evaluate: Given | None = None,
     out: str | os.PathLike[str] | None = None,
     licence: str | None = None,
+    trials: int = TRIALS,
+    minutes: float | None = None,
+    resume: bool = False,
     settings: str | os.PathLike[str] | None = None,
     progress: Callable[[str], None] = _silent,
 ) -> Bundle:
     """Press a model to a signed bundle at `out` (default: NAME.bundle), and return it.
 
-    `source` is a Hugging Face directory or an ONNX file; `recipe` the path of a TOML file, without it the weights
-    go to int8; `budget` such as "size<=25MB, fidelity>=0.99, latency<=0.5x" is what the result must keep to, and it is
-    refused where it does not. `calibrate` and `evaluate` are texts, or the path of a .txt or .jsonl file of texts;
-    no text may stand in both. The licence comes from the source's own papers; `licence`, an SPDX identifier, only fills
-    a gap. It must allow derivatives, else Denied, on record.
+    `source` is a Hugging Face directory or an ONNX file. `budget`, such as "size<=20MB, fidelity>=0.99, latency<=0.4x",
+    is what the bundle must keep to: the smallest that does is looked for, in at most `trials` trials, none begun after
+    `minutes`. `recipe` is the name of one or the path of a TOML file, and alone is tried then; without both it is
+    "int8". `calibrate` and `evaluate` are items (texts, images as bytes or paths, tensors by name), or the path of a
+    file of them (toolkit.compress.data); no item may stand in both.
+
+    Every trial and the report lie in OUT.run beside the bundle, also when nothing is handed out; `resume` goes on with
+    it. The licence comes from the source's own papers; `licence`, an SPDX identifier, only fills a gap. It must allow
+    derivatives, else Denied, on record.
 
     Raises SourceMissing, SourceError, LicenceError, RecipeError, DataError, BudgetError, CompressionError, BundleError.
     """
     box = Box.embedded(settings)
     bound = Budget() if budget is None else Budget.parse(budget)
-    steps = INT8 if recipe is None else _recipe(Path(recipe), box.settings.compress.steps)
+    one = None if recipe is None and budget is not None else only(recipe or DEFAULT, box.settings.compress.steps)
     path = Path(source)
     target = Path(out) if out is not None else Path(f"{path.resolve().stem}.bundle")
     if target.exists():
@@ -70,90 +83,158 @@ def compress(
     progress("read the source and its papers")
     found = taken_in(path)
     spdx = licences.agreed(licence, found.licences)
-    sets = _data(found, calibrate, evaluate)
+    data = _data(found, calibrate, evaluate)
+    method = measure.method(found.measure, _said(data.evaluate, evaluate is not None))
     parent = Manifest(
         format=1, name=found.name, version="", digest=found.digest, task=found.task, licence=spdx, inputs=(), outputs=()
     )
-    read = [item for items in (sets.calibrate, sets.evaluate) for item in items.items if isinstance(item, str)]
-    payload = Payload.checked({"recipe": steps.plain(), "texts": read})
+    read = [item for items in (data.calibrate, data.evaluate) for item in items.items if isinstance(item, str)]
+    asked = {"budget": budget or "", "recipe": [] if one is None else one.recipe.plain(), "texts": read}
 
     def work(grant: Grant) -> Bundle:
-        press = Press(found, grant, box.policy.digest, sets, progress)
-        made = press.follow(steps)
-        progress("measure")
-        before, after = press.before, press.result(made.model)
-        if missed := bound.missed(after):
-            kinds = ", ".join(report.kind for report in made.reports)
-            code = "not_faithful" if not after.fidelity.score.low >= bound.fidelity else "budget_missed"
-            raise CompressionError(code, f"after {kinds} {' and '.join(missed)}")
-        draft = BundleManifest(
-            format=1,
-            name=f"{found.name}-int8" if recipe is None else found.name,
-            version="1",
-            digest="",
-            task=found.task,
-            licence=spdx,
-            inputs=press.float.session.inputs,
-            outputs=press.float.session.outputs,
-            lineage=(Ancestor(name=found.name, digest=found.digest, licence=spdx, relation="parent"),),
-            text=found.text or UNSET,
-            image=found.image or UNSET,
-            labels=found.labels or UNSET,
-            data={
-                name: s.digest for name, s in (("calibrate", sets.calibrate), ("evaluate", sets.evaluate)) if s.digest
-            },
-            recipe=steps.plain(),
-            versions=versions(),
-            files={},
-        )
-        files = {"model.onnx": made.model, "LICENSE": (found.licence_text or licences.text(spdx)).encode()}
+        press = Press(found, grant, box.policy.digest, data, progress)
+        origin = {"source": found.digest, "data": data.digests(), "versions": versions(), "machine": measure.machine()}
+        kept = Trials(target.with_suffix(".run"), {**origin, "budget": budget or ""}, resume=resume)
+        ladder = Ladder((one,)) if one is not None else ladder_of(press)
+        tried = search(press, ladder, bound, Limits(trials=trials, minutes=minutes), kept, progress)
+        chosen, result = _handed_out(press, kept, tried, bound)
+        shown = chosen or nearest(tried, bound)
+        progress("write the report")
+        kept.report(_run(press, kept, tried, shown, licence=spdx, budget=budget or "", method=method, chosen=chosen))
+        if chosen is None or result is None:
+            raise _refused(tried, shown, bound)
+        draft = _manifest(press, spdx, chosen)
+        files = {"model.onnx": kept.model(chosen), "LICENSE": (found.licence_text or licences.text(spdx)).encode()}
         if found.tokenizer is not None:
             files["tokenizer.json"] = found.tokenizer
         if found.notice is not None:
             files["NOTICE"] = found.notice.encode()
         measurements = Measurements(
-            before=_measured(before, after.latency_before_ms),
-            after=_measured(after, after.latency_ms),
+            before=_measured(press.before, result.latency_before_ms),
+            after=_measured(result, result.latency_ms),
             machine=measure.machine(),
-            method=measure.method(found.measure, _said(sets.evaluate, evaluate is not None)),
+            method=method,
         )
         progress("write and sign the bundle")
         return write_bundle(target, draft, files, measurements, signer)
 
-    return gate(box.policy, parent, box.call("compress", found.digest, Context()), payload, box.journal, work)
+    call = box.call("compress", found.digest, Context())
+    return gate(box.policy, parent, call, Payload.checked(asked), box.journal, work)
 
 
-def _recipe(path: Path, foreign: tuple[str, ...]) -> Recipe:
-    try:
-        with path.open(encoding="utf-8") as file:
-            return Recipe.parse(file.read(1_000_000), foreign)
-    except OSError as error:
-        raise RecipeError("recipe_not_found", f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise RecipeError("recipe_text", f"{path} is no UTF-8") from None
+def _data(found: Source, calibrate: Given | None, evaluate: Given | None) -> Data:
+    kind: Kind = "text" if found.text is not None else "tensors" if found.image is None else "image"
 
+    def items(given: Given) -> Items:
+        return read_items(Path(given), kind) if isinstance(given, str | os.PathLike) else gathered(given, kind)
 
-def _data(found: Source, calibrate: Texts | None, evaluate: Texts | None) -> Data:
-    if found.text is None:
-        return Data(calibrate=found.examples(CALIBRATE, 1), evaluate=found.examples(EVALUATE, 2))
-    measured = data.texts(measure.evaluation_texts()) if evaluate is None else _texts(evaluate)
-    return Data(calibrate=_NOTHING if calibrate is None else _texts(calibrate), evaluate=measured)
-
-
-def _texts(given: Texts) -> Items:
-    return data.read_texts(Path(given)) if isinstance(given, str | os.PathLike) else data.texts(given)
-
-
-def _measured(result: Result, latency_ms: float) -> Measured:
-    return Measured(size_bytes=result.size_bytes, latency_ms=latency_ms, fidelity=result.fidelity.score.low)
+    return Data(
+        calibrate=NONE if calibrate is None else items(calibrate),
+        evaluate=found.examples(EXAMPLES, SEED) if evaluate is None else items(evaluate),
+    )
 
 
 def _said(items: Items, given: bool) -> str:
     if given:
         return f"{len(items.items)} items that the user gave"
-    kind = (
-        "English passages from the standard library"
-        if items.items and isinstance(items.items[0], str)
-        else "inputs made up from the shapes of the model, seeded: they show that it computes the same, not that it is right"
+    if isinstance(items.items[0], str):
+        return f"{len(items.items)} English passages from pydoc_data.topics, Python {platform.python_version()}"
+    return f"{len(items.items)} inputs that were made up: they show that two models compute the same, no more"
+
+
+def _handed_out(
+    press: Press, kept: Trials, tried: Sequence[Trial], bound: Budget
+) -> tuple[Trial, Result] | tuple[None, None]:
+    """The best of the trials that keeps to the budget when it is measured once more: the best of many figures is
+    often the luckiest one, and those of an earlier session may be of another day."""
+    for trial in keeping(tried, bound):
+        result = press.result(kept.model(trial))
+        if not bound.missed(result):
+            return trial, result
+    return None, None
+
+
+def _refused(tried: Sequence[Trial], shown: Trial | None, bound: Budget) -> CompressionError:
+    if shown is None or shown.result is None:
+        why = "; ".join(f"{trial.name}: {', '.join(trial.missed)}" for trial in tried[:3])
+        return CompressionError("step_failed", why)
+    unfaithful = not shown.result.fidelity.score.low >= bound.fidelity
+    told = f"{len(tried)} recipes were tried; the nearest, {shown.name}: " if len(tried) > 1 else ""
+    broke = _broke(shown, bound.fidelity) if unfaithful else ""
+    missed = " and ".join(shown.missed) or "it kept to the budget once, and not when it was measured again"
+    return CompressionError("not_faithful" if unfaithful else "budget_missed", f"{told}{missed}{broke}")
+
+
+def _broke(trial: Trial, bound: float) -> str:
+    """Which step it was after which the fidelity was too low."""
+    lows = [(step.kind, step.fidelity) for step in trial.steps if step.fidelity is not None]
+    broken = next((number for number, (_, low) in enumerate(lows) if not low >= bound), None)
+    if broken is None:
+        return ""
+    before = f" from {lows[broken - 1][1]:.4f}" if broken else ""
+    return f"; step {broken + 1} of {len(trial.steps)}, {lows[broken][0]}, brought it{before} to {lows[broken][1]:.4f}"
+
+
+def _run(
+    press: Press,
+    kept: Trials,
+    tried: Sequence[Trial],
+    shown: Trial | None,
+    *,
+    licence: str,
+    budget: str,
+    method: dict[str, str],
+    chosen: Trial | None,
+) -> Run:
+    model = None if shown is None else kept.model(shown)
+    return Run(
+        name=press.source.name,
+        source=press.source.digest,
+        task=press.source.task,
+        licence=licence,
+        budget=budget,
+        machine=measure.machine(),
+        method=method,
+        versions=versions(),
+        data=press.data.digests(),
+        export_error=press.export_error,
+        before=press.before,
+        trials=tuple(tried),
+        chosen=None if chosen is None else chosen.number,
+        nearest=None if shown is None else shown.number,
+        sizes=() if model is None else press.sizes(model),
+        worst=() if shown is None or shown.result is None else press.worst(shown.result.fidelity),
     )
-    return f"{len(items.items)} {kind}"
+
+
+def _manifest(press: Press, licence: str, trial: Trial) -> BundleManifest:
+    found = press.source
+    return BundleManifest(
+        format=1,
+        name=f"{found.name}-{trial.name}",
+        version="1",
+        digest="",
+        task=found.task,
+        licence=licence,
+        inputs=press.float.session.inputs,
+        outputs=press.float.session.outputs,
+        lineage=(Ancestor(name=found.name, digest=found.digest, licence=licence, relation="parent"),),
+        text=found.text or UNSET,
+        image=found.image or UNSET,
+        labels=found.labels or UNSET,
+        data=press.data.digests(),
+        seed=SEED,
+        recipe=trial.recipe,
+        versions=versions(),
+        files={},
+    )
+
+
+def _measured(result: Result, latency_ms: float) -> Measured:
+    return Measured(
+        size_bytes=result.size_bytes,
+        latency_ms=latency_ms,
+        fidelity=result.fidelity.score.low,
+        transport_bytes=result.transport_bytes,
+        task={name: value.mean for name, value in result.task.items()} or UNSET,
+    )

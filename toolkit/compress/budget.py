@@ -31,7 +31,7 @@ class Budget(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def parse(cls, text: str) -> Budget:
-        """The budget of a text such as "size<=20MB, fidelity>=0.99, latency<=0.4x". Raises BudgetError "budget_text"."""
+        """The budget of a text such as "size<=20MB, fidelity>=0.99, latency<=0.4x". Raises BudgetError."""
         found: dict[str, float] = {}
         for part in text[: MAX_TEXT + 1].split(","):
             name, match = next(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from numpy.typing import NDArray
 
 from policies.gate import Grant, covers
+from policies.payload import Payload
 from toolkit.runtime.session import Feeds, Session
 
 __all__ = ["Calibration"]
@@ -40,5 +42,9 @@ class Calibration:
         session = Session(model, digest)
         names = [tensor.name for tensor in session.outputs]
         for batch in self._batches:
-            [given] = session.run(self._grant, self._in_force, lambda _, batch=batch: [batch])
+            [given] = session.run(self._grant, self._in_force, partial(_only, batch))
             yield dict(zip(names, given, strict=True))
+
+
+def _only(batch: Feeds, _: Payload) -> list[Feeds]:
+    return [batch]

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
+import numpy as np
 from msgspec import Meta, Struct
 
 from policies.payload import InputError
 from toolkit.compress.errors import DataError
 
-__all__ = ["Data", "Items", "read_texts", "texts"]
+__all__ = ["NONE", "Data", "Items", "Kind", "gathered", "identity", "read_items"]
+
+Kind = Literal["text", "image", "tensors"]
 
 MAX_FILE = 100_000_000
 MAX_ITEMS = 100_000
+IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
 class Items(Struct, frozen=True, kw_only=True):
@@ -34,6 +38,9 @@ class Items(Struct, frozen=True, kw_only=True):
     classes: tuple[str, ...] = ()
 
 
+NONE = Items(items=(), digest="")
+
+
 class Data(Struct, frozen=True, kw_only=True):
     """Both sets of a run. Raises DataError "data_overlap" where an item stands in both."""
 
@@ -41,70 +48,146 @@ class Data(Struct, frozen=True, kw_only=True):
     evaluate: Items
 
     def __post_init__(self) -> None:
-        shared = set(map(_identity, self.calibrate.items)) & set(map(_identity, self.evaluate.items))
+        shared = set(map(identity, self.calibrate.items)) & set(map(identity, self.evaluate.items))
         if shared:
             raise DataError("data_overlap", f"{len(shared)} items stand in the calibration and in the evaluation")
 
+    def digests(self) -> dict[str, str]:
+        """The SHA-256 of each set that has items."""
+        sets = {"calibrate": self.calibrate, "evaluate": self.evaluate}
+        return {name: items.digest for name, items in sets.items() if items.items}
+
 
 class _Line(Struct, forbid_unknown_fields=True):
-    text: str
+    """A line of a .jsonl file. `image` is a path, from the folder of that file."""
+
+    text: str | None = None
+    image: str | None = None
     label: str | None = None
     score: Annotated[float, Meta(ge=-1e9, le=1e9)] | None = None
     slice: str | None = None
 
 
-def texts(given: Iterable[str]) -> Items:
-    """Texts without anything known of them. Raises DataError."""
-    return _items([_Line(text=text) for text in given])
+class _Known(Struct):
+    """An item, and what is known of it."""
+
+    item: Any
+    label: str | None = None
+    score: float | None = None
+    slice: str | None = None
 
 
-def read_texts(path: Path) -> Items:
-    """The texts of a file: one a line, or in a .jsonl one object a line with `text` and, if known, `label`, `score`
-    and `slice`. Of a folder, all such files in it by name. Raises DataError.
+def gathered(given: Iterable[Any], kind: Kind) -> Items:
+    """Items without anything known of them: texts, encoded images or their paths, or tensors by name.
+
+    Raises DataError, InputError.
     """
-    lines: list[_Line] = []
-    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
-        if file.suffix not in (".txt", ".jsonl"):
-            raise DataError("data_format", f"{file} is no .txt and no .jsonl file")
-        try:
-            with file.open("rb") as opened:
-                content = opened.read(MAX_FILE + 1)
-            if len(content) > MAX_FILE:
-                raise DataError("data_too_large", f"{file} has more than {MAX_FILE} bytes")
-            written = [line for line in content.decode().splitlines() if line.strip()]
-            kind = file.suffix
-            for number, line in enumerate(written, start=1):
-                lines.append(msgspec.json.decode(line, type=_Line) if kind == ".jsonl" else _Line(text=line))
-        except OSError as error:
-            raise DataError("data_not_found", f"{file}: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise DataError("data_format", f"{file} is no UTF-8") from None
-        except msgspec.MsgspecError as error:
-            raise DataError("data_format", f"{file}, object {number}: {error}") from None
-    return _items(lines)
+    return _items([_Known(_image(item) if kind == "image" else item) for item in given], kind)
 
 
-def _items(lines: list[_Line]) -> Items:
-    if not lines:
+def read_items(path: Path, kind: Kind) -> Items:
+    """The items of a file. Raises DataError, InputError.
+
+    .txt: a text or the path of an image a line; .jsonl: an object a line with `text` or `image`, and if known `label`,
+    `score` and `slice`; of a folder, all such files in it by name, or the images themselves. Tensors come as one
+    .safetensors file an item, which holds every input of the model by its name.
+    """
+    if not path.exists():
+        raise DataError("data_not_found", f"there is nothing at {path}")
+    files = sorted(file for file in path.iterdir() if not file.name.startswith(".")) if path.is_dir() else [path]
+    return _items([known for file in files for known in _read(file, kind)], kind)
+
+
+def identity(item: object) -> bytes:
+    """The same for texts that differ in case and spaces only, and for the same bytes or numbers."""
+    if isinstance(item, str):
+        return hashlib.sha256(" ".join(item.casefold().split()).encode(errors="surrogatepass")).digest()
+    digest = hashlib.sha256(item if isinstance(item, bytes) else b"")
+    for name, array in sorted(item.items()) if isinstance(item, Mapping) else ():
+        digest.update(f"{len(name)} {name} {array.dtype} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.digest()
+
+
+def _read(file: Path, kind: Kind) -> Iterator[_Known]:
+    if kind == "tensors":
+        yield _Known(_tensors(file))
+    elif kind == "image" and file.suffix.lower() in IMAGES:
+        yield _Known(_bytes(file))
+    elif file.suffix == ".txt":
+        for line in _lines(file):
+            yield _Known(line if kind == "text" else _bytes(file.parent / line))
+    elif file.suffix == ".jsonl":
+        for number, line in enumerate(_lines(file), start=1):
+            try:
+                read = msgspec.json.decode(line, type=_Line)
+            except msgspec.MsgspecError as error:
+                raise DataError("data_format", f"{file}, object {number}: {error}") from None
+            item = read.text if kind == "text" else read.image
+            if item is None:
+                raise DataError("data_format", f"{file}, object {number}: there is no `{kind}`")
+            yield _Known(item if kind == "text" else _bytes(file.parent / item), read.label, read.score, read.slice)
+    else:
+        raise DataError("data_format", f"{file} is no .txt and no .jsonl file" + (", no image" * (kind == "image")))
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return [line for line in _bytes(file).decode().splitlines() if line.strip()]
+    except UnicodeDecodeError:
+        raise DataError("data_format", f"{file} is no UTF-8") from None
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(MAX_FILE + 1)
+    except (OSError, ValueError) as error:
+        raise DataError("data_not_found", f"{file}: {getattr(error, 'strerror', error)}") from None
+    if len(content) > MAX_FILE:
+        raise DataError("data_too_large", f"{file} has more than {MAX_FILE} bytes")
+    return content
+
+
+def _image(item: object) -> bytes:
+    return item if isinstance(item, bytes) else _bytes(Path(str(item)))
+
+
+def _tensors(file: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    if file.suffix != ".safetensors":
+        raise DataError("data_format", f"{file} is no .safetensors file, and the model takes tensors")
+    try:
+        return load(_bytes(file))
+    except (SafetensorError, ValueError, TypeError) as error:
+        raise DataError("data_format", f"{file}: {str(error)[:200]}") from None
+
+
+def _items(known: list[_Known], kind: Kind) -> Items:
+    if not known:
         raise DataError("data_empty", "there is no item")
-    if len(lines) > MAX_ITEMS:
-        raise DataError("data_too_large", f"{len(lines)} items; at most {MAX_ITEMS} are taken")
-    if not all(isinstance(line.text, str) and line.text.strip() for line in lines):
+    if len(known) > MAX_ITEMS:
+        raise DataError("data_too_large", f"{len(known)} items; at most {MAX_ITEMS} are taken")
+    expected: dict[Kind, type] = {"text": str, "image": bytes, "tensors": Mapping}
+    if not all(isinstance(one.item, expected[kind]) for one in known):
+        raise InputError("input_type", f"an item is no {kind}, which the model takes")
+    if kind == "text" and not all(one.item.strip() for one in known):
         raise InputError("input_empty", "one of the texts is empty")
     for field in ("label", "score", "slice"):
-        known = sum(getattr(line, field) is not None for line in lines)
-        if 0 < known < len(lines):
-            raise DataError("data_format", f"{known} of {len(lines)} items have a {field}: all must have it, or none")
+        some = sum(getattr(one, field) is not None for one in known)
+        if 0 < some < len(known):
+            raise DataError("data_format", f"{some} of {len(known)} items have a {field}: all must have it, or none")
+    digest = hashlib.sha256()
+    for one in known:
+        exact = one.item.encode(errors="surrogatepass") if isinstance(one.item, str) else b""
+        digest.update(hashlib.sha256(exact).digest() + identity(one.item))
+        digest.update(msgspec.json.encode((one.label, one.score, one.slice)))
     return Items(
-        items=tuple(line.text for line in lines),
-        digest=hashlib.sha256(msgspec.json.encode(lines)).hexdigest(),
-        labels=tuple(line.label for line in lines if line.label is not None),
-        scores=tuple(line.score for line in lines if line.score is not None),
-        classes=tuple(line.slice for line in lines if line.slice is not None),
+        items=tuple(one.item for one in known),
+        digest=digest.hexdigest(),
+        labels=tuple(one.label for one in known if one.label is not None),
+        scores=tuple(one.score for one in known if one.score is not None),
+        classes=tuple(one.slice for one in known if one.slice is not None),
     )
-
-
-def _identity(item: object) -> bytes:
-    """The same for items that differ in case and spaces only."""
-    plain = " ".join(item.casefold().split()) if isinstance(item, str) else repr(item)
-    return hashlib.sha256(plain.encode(errors="surrogatepass")).digest()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property, partial
 from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from policies.gate import Grant, covers, redeem
@@ -20,7 +22,7 @@ from toolkit.compress.data import Data, Items
 from toolkit.compress.errors import CompressionError
 from toolkit.compress.quiet import quiet
 from toolkit.compress.recipe import Recipe
-from toolkit.compress.results import Result
+from toolkit.compress.results import Example, Fidelity, Result, TensorSize
 from toolkit.compress.source import Original, Source
 from toolkit.compress.step import StepReport
 from toolkit.extras import needs
@@ -30,6 +32,8 @@ from toolkit.runtime.session import Feeds, Session
 __all__ = ["Followed", "Press", "versions"]
 
 TOLERANCE = 1e-3  # of an export, relative to the largest number that an output holds, where that is above 1
+SHOWN = 200  # characters of a text in the report
+TOGETHER = 64  # items whose outputs are in memory at once
 
 _VERSIONED = (
     "sealpress",
@@ -43,11 +47,12 @@ _VERSIONED = (
     "onnxruntime",
     "tokenizers",
     "numpy",
+    "pillow",
 )
 
 
 class Followed(Struct, frozen=True, kw_only=True):
-    """What a recipe made. `digest` is the SHA-256 of `model`, an ONNX file."""
+    """What a recipe made. `digest` is the SHA-256 of `model`, an ONNX file; `reports` those of its steps."""
 
     model: bytes
     digest: str
@@ -67,11 +72,12 @@ class Press:
         """Raises Ungated, SourceError, CompressionError, InputError, MissingExtra."""
         redeem(grant, source.digest, in_force)
         self.source = source
+        self.data = data
         self._grant = grant
         self._in_force = in_force
-        self._data = data
         self._progress = progress
         self._made: tuple[tuple[str, ...], list[tuple[bytes, StepReport]]] = ((), [])
+        self._fidelities: dict[str, tuple[Fidelity, NDArray[np.float32]]] = {}
         progress("load the libraries and the weights")
         with quiet(), needs("compress"):
             original = source.load()
@@ -92,7 +98,7 @@ class Press:
     @cached_property
     def calibration(self) -> Calibration:
         """What steps may learn from, one item a batch. Empty where no calibration items were given."""
-        return Calibration(self._grant, self._in_force, [feeds for _, feeds in self._batches(self._data.calibrate)])
+        return Calibration(self._grant, self._in_force, [feeds for _, feeds in self._batches(self.data.calibrate)])
 
     @cached_property
     def before(self) -> Result:
@@ -119,12 +125,21 @@ class Press:
             if step.calibrates and not len(self.calibration):
                 raise CompressionError("calibration_missing", f"step[{number}] {kind} learns from calibration data")
             self._progress(f"step {number + 1} of {len(steps)}: {kind}")
-            made.append(step.apply(made[-1][0] if made else self.exported, self.calibration))
+            model, report = step.apply(made[-1][0] if made else self.exported, self.calibration)
+            low = self.fidelity(model).score.low
+            made.append((model, replace(report, fidelity=low)))
             self._made = steps[: number + 1], made
         model = made[-1][0]
         return Followed(
             model=model, digest=hashlib.sha256(model).hexdigest(), reports=tuple(report for _, report in made)
         )
+
+    def fidelity(self, model: bytes) -> Fidelity:
+        """How near the answers of a model are to the original's.
+
+        Raises CompressionError "step_failed" for one that takes or gives something else than the original.
+        """
+        return self._compared(self.lane_of(model))[0]
 
     def result(self, model: bytes) -> Result:
         """What a model weighs, says and takes; its latency in turn with that of the FP32 export.
@@ -133,25 +148,56 @@ class Press:
         """
         self._progress("measure")
         lane = self.lane_of(model)
-        if (lane.session.inputs, lane.session.outputs) != (self.float.session.inputs, self.float.session.outputs):
-            raise CompressionError("step_failed", "the pressed model takes or gives something else than the original")
-        answers = self._answers(lane.session)
-        items, one = self._data.evaluate, self._one()
-        before, after = measure.latencies_ms((self.float, lane), one, self._grant, self._in_force)
+        found, answers = self._compared(lane)
+        before, after = measure.latencies_ms((self.float, lane), self._one(), self._grant, self._in_force)
         return Result(
             size_bytes=len(model),
             transport_bytes=measure.transport_bytes(model),
-            fidelity=measure.fidelity(self.source.measure, self.reference, answers, items, self._lengths()),
+            fidelity=found,
             latency_ms=after,
             latency_before_ms=before,
-            task=measure.task_metrics(answers, items, self.source.labels),
+            task=measure.task_metrics(answers, self.data.evaluate, self.source.labels),
         )
+
+    @cached_property
+    def convolves(self) -> bool:
+        """Whether the model has a convolution, for which other recipes are right than for linear layers alone."""
+        with quiet(), needs("compress"):
+            from toolkit.compress.weights import operators
+        return "Conv" in operators(self.exported)
+
+    def sizes(self, model: bytes) -> tuple[TensorSize, ...]:
+        """Every stored tensor of a model, the largest first."""
+        with quiet(), needs("compress"):
+            from toolkit.compress.weights import tensor_sizes
+        return tensor_sizes(model)
+
+    def worst(self, found: Fidelity) -> tuple[Example, ...]:
+        """The items whose answers came out worst."""
+        return tuple(
+            Example(number=number, shown=_shown(self.data.evaluate.items[number]), score=score)
+            for number, score in zip(found.worst, found.worst_scores, strict=True)
+        )
+
+    def _compared(self, lane: Lane) -> tuple[Fidelity, NDArray[np.float32]]:
+        """Found once for the same bytes."""
+        digest = lane.session.digest
+        if digest not in self._fidelities:
+            if (lane.session.inputs, lane.session.outputs) != (self.float.session.inputs, self.float.session.outputs):
+                raise CompressionError("step_failed", "the pressed model takes or gives something else than the model")
+            answers = self._answers(lane.session)
+            found = measure.fidelity(self.source.measure, self.reference, answers, self.data.evaluate, self._lengths())
+            self._fidelities[digest] = found, answers
+        return self._fidelities[digest]
 
     def _answers(self, model: _Runs) -> NDArray[np.float32]:
         """What a model answers to the items of the evaluation, (items, ...)."""
-        batches = self._batches(self._data.evaluate)
-        outputs = model.run(self._grant, self._in_force, lambda _: (taken for _, taken in batches))
-        answers = [self._reader.answers(one, made) for one, (made, _) in zip(outputs, batches, strict=True)]
+        answers: list[NDArray[np.float32]] = []
+        batches = self._batches(self.data.evaluate)
+        while some := list(islice(batches, TOGETHER)):
+            taken = [feeds for _, feeds in some]
+            outputs = model.run(self._grant, self._in_force, partial(_all, taken))
+            answers += (self._reader.answers(one, made) for one, (made, _) in zip(outputs, some, strict=True))
         if len({answer.shape for answer in answers}) > 1:
             # answers that are as long as their items are held against each other number by number
             longest = max(answer.size for answer in answers)
@@ -164,7 +210,7 @@ class Press:
 
         Raises CompressionError "export_differs".
         """
-        trials = list(original.trials(self._data.evaluate.items, self._reader))
+        trials = list(original.trials(self.data.evaluate.items, self._reader))
         expected = original.run(self._grant, self._in_force, lambda _: trials)
         given = self.float.session.run(self._grant, self._in_force, lambda _: trials)
         apart = [
@@ -177,16 +223,17 @@ class Press:
             raise CompressionError("export_differs", f"the graph differs from the model by {largest:.2g}")
         return largest
 
-    def _batches(self, items: Items) -> list[tuple[Feeds, Feeds]]:
+    def _batches(self, items: Items) -> Iterator[tuple[Feeds, Feeds]]:
         """One item a batch: all that the reader makes of it, and what of that the model takes."""
-        made = [self._reader.feeds([item]) for item in items.items]
-        return [(feeds, {name: feeds[name] for name in self._names}) for feeds in made]
+        for item in items.items:
+            feeds = self._reader.feeds([item])
+            yield feeds, {name: feeds[name] for name in self._names}
 
     def _one(self) -> Feeds:
         """What the latency is measured on: a batch of one item, a text with as many tokens as all texts give."""
-        items = self._data.evaluate.items
+        items = self.data.evaluate.items
         if self.source.text is None:
-            return self._batches(self._data.evaluate)[0][1]
+            return next(self._batches(self.data.evaluate))[1]
         joined = self._reader.feeds([" ".join(items)])
         return {name: joined[name][:, : measure.TOKENS] for name in self._names}
 
@@ -194,13 +241,17 @@ class Press:
         """The tokens of each text of the evaluation; nothing for other items."""
         if self.source.text is None:
             return ()
-        return tuple(int(made["attention_mask"].sum()) for made, _ in self._batches(self._data.evaluate))
+        return tuple(int(made["attention_mask"].sum()) for made, _ in self._batches(self.data.evaluate))
 
 
 class _Runs(Protocol):
     def run(
         self, grant: Grant, in_force: str, feeds: Callable[[Payload], Iterable[Feeds]]
     ) -> list[list[NDArray[Any]]]: ...
+
+
+def _all(batches: list[Feeds], _: Payload) -> list[Feeds]:
+    return batches
 
 
 def _apart(expected: NDArray[Any], given: NDArray[Any], mask: NDArray[Any] | None) -> float:
@@ -211,6 +262,12 @@ def _apart(expected: NDArray[Any], given: NDArray[Any], mask: NDArray[Any] | Non
         expected, given = expected[mask.astype(bool)], given[mask.astype(bool)]
     largest = float(np.abs(expected).max(initial=1.0))
     return float(np.abs(expected.astype(np.float64) - given).max(initial=0.0)) / largest
+
+
+def _shown(item: object) -> str:
+    if isinstance(item, str):
+        return item if len(item) <= SHOWN else f"{item[:SHOWN]} ..."
+    return "an image" if isinstance(item, bytes) else "tensors"
 
 
 def versions() -> dict[str, str]:

@@ -13,7 +13,10 @@ __all__ = ["taken_in"]
 
 
 def taken_in(source: str | os.PathLike[str]) -> Source:
-    """The source at a path: a Hugging Face directory or an ONNX file. Raises SourceMissing, SourceError, MissingExtra."""
+    """The source at a path: a Hugging Face directory or an ONNX file.
+
+    Raises SourceMissing, SourceError, MissingExtra.
+    """
     path = Path(source)
     if not path.exists():
         raise SourceMissing("source_not_found", f"there is nothing at {path}")

@@ -9,12 +9,20 @@ from typing import Any
 from msgspec import Struct
 
 from toolkit.compress.errors import RecipeError
+from toolkit.compress.steps.adaround import AdaRound
+from toolkit.compress.steps.bias_correction import BiasCorrection
 from toolkit.compress.steps.dynamic_int8 import DynamicInt8
+from toolkit.compress.steps.equalise import Equalise
+from toolkit.compress.steps.smooth_quant import SmoothQuant
+from toolkit.compress.steps.static_int8 import StaticInt8
 
 __all__ = ["GROUP", "OWN", "step_kinds"]
 
 GROUP = "sealpress.steps"
-OWN: Mapping[str, type[Any]] = {"dynamic-int8": DynamicInt8}
+OWN: Mapping[str, type[Any]] = {
+    str(struct.__struct_config__.tag): struct
+    for struct in (AdaRound, BiasCorrection, DynamicInt8, Equalise, SmoothQuant, StaticInt8)
+}
 
 
 def step_kinds(foreign: Collection[str] = ()) -> Mapping[str, type[Any]]:

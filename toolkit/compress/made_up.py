@@ -1,8 +1,7 @@
-"""Inputs for a model of tensors: those that a person gives, and made-up ones where nobody has any."""
+"""Made-up inputs for a model of tensors, where nobody has any."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Container, Iterator, Sequence
 from math import prod
 from typing import Any
@@ -13,12 +12,11 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper, shape_inference
 
 from policies.payload import MAX_BYTES
-from toolkit.compress.data import Items
+from toolkit.compress.data import Items, gathered
 from toolkit.compress.errors import SourceError
 from toolkit.compress.sources.onnx_checks import light
-from toolkit.runtime.session import Feeds
 
-__all__ = ["METHOD", "made_up", "tensor_items"]
+__all__ = ["METHOD", "made_up"]
 
 # for the report: what figures on such inputs are worth
 METHOD = (
@@ -34,17 +32,6 @@ _TOKENS = (16, 32, 8, 4, 2)
 _SAME = ("Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten")
 
 
-def tensor_items(items: Sequence[Feeds]) -> Items:
-    """Sets of tensors by input as items, with their digest: names, types, shapes and numbers in order."""
-    digest = hashlib.sha256()
-    for item in items:
-        for name, array in sorted(item.items()):
-            digest.update(f"{len(name)} {name} {array.dtype} {array.shape}\n".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
-        digest.update(b"\n")
-    return Items(items=tuple(items), digest=digest.hexdigest())
-
-
 def made_up(model: onnx.ModelProto, count: int, seed: int) -> Items:
     """`count` sets of tensors for a whole model, the same for the same seed.
 
@@ -57,11 +44,12 @@ def made_up(model: onnx.ModelProto, count: int, seed: int) -> Items:
         raise SourceError("source_examples", f"the inputs are too large for a call: {shapes}")
     random = np.random.default_rng(seed)
     try:
-        return tensor_items(
+        return gathered(
             [
                 {value.name: _filled(model.graph, value, shapes[value.name], random) for value in inputs}
                 for _ in range(count)
-            ]
+            ],
+            "tensors",
         )
     except (IndexError, OverflowError, ValueError):
         raise SourceError("source_examples", "the graph looks up or compares what its inputs cannot be") from None

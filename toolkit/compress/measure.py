@@ -113,10 +113,10 @@ def scores(measure: Measure, reference: NDArray[np.float32], answers: NDArray[np
             found = 1 - (np.exp(left) * (left - right)).sum(axis=1)
         case "correlation":
             same = np.isclose(left, right).all(axis=1)
-            found = np.where(same, 1.0, _cosines(_centred(left), _centred(right)))
+            found = np.where(same, np.float64(1.0), _cosines(_centred(left), _centred(right)))
         case "cosine":
             found = _cosines(left, right)
-    found = np.minimum(found, 1.0)  # which keeps NaN
+    found = np.asarray(np.minimum(found, 1.0))  # which keeps NaN
     found[~np.isfinite(right).all(axis=1)] = np.nan
     return found
 
@@ -153,16 +153,40 @@ def fidelity(
 
 
 def task_metrics(answers: NDArray[np.float32], items: Items, labels: tuple[str, ...]) -> dict[str, Interval]:
-    """The task's own metric where the items carry what is right: accuracy, of the class that is named first."""
-    if not items.labels or not set(items.labels) <= set(labels) or answers.shape[1:] != (len(labels),):
-        return {}
-    right = np.array([labels[top] == label for top, label in zip(answers.argmax(axis=1), items.labels, strict=True)])
-    return {"accuracy": interval(right.astype(np.float64))}
+    """The task's own metric where the items carry what is right.
+
+    accuracy: of the class that is named first. spearman: the rank correlation with the score, of a model that answers
+    with one number; its bounds are from resampled items.
+    """
+    if items.labels and set(items.labels) <= set(labels) and answers.shape[1:] == (len(labels),):
+        tops = answers.argmax(axis=1)
+        right = np.array([labels[top] == label for top, label in zip(tops, items.labels, strict=True)])
+        return {"accuracy": interval(right.astype(np.float64))}
+    if items.scores and answers.shape[1:] == (1,):
+        given, expected = answers[:, 0].astype(np.float64), np.array(items.scores)
+        samples = np.random.default_rng(SEED).integers(len(expected), size=(RESAMPLES, len(expected)))
+        found = [_spearman(given[sample], expected[sample]) for sample in samples]
+        low, high = np.quantile(found, (0.05, 0.95))
+        return {"spearman": Interval(mean=_spearman(given, expected), low=float(low), high=float(high))}
+    return {}
 
 
 def transport_bytes(model: bytes) -> int:
     """What a model weighs on its way, compressed with zlib at its middle level."""
     return len(zlib.compress(model, 6))
+
+
+def _spearman(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
+    """Pearson's correlation of the ranks; equal numbers share the mean of their ranks. 0 where one does not vary."""
+    return float(_cosines(_centred(_ranks(left)[None]), _centred(_ranks(right)[None]))[0])
+
+
+def _ranks(row: NDArray[np.float64]) -> NDArray[np.float64]:
+    ordered = np.sort(row)
+    ranks: NDArray[np.float64] = (
+        np.searchsorted(ordered, row, "left") + np.searchsorted(ordered, row, "right") - 1
+    ) / 2
+    return ranks
 
 
 def _cosines(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:

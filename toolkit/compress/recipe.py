@@ -27,8 +27,6 @@ class Recipe(Struct, frozen=True):
     def __post_init__(self) -> None:
         if not self.steps:
             raise RecipeError("recipe_empty", "the recipe has no step")
-        if len(self.steps) > MAX_STEPS:
-            raise RecipeError("recipe_text", f"the recipe has more than {MAX_STEPS} steps")
         form: Form = FLOAT  # what the export gives
         for number, step in enumerate(self.steps):
             if form not in step.takes:
@@ -58,6 +56,8 @@ class Recipe(Struct, frozen=True):
     @classmethod
     def of(cls, tables: Sequence[Mapping[str, Any]], foreign: Collection[str] = ()) -> Recipe:
         """The recipe of tables as TOML or a manifest has them."""
+        if len(tables) > MAX_STEPS:
+            raise RecipeError("recipe_text", f"the recipe has more than {MAX_STEPS} steps")
         return cls(tuple(_step(number, table, foreign) for number, table in enumerate(tables)))
 
     def plain(self) -> tuple[dict[str, Any], ...]:
@@ -72,6 +72,7 @@ def _step(number: int, table: Mapping[str, Any], foreign: Collection[str]) -> St
     if struct is None:
         raise RecipeError("recipe_kind", f"step[{number}].kind is {kind!r}; kinds: {', '.join(sorted(kinds))}")
     try:
-        return msgspec.convert(table, struct)
+        step: Step = msgspec.convert(table, struct)
     except msgspec.ValidationError as error:
         raise RecipeError("recipe_field", f"step[{number}]: {error}") from None
+    return step

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 from msgspec import Struct
 
 from toolkit.compress.source import Measure
+from toolkit.compress.step import StepReport
 
-__all__ = ["Fidelity", "Interval", "Result", "Slice"]
+__all__ = ["Example", "Fidelity", "Interval", "LayerError", "Result", "Run", "Slice", "TensorSize", "Trial"]
 
 
 class Interval(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,3 +49,67 @@ class Result(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     latency_ms: float
     latency_before_ms: float
     task: dict[str, Interval] = {}
+
+
+class Trial(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One recipe that was tried. `missed` says what of the budget it misses, or why no model came of it; `digest` is
+    the SHA-256 of its ONNX file, empty where there is none."""
+
+    number: int
+    name: str
+    recipe: tuple[dict[str, Any], ...]
+    steps: tuple[StepReport, ...]
+    digest: str
+    result: Result | None
+    missed: tuple[str, ...]
+    seconds: float
+
+
+class LayerError(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a layer's output lost, in decibels of signal to noise against the FP32 export: more is better."""
+
+    name: str
+    kind: str
+    decibels: float
+
+
+class TensorSize(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The bytes of one stored tensor of the pressed model, by the name it has there, and how it is stored."""
+
+    name: str
+    stored: str
+    size_bytes: int
+
+
+class Example(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An item of the evaluation with a low score: its number, what it was (a text is cut short), its score."""
+
+    number: int
+    shown: str
+    score: float
+
+
+class Run(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A whole compression, as its report shows it. `chosen` is the number of the trial that was handed out, None where
+    all were refused; `nearest` that which came nearest. `sizes`, `layers` and `worst` are those of the chosen one, else
+    of the nearest. `data` holds the digests of the items by use.
+    """
+
+    format: Literal[1] = 1
+    name: str
+    source: str
+    task: str
+    licence: str
+    budget: str
+    machine: str
+    method: dict[str, str]
+    versions: dict[str, str]
+    data: dict[str, str]
+    export_error: float
+    before: Result
+    trials: tuple[Trial, ...]
+    chosen: int | None
+    nearest: int | None
+    sizes: tuple[TensorSize, ...] = ()
+    layers: tuple[LayerError, ...] = ()
+    worst: tuple[Example, ...] = ()

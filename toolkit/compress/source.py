@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from policies.gate import Grant
 from policies.payload import Payload
+from toolkit.compress.data import Items
 from toolkit.runtime.inputs import ImageInput, TextInput
 from toolkit.runtime.readers import Reader
 from toolkit.runtime.session import Feeds
@@ -69,6 +70,10 @@ class Source(Protocol):
     def labels(self) -> tuple[str, ...]: ...
     @property
     def measure(self) -> Measure: ...
+
+    def examples(self, count: int, seed: int = 0) -> Items:
+        """Inputs to measure on where a person has none to give. Raises SourceError "source_examples"."""
+        ...
 
     def load(self) -> Original:
         """The model in memory. Raises SourceError, MissingExtra."""

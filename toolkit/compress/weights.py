@@ -11,13 +11,14 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped] 
 from onnx import TensorProto
 
 from toolkit.compress.errors import CompressionError
+from toolkit.compress.results import TensorSize
 from toolkit.compress.serialise import serialise
 from toolkit.compress.step import StepReport
 from toolkit.runtime.wire import holds_external_data
 
-__all__ = ["finished", "floats_left", "opened", "stored"]
+__all__ = ["finished", "floats_left", "opened", "operators", "stored", "tensor_sizes"]
 
-_PACKED = {TensorProto.INT4: 4, TensorProto.UINT4: 4, TensorProto.INT2: 2, TensorProto.UINT2: 2}
+_PACKED = {"INT4": 4, "UINT4": 4, "INT2": 2, "UINT2": 2}
 
 
 def opened(model: bytes, kind: str) -> onnx.ModelProto:
@@ -50,10 +51,22 @@ def stored(model: onnx.ModelProto) -> dict[str, int]:
     """The bytes of the initializers by type, by name: {"float32": 4000, "int8": 1000}. Packed types count packed."""
     sizes: Counter[str] = Counter()
     for tensor in _initializers(model.graph):
-        bits = _PACKED.get(tensor.data_type) or 8 * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-        name = onnx.helper.tensor_dtype_to_string(tensor.data_type).removeprefix("TensorProto.").lower()
-        sizes["float32" if name == "float" else name] += math.ceil(math.prod(tensor.dims) * bits / 8)
+        sizes[_stored(tensor)] += _bytes(tensor)
     return dict(sorted(sizes.items()))
+
+
+def tensor_sizes(model: bytes) -> tuple[TensorSize, ...]:
+    """Every stored tensor of an ONNX file, the largest first."""
+    sizes = [
+        TensorSize(name=tensor.name, stored=_stored(tensor), size_bytes=_bytes(tensor))
+        for tensor in _initializers(onnx.load_from_string(model).graph)
+    ]
+    return tuple(sorted(sizes, key=lambda size: (-size.size_bytes, size.name)))
+
+
+def operators(model: bytes) -> frozenset[str]:
+    """The kinds of nodes in an ONNX file."""
+    return frozenset(node.op_type for node in onnx.load_from_string(model).graph.node)
 
 
 def floats_left(model: onnx.ModelProto) -> tuple[str, ...]:
@@ -63,6 +76,17 @@ def floats_left(model: onnx.ModelProto) -> tuple[str, ...]:
         for tensor in _initializers(model.graph)
         if tensor.data_type == TensorProto.FLOAT and sum(dim > 1 for dim in tensor.dims) > 1
     )
+
+
+def _stored(tensor: TensorProto) -> str:
+    name: str = TensorProto.DataType.Name(tensor.data_type).lower()
+    return "float32" if name == "float" else name
+
+
+def _bytes(tensor: TensorProto) -> int:
+    packed: int | None = _PACKED.get(TensorProto.DataType.Name(tensor.data_type))
+    bits = packed or 8 * int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+    return math.ceil(math.prod(map(int, tensor.dims)) * bits / 8)
 
 
 def _initializers(graph: onnx.GraphProto) -> Iterator[TensorProto]:

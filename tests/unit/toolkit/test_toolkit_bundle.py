@@ -12,7 +12,6 @@ from compliance import disk
 from compliance.keys import to_text
 from policies.errors import Fault
 from tests.vectors.make_bundles import HERE, SIGNER
-from toolkit import bundle as module
 from toolkit.bundle import Bundle, write_bundle
 from toolkit.runtime.lane import Lane
 
@@ -36,7 +35,7 @@ ATTACKS = {
 
 def opened(path: Path) -> Lane:
     found = Bundle.read(path, TRUSTED)
-    return Lane(found.model, found.manifest.digest, found.tokenizer, found.manifest.text)
+    return Lane(found.model, found.manifest.digest, found.reader())
 
 
 def test_the_golden_bundle_is_read_as_it_was_written() -> None:
@@ -45,7 +44,7 @@ def test_the_golden_bundle_is_read_as_it_was_written() -> None:
     assert found.manifest.digest == "df007874a60c402944dd6889ecee298ea1c3f4fe37ac511628e62b574102ba09"
     assert found.manifest.lineage[0].licence == "MIT"
     assert found.signer == TRUSTED[0]
-    tokens = opened(HERE / "golden-v1").tokens(["where is the ward", "is"])
+    tokens = opened(HERE / "golden-v1").reader.feeds(["where is the ward", "is"])
     assert tokens["input_ids"].tolist() == [[2, 3, 4, 5], [3, 0, 0, 0]]
     assert tokens["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 0, 0, 0]]
 
@@ -91,7 +90,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
             raise OSError(errno.ENOSPC, "No space left on device")
         real(path, data)
 
-    monkeypatch.setattr(module, "write_synced", full)
+    monkeypatch.setattr(disk, "write_synced", full)
     with pytest.raises(Fault) as caught:
         again(tmp_path / "one.bundle")
     assert caught.value.code == "disk"

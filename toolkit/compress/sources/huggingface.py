@@ -17,7 +17,9 @@ import msgspec
 from msgspec import Meta, Struct
 from tokenizers import Tokenizer
 
+from toolkit.compress.data import Items, gathered
 from toolkit.compress.errors import SourceError, SourceMissing
+from toolkit.compress.measure import evaluation_texts
 from toolkit.compress.source import Measure, Original
 from toolkit.compress.sources.folder import File, Folder
 from toolkit.compress.sources.sentence_transformers import Layout, read_layout
@@ -71,6 +73,10 @@ class Source(Struct, frozen=True, kw_only=True):
     image: ImageInput | None = None
     labels: tuple[str, ...] = ()
     measure: Measure = "cosine"
+
+    def examples(self, count: int, seed: int = 0) -> Items:
+        """English passages, the same for every run of one Python release, whatever the seed."""
+        return gathered(evaluation_texts()[:count], "text")
 
     def load(self) -> Original:
         """See toolkit.compress.source. Raises SourceError: source_changed, source_config, source_weights."""

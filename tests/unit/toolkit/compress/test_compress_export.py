@@ -17,10 +17,14 @@ import pytest
 
 from policies.errors import Ungated
 from policies.gate import Grant
+from tests.unit.toolkit.compress.conftest import TEXTS
 from toolkit.compress import engine
+from toolkit.compress.data import NONE, Data, gathered
 from toolkit.compress.errors import CompressionError, SourceError
 from toolkit.compress.quiet import quiet
 from toolkit.compress.sources import huggingface
+from toolkit.compress.steps.dynamic_int8 import DynamicInt8
+from toolkit.runtime.readers import TextReader
 
 with quiet():
     import onnx
@@ -57,8 +61,26 @@ def example(*names: str, size: tuple[int, int] = (2, 7)) -> dict[str, torch.Tens
 
 
 def difference(gated: Gated, source: huggingface.Source, original: export.Original, model: bytes) -> float:
+    """What the check says of a graph that the original claims to have given."""
+    data = Data(calibrate=NONE, evaluate=gathered(TEXTS, "text"))
+
+    class Claims:
+        names = original.names
+        run = staticmethod(original.run)
+        trials = staticmethod(original.trials)
+
+        def export(self) -> bytes:
+            return model
+
+    class Standing:
+        def load(self) -> Claims:
+            return Claims()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(source, name)
+
     def work(grant: Grant) -> float:
-        return export.difference(original, engine.lane_of(model, source, grant), grant, "policy")
+        return engine.Press(Standing(), grant, "policy", data, lambda _: None).export_error
 
     found: float = gated(source.digest, work)
     return found
@@ -95,9 +117,9 @@ def test_the_bytes_are_the_same_in_another_folder_and_process(tiny: Path, tmp_pa
     code = (
         "import sys, hashlib; from pathlib import Path;"
         "from toolkit.compress.sources import export, huggingface;"
-        "from toolkit.compress.recipe import INT8;"
+        "from toolkit.compress.steps.dynamic_int8 import DynamicInt8;"
         "model = export.load(huggingface.read(Path(sys.argv[1]))).export();"
-        "print(hashlib.sha256(model).hexdigest(), hashlib.sha256(INT8.steps[0].apply(model, ())[0]).hexdigest())"
+        "print(hashlib.sha256(model).hexdigest(), hashlib.sha256(DynamicInt8().apply(model, None)[0]).hexdigest())"
     )
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code, elsewhere],
@@ -107,9 +129,7 @@ def test_the_bytes_are_the_same_in_another_folder_and_process(tiny: Path, tmp_pa
         text=True,
         check=False,
     )
-    from toolkit.compress.recipe import INT8
-
-    pressed, _ = INT8.steps[0].apply(exported, ())
+    pressed, _ = DynamicInt8().apply(exported, None)  # type: ignore[arg-type]  # it does not look at data
     expected = [hashlib.sha256(model).hexdigest() for model in (exported, pressed)]
     assert done.stdout.split() == expected, done.stderr
 
@@ -205,11 +225,8 @@ def test_other_weights_are_seen(
 def test_the_lengths_go_from_one_to_the_longest_padded_on_both_sides(
     gated: Gated, source: huggingface.Source, exported: bytes
 ) -> None:
-    def work(grant: Grant) -> list[export.Tokens]:
-        lane = engine.lane_of(exported, source, grant)
-        return list(export.trials(["one text of some length", "short", "abc", "xy"] * 3, lane.tokens))
-
-    batches = gated(source.digest, work)
+    reader = TextReader(source.tokenizer, source.text)
+    batches = list(export.trials(["one text of some length", "short", "abc", "xy"] * 3, reader.feeds))
     lengths = [batch["input_ids"].shape for batch in batches]
     assert {shape[1] for shape in lengths} >= {1, source.text.max_tokens}
     assert {shape[0] for shape in lengths} >= {1, 4}
@@ -312,11 +329,9 @@ def embeddings(gated: Gated, folder: Path) -> Any:
     source = huggingface.read(folder)
     original = export.load(source)
 
-    def tokens(texts: list[str]) -> export.Tokens:
-        ids = np.arange(4, 4 + len(texts[0]) % 20, dtype=np.int64)[None]
-        return {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
-
-    return gated(source.digest, lambda grant: original.embed(grant, "policy", tokens))
+    ids = np.arange(4, 18, dtype=np.int64)[None]
+    feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+    return gated(source.digest, lambda grant: original.run(grant, "policy", lambda _: [feeds]))[0][0]
 
 
 def test_heads_for_other_tasks_and_a_missing_pooler_do_not_matter(gated: Gated, tiny: Path, tmp_path: Path) -> None:
@@ -389,8 +404,8 @@ def test_an_export_says_nothing_on_the_terminal(tiny: Path) -> None:
         "import sys, warnings, logging; from pathlib import Path;"
         "from toolkit.compress.quiet import quiet\n"
         "with quiet(): from toolkit.compress.sources import export, huggingface\n"
-        "from toolkit.compress.recipe import INT8\n"
-        "INT8.steps[0].apply(export.load(huggingface.read(Path(sys.argv[1]))).export(), ())"
+        "from toolkit.compress.steps.dynamic_int8 import DynamicInt8\n"
+        "DynamicInt8().apply(export.load(huggingface.read(Path(sys.argv[1]))).export(), None)"
     )
     done = subprocess.run(
         [sys.executable, "-W", "default", "-c", code, tiny], cwd=ROOT, capture_output=True, text=True, check=False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from policies.gate import Grant
-from policies.payload import InputError, Payload
-from toolkit.bundle import Measured
-from toolkit.compress import engine, measure
+from policies.gate import Grant, covers
+from toolkit.compress import measure
+from toolkit.compress.data import Items, gathered
 from toolkit.compress.sources import huggingface
+from toolkit.runtime.lane import Lane
+from toolkit.runtime.readers import TextReader
 
 Gated = Callable[[str, Callable[[Grant], Any]], Any]
 
@@ -32,11 +34,17 @@ def test_the_texts_are_prose_of_moderate_length_and_the_same_every_time() -> Non
     assert np.mean([len(text.split()) for text in texts]) > 12
 
 
+def low(left: Any, right: Any) -> float:
+    """The lower bound of the fidelity of embeddings."""
+    items = gathered(map(str, range(len(left))), "text")
+    return measure.fidelity("cosine", left, right, items).score.low
+
+
 def test_the_same_embeddings_are_wholly_faithful() -> None:
     rows = np.random.default_rng(0).normal(size=(20, 8)).astype(np.float32)
-    assert measure.fidelity(rows, rows) == pytest.approx(1)
-    assert measure.fidelity(rows, 3 * rows) == pytest.approx(1)
-    assert measure.fidelity(rows, -rows) == pytest.approx(-1)
+    assert low(rows, rows) == pytest.approx(1)
+    assert low(rows, 3 * rows) == pytest.approx(1)
+    assert low(rows, -rows) == pytest.approx(-1)
 
 
 def test_the_bound_lies_below_the_mean_and_not_far() -> None:
@@ -44,30 +52,30 @@ def test_the_bound_lies_below_the_mean_and_not_far() -> None:
     rows = random.normal(size=(64, 32)).astype(np.float32)
     noisy = rows + 0.3 * random.normal(size=rows.shape).astype(np.float32)
     mean = (rows * noisy).sum(1) / (np.linalg.norm(rows, axis=1) * np.linalg.norm(noisy, axis=1))
-    bound = measure.fidelity(rows, noisy)
+    bound = low(rows, noisy)
     # the bound of a normal approximation, which 64 texts are enough for
     assert bound == pytest.approx(mean.mean() - 1.645 * mean.std() / 8, abs=1e-3)
     assert bound < mean.mean()
-    assert bound == measure.fidelity(rows, noisy)
+    assert bound == low(rows, noisy)
 
 
 def test_one_broken_text_is_seen() -> None:
     rows = np.random.default_rng(0).normal(size=(64, 32)).astype(np.float32)
     broken = rows.copy()
     broken[7] = -rows[7]
-    assert measure.fidelity(rows, broken) < 0.95
+    assert low(rows, broken) < 0.95
 
 
 def test_what_is_not_finite_is_never_faithful() -> None:
     rows = np.ones((64, 4), np.float32)
     spoiled = rows.copy()
     spoiled[:, 0] = np.nan
-    assert not measure.fidelity(rows, spoiled) >= -1
+    assert not low(rows, spoiled) >= -1
 
 
 def test_nothing_is_not_like_anything() -> None:
     rows = np.ones((4, 4), np.float32)
-    assert measure.fidelity(rows, np.zeros_like(rows)) == 0
+    assert low(rows, np.zeros_like(rows)) == 0
 
 
 @given(
@@ -75,17 +83,14 @@ def test_nothing_is_not_like_anything() -> None:
     arrays.arrays(np.float32, (5, 3), elements=st.floats(-1e3, 1e3, width=32)),
 )
 def test_a_fidelity_is_a_cosine(left: Any, right: Any) -> None:
-    assert -1 - 1e-9 <= measure.fidelity(left, right) <= 1
-
-
-@pytest.mark.parametrize("value", [None, [], {}, {"texts": []}, {"texts": [""]}, {"texts": [1]}, {"recipe": "x"}])
-def test_a_payload_without_texts_is_refused(value: object) -> None:
-    with pytest.raises(InputError):
-        measure.texts_of(Payload(value=value))
+    assert -1 - 1e-9 <= low(left, right) <= 1
 
 
 def test_the_method_says_how_each_figure_was_found() -> None:
-    assert measure.method().keys() == {*Measured.__struct_fields__, "texts"}
+    said = measure.method("agreement", "20 photos")
+    assert {"size_bytes", "latency_ms", "fidelity", "items"} == said.keys()
+    assert "top class" in said["fidelity"]
+    assert said["items"] == "20 photos"
 
 
 def test_the_machine_is_named() -> None:
@@ -96,9 +101,12 @@ def test_lanes_are_timed_in_turn_and_under_a_grant(
     tiny: Path, exported: bytes, gated: Gated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = huggingface.read(tiny)
+    digest = hashlib.sha256(exported).hexdigest()
 
     def work(grant: Grant) -> list[float]:
-        lane = engine.lane_of(exported, source, grant)
+        covers(grant, digest)
+        reader = TextReader(source.tokenizer, source.text)
+        lane = Lane(exported, digest, reader)
         ran: list[str] = []
         run = lane.session.run
 
@@ -107,7 +115,7 @@ def test_lanes_are_timed_in_turn_and_under_a_grant(
             return run(*arguments)
 
         monkeypatch.setattr(lane.session, "run", counted)
-        times = measure.latencies_ms((lane, lane), grant, "policy")
+        times = measure.latencies_ms((lane, lane), reader.feeds(["a text"]), grant, "policy")
         assert len(ran) == 2 * (measure.WARM_UP + measure.ROUNDS)
         return times
 
@@ -115,3 +123,64 @@ def test_lanes_are_timed_in_turn_and_under_a_grant(
     assert 0 < first < 1000
     # the same lane twice, in turn: nearly the same time
     assert 0.5 < first / second < 2
+
+
+LOGITS = np.array([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0], [1.0, 0.0, 5.0]], np.float32)
+
+
+def test_agreement_counts_the_same_top_class() -> None:
+    other = LOGITS.copy()
+    other[1] = [4.0, 3.0, 1.0]
+    assert measure.scores("agreement", LOGITS, other).tolist() == [1, 0, 1]
+    assert measure.scores("agreement", LOGITS, 10 * LOGITS).tolist() == [1, 1, 1]
+
+
+def test_divergence_is_that_of_the_probabilities() -> None:
+    assert measure.scores("divergence", LOGITS, LOGITS + 7) == pytest.approx([1, 1, 1])
+    flat = np.zeros_like(LOGITS)
+    share = np.exp(LOGITS[0]) / np.exp(LOGITS[0]).sum()
+    expected = 1 - (share * np.log(share * 3)).sum()
+    assert measure.scores("divergence", LOGITS, flat)[0] == pytest.approx(expected)
+
+
+def test_correlation_is_over_the_numbers_of_an_answer() -> None:
+    assert measure.scores("correlation", LOGITS, 3 * LOGITS + 1) == pytest.approx([1, 1, 1])
+    assert measure.scores("correlation", LOGITS, -LOGITS) == pytest.approx([-1, -1, -1])
+    constant = np.ones((2, 3), np.float32)
+    assert measure.scores("correlation", constant, constant).tolist() == [1, 1]
+    assert measure.scores("correlation", constant, 2 * constant).tolist() == [0, 0]
+
+
+def test_answers_of_another_shape_are_never_faithful() -> None:
+    assert np.isnan(measure.scores("cosine", LOGITS, LOGITS[:, :2])).all()
+
+
+def test_slices_are_by_length_label_and_class() -> None:
+    items = Items(items=("a", "b", "c"), digest="", labels=("x", "y", "x"), classes=("de", "de", "en"))
+    found = measure.fidelity("cosine", LOGITS, LOGITS, items, (1, 5, 6))
+    assert [(one.name, one.items) for one in found.slices] == [
+        ("length 1-1", 1),
+        ("length 4-7", 2),
+        ("label x", 2),
+        ("label y", 1),
+        ("class de", 2),
+        ("class en", 1),
+    ]
+
+
+def test_the_worst_items_come_first() -> None:
+    other = LOGITS.copy()
+    other[2] = -LOGITS[2]
+    other[0] += 1
+    found = measure.fidelity("cosine", LOGITS, other, gathered(["a", "b", "c"], "text"))
+    assert found.worst == (2, 0, 1)
+    assert list(found.worst_scores) == sorted(found.worst_scores)
+
+
+def test_the_task_has_its_own_metric_where_the_items_are_labelled() -> None:
+    items = Items(items=("a", "b", "c"), digest="", labels=("one", "two", "two"))
+    accuracy = measure.task_metrics(LOGITS, items, ("one", "two", "three"))["accuracy"]
+    assert accuracy.mean == pytest.approx(2 / 3)
+    assert measure.task_metrics(LOGITS, items, ("one", "three")) == {}
+    scored = Items(items=("a", "b", "c"), digest="", scores=(0.1, 0.2, 0.9))
+    assert measure.task_metrics(LOGITS[:, 2:], scored, ())["spearman"].mean == pytest.approx(1)

@@ -22,7 +22,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from policies.errors import Fault
 from policies.gate import Grant, covers
-from toolkit.compress.made_up import made_up, tensor_items
+from toolkit.compress.data import gathered
+from toolkit.compress.made_up import made_up
 from toolkit.compress.sources.onnx_file import OnnxFile, read
 from toolkit.runtime.session import Session
 from toolkit.runtime.tensors import TensorReader
@@ -477,4 +478,4 @@ def test_the_digest_of_items_is_that_of_all_they_hold() -> None:
         [{**item, "a": np.zeros(4, np.int32)}],
         [{**item, "a": np.ones(4, np.float32)}],
     ]
-    assert len({tensor_items(items).digest for items in [[item], *others]}) == 6
+    assert len({gathered(items, "tensors").digest for items in [[item], *others]}) == 6

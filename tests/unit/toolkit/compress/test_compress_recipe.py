@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -12,20 +13,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
 
+from toolkit.compress.calibration import Calibration
 from toolkit.compress.errors import RecipeError
-from toolkit.compress.recipe import INT8, Recipe
-from toolkit.compress.step import Batches, Form, Step, StepReport
+from toolkit.compress.ladder import NAMES, named, only
+from toolkit.compress.recipe import Recipe
+from toolkit.compress.step import FLOAT, QUANTISED, Form, Step, StepReport
 from toolkit.compress.steps.dynamic_int8 import DynamicInt8
 
 
 class Widen(Struct, frozen=True, tag_field="kind", tag="widen"):
     """A step that takes what int8 gives, to make chains of."""
 
-    takes: ClassVar[Form] = "onnx-int8"
-    gives: ClassVar[Form] = "onnx-fp32"
+    takes: ClassVar[frozenset[Form]] = frozenset({QUANTISED})
+    gives: ClassVar[Form | None] = FLOAT
+    calibrates: ClassVar[bool] = False
 
-    def apply(self, model: bytes, data: Batches) -> tuple[bytes, StepReport]:
+    def apply(self, model: bytes, data: Calibration) -> tuple[bytes, StepReport]:
         raise AssertionError("a chain is checked before any step is taken")
+
+
+INT8 = named("int8")
 
 
 def refusal(text: str) -> RecipeError:
@@ -34,9 +41,33 @@ def refusal(text: str) -> RecipeError:
     return caught.value
 
 
-def test_the_shipped_recipe_is_one_step() -> None:
+def test_the_recipe_that_is_taken_without_a_word_is_one_step() -> None:
     assert INT8.steps == (DynamicInt8(per_channel=True),)
-    assert INT8.plain() == ({"kind": "dynamic-int8", "per_channel": True},)
+    assert INT8.plain() == ({"kind": "dynamic-int8", "per_channel": True, "seven_bits": False, "exclude": ()},)
+
+
+def test_every_shipped_recipe_can_be_read_by_its_name() -> None:
+    assert {"int8", "int8-static"} <= set(NAMES)
+    for name in NAMES:
+        assert only(name).recipe == named(name)
+        assert named(name).steps
+
+
+@pytest.mark.parametrize("name", ["magic", "", "../int8", "nowhere.toml"])
+def test_a_recipe_that_is_not_there_is_refused(name: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        only(name)
+    assert caught.value.code == "recipe_not_found"
+
+
+def test_a_recipe_of_a_file_has_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "my.toml"
+    path.write_text('[[step]]\nkind = "dynamic-int8"\n')
+    assert (only(path).name, only(path).recipe) == ("my", INT8)
+    path.write_bytes(b"\xff")
+    with pytest.raises(RecipeError) as caught:
+        only(path)
+    assert caught.value.code == "recipe_text"
 
 
 def test_a_recipe_is_read_from_ordered_tables() -> None:
@@ -67,7 +98,7 @@ def test_an_unknown_kind_is_refused_and_the_known_are_listed(kind: str) -> None:
     error = refusal(f'[[step]]\nkind = "dynamic-int8"\n[[step]]\n{kind}\n')
     assert error.code == "recipe_kind"
     assert "step[1]" in str(error)
-    assert "kinds: dynamic-int8" in str(error)
+    assert "dynamic-int8" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +136,7 @@ def test_a_chain_that_fits_is_taken() -> None:
 def test_what_is_written_out_is_read_back() -> None:
     step = DynamicInt8(per_channel=False)
     lines = [
-        f"{key} = {str(value).lower() if isinstance(value, bool) else repr(value)}"
+        f"{key} = {str(value).lower() if isinstance(value, bool) else repr(list(value) if key == 'exclude' else value)}"
         for key, value in Recipe((step,)).plain()[0].items()
     ]
     assert Recipe.parse("[[step]]\n" + "\n".join(lines)).steps == (step,)

@@ -14,7 +14,10 @@ from policies.gate import Grant, gate
 from policies.payload import Payload
 from tests.unit.toolkit.runtime.test_runtime_session import Anything, Memory
 from tests.vectors.make_bundles import HERE
-from toolkit.runtime.lane import Lane, TextInput, checked_texts
+from toolkit.runtime.inputs import TextInput
+from toolkit.runtime.lane import Lane, reader_of
+from toolkit.runtime.readers import TextReader, checked_texts
+from toolkit.runtime.session import ModelError
 
 GOLDEN = HERE / "golden-v1"
 MANIFEST = Manifest(format=1, name="g", version="1", digest="d", task="t", licence="MIT", inputs=(), outputs=())
@@ -22,12 +25,13 @@ MANIFEST = Manifest(format=1, name="g", version="1", digest="d", task="t", licen
 
 def lane(pooling: Literal["mean", "cls"] = "mean", normalise: bool = False, max_tokens: int = 8) -> Lane:
     text = TextInput(max_tokens=max_tokens, pooling=pooling, normalise=normalise, pad_id=0)
-    return Lane((GOLDEN / "model.onnx").read_bytes(), "d", (GOLDEN / "tokenizer.json").read_bytes(), text)
+    reader = TextReader((GOLDEN / "tokenizer.json").read_bytes(), text)
+    return Lane((GOLDEN / "model.onnx").read_bytes(), "d", reader)
 
 
 def embed(one: Lane, *texts: str) -> tuple[NDArray[np.float32], dict[str, int]]:
     def work(grant: Grant) -> tuple[NDArray[np.float32], dict[str, int]]:
-        return one.embed(grant, "p"), grant.usage
+        return one.answers(grant, "p"), grant.usage
 
     call = Call(id="1", at=0, actor="a", tenant="t", action="infer", model="d")
     return gate(Anything(), MANIFEST, call, Payload.checked({"texts": list(texts)}), Memory(), work)
@@ -62,7 +66,14 @@ def test_a_long_text_is_cut() -> None:
 def test_a_tokenizer_that_cannot_be_read_is_refused(tokenizer: bytes) -> None:
     text = TextInput(max_tokens=8, pooling="mean", normalise=True, pad_id=0)
     with pytest.raises(Fault) as caught:
-        Lane((GOLDEN / "model.onnx").read_bytes(), "d", tokenizer, text)
+        TextReader(tokenizer, text)
+    assert caught.value.code == "model_malformed"
+
+
+def test_a_model_of_texts_has_a_tokenizer() -> None:
+    text = TextInput(max_tokens=8, pooling="mean", normalise=True, pad_id=0)
+    with pytest.raises(ModelError) as caught:
+        reader_of((), text, None, None)
     assert caught.value.code == "model_malformed"
 
 

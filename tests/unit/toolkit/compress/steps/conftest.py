@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 import pytest
 
@@ -12,13 +13,15 @@ from toolkit.compress.calibration import Calibration
 from toolkit.compress.step import Step, StepReport
 from toolkit.runtime.session import Feeds
 
-Taken = Callable[[Step, bytes, Sequence[Feeds]], tuple[bytes, StepReport]]
+
+class Taken(Protocol):
+    """Take a step: the step, the model, and the batches it may learn from."""
+
+    def __call__(self, step: Step, model: bytes, batches: Sequence[Feeds] = ()) -> tuple[bytes, StepReport]: ...
 
 
 @pytest.fixture
 def taken(gated: Gated) -> Taken:
-    """Take a step: the step, the model, and the batches it may learn from."""
-
     def take(step: Step, model: bytes, batches: Sequence[Feeds] = ()) -> tuple[bytes, StepReport]:
         pressed: tuple[bytes, StepReport] = gated(
             hashlib.sha256(model).hexdigest(), lambda grant: step.apply(model, Calibration(grant, "policy", batches))

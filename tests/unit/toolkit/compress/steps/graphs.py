@@ -44,5 +44,5 @@ def model_of(
 
 def given_by(model: bytes, **feeds: NDArray[Any]) -> NDArray[np.float32]:
     """The first output."""
-    given = ReferenceEvaluator(onnx.load_from_string(model)).run(None, feeds)
+    given: Any = ReferenceEvaluator(onnx.load_from_string(model)).run(None, feeds)
     return np.asarray(given[0], dtype=np.float32)

@@ -1,0 +1,55 @@
+"""The recipes that come with the package, and which of them are tried on a model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from importlib.resources import files
+from pathlib import Path
+
+from toolkit.compress.engine import Press
+from toolkit.compress.errors import RecipeError
+from toolkit.compress.recipe import Recipe
+from toolkit.compress.search import Candidate, Ladder
+
+__all__ = ["NAMES", "ladder_of", "named", "only"]
+
+_SHIPPED = files("toolkit.compress").joinpath("recipes")
+NAMES = tuple(sorted(file.name.removesuffix(".toml") for file in _SHIPPED.iterdir() if file.name.endswith(".toml")))
+
+# in the order in which they are tried; a name after a colon is gentler: where it misses the fidelity, so will this one
+_TEXTS = ("int8", "int8-static", "int8-smooth")
+_IMAGES = ("int8", "int8-static")
+
+
+def named(name: str) -> Recipe:
+    """A recipe that comes with the package. Raises RecipeError "recipe_not_found"."""
+    if name not in NAMES:
+        raise RecipeError("recipe_not_found", f"there is no recipe {name[:80]!r}; there are {', '.join(NAMES)}")
+    return Recipe.parse(_SHIPPED.joinpath(f"{name}.toml").read_text("utf-8"))
+
+
+def only(recipe: str | os.PathLike[str], foreign: Collection[str] = ()) -> Candidate:
+    """The recipe of a name or of a TOML file. Raises RecipeError."""
+    if isinstance(recipe, str) and not recipe.endswith(".toml"):
+        return Candidate(name=recipe, recipe=named(recipe))
+    path = Path(recipe)
+    try:
+        with path.open(encoding="utf-8") as file:
+            return Candidate(name=path.stem, recipe=Recipe.parse(file.read(1_000_000), foreign))
+    except OSError as error:
+        raise RecipeError("recipe_not_found", f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise RecipeError("recipe_text", f"{path} is no UTF-8") from None
+
+
+def ladder_of(press: Press) -> Ladder:
+    """What suits the model: whether it convolves, and whether there is anything to calibrate on."""
+    names = _IMAGES if press.convolves else _TEXTS
+    candidates = []
+    for entry in names:
+        name, _, gentler = entry.partition(":")
+        recipe = named(name)
+        if len(press.calibration) or not any(step.calibrates for step in recipe.steps):
+            candidates.append(Candidate(name=name, recipe=recipe, rougher=(gentler,) if gentler else ()))
+    return Ladder(tuple(candidates))

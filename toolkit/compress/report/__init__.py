@@ -1,0 +1,17 @@
+"""The report of a compression: one page that a product owner reads, and the same as JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from compliance.disk import put
+from toolkit.compress.results import Run
+
+__all__ = ["write_report"]
+
+
+def write_report(run: Run, folder: Path) -> None:
+    """Write report.json. Raises Failed."""
+    put(folder / "report.json", msgspec.json.format(msgspec.json.encode(run, order="deterministic")) + b"\n")
