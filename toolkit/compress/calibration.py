@@ -32,6 +32,10 @@ class Calibration:
         """The batches themselves."""
         return iter(self._batches)
 
+    def first(self, count: int) -> Calibration:
+        """The same with the first batches alone."""
+        return Calibration(self._grant, self._in_force, self._batches[:count])
+
     def outputs(self, model: bytes) -> Iterator[dict[str, NDArray[Any]]]:
         """What an ONNX file gives for each batch in turn, by the names of its outputs; one batch is held at a time.
 

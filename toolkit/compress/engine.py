@@ -160,11 +160,11 @@ class Press:
         )
 
     @cached_property
-    def convolves(self) -> bool:
-        """Whether the model has a convolution, for which other recipes are right than for linear layers alone."""
+    def operators(self) -> frozenset[str]:
+        """The kinds of nodes in the FP32 export: other recipes are right for convolutions than for linear layers."""
         with quiet(), needs("compress"):
             from toolkit.compress.weights import operators
-        return "Conv" in operators(self.exported)
+        return operators(self.exported)
 
     def sizes(self, model: bytes) -> tuple[TensorSize, ...]:
         """Every stored tensor of a model, the largest first."""

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Mapping
-from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from toolkit.compress.grid import grid
-from toolkit.compress.layers import Graph, Layer
+from toolkit.compress.layers import RUNTIME, Graph, Layer
 from toolkit.compress.ranges import Affine
 
 __all__ = ["IntegerLayers"]
-
-RUNTIME = "com.microsoft"
 
 
 class IntegerLayers:
@@ -27,12 +22,8 @@ class IntegerLayers:
         self._graph = graph
         self._per_channel = per_channel
         self._seven_bits = seven_bits
-        # what comes in the place of the node that made a tensor
-        self._instead: dict[str, list[onnx.NodeProto]] = {}
         # a tensor to its integers, their scale and their zero
         self._taken: dict[str, tuple[str, str, str]] = {}
-        inside = graph.model.graph
-        self._names = {name for node in inside.node for name in node.output} | {one.name for one in inside.initializer}
 
     def linear(self, layers: Collection[Layer], ranges: Mapping[str, Affine], bits: int) -> None:
         """MatMul and Gemm to int8 weights and unsigned activations of 8 or 16 bits; what comes out is a float.
@@ -50,62 +41,52 @@ class IntegerLayers:
             matrix = self._graph.matrix(layer)
             on = grid(matrix, per_channel=self._per_channel, seven_bits=self._seven_bits)
             name = f"{node.output[0]}.weight"
-            weights = self._keep(name, np.ascontiguousarray(on.nearest(matrix)[0, :, :, 0].T.astype(np.int8)))
-            scales = self._keep(f"{name}_scale", on.scale.reshape(-1) if self._per_channel else on.scale.reshape(()))
+            numbers = np.ascontiguousarray(on.nearest(matrix)[0, :, :, 0].T.astype(np.int8))
+            weights = self._graph.add(name, numbers)
+            scales = self._graph.add(
+                f"{name}_scale", on.scale.reshape(-1) if self._per_channel else on.scale.reshape(())
+            )
             bias, result, last = self._bias(layer)
             if bits == 8:
                 given = [integers, weights, scale, scales, zero, "", bias]
-                made = [self._node("MatMulIntegerToFloat", given if bias else given[:5], result, node.name)]
+                made = [
+                    helper.make_node(
+                        "MatMulIntegerToFloat",
+                        given if bias else given[:5],
+                        [result],
+                        name=node.name,
+                        domain=RUNTIME,
+                    )
+                ]
             else:
                 dequantised, product = f"{node.output[0]}.input", result if not bias else f"{result}.product"
                 made = [
-                    self._node("DequantizeLinear", [integers, scale, zero], dequantised),
+                    helper.make_node("DequantizeLinear", [integers, scale, zero], [dequantised], domain=RUNTIME),
                     helper.make_node("DequantizeLinear", [weights, scales], [f"{name}_float"], axis=1),
                     helper.make_node("MatMul", [dequantised, f"{name}_float"], [product], name=node.name),
                     *([helper.make_node("Add", [product, bias], [result])] if bias else []),
                 ]
-            self._instead[node.output[0]] = [*first, *made] if last is node else first
-            if last is not node:
-                self._instead[last.output[0]] = made
+            if last is node:
+                self._graph.replace(node, *first, *made)
+            else:
+                self._graph.replace(node, *first)
+                self._graph.replace(last, *made)
 
     def tables(self, exclude: Collection[str]) -> None:
         """Tables of embeddings to int8, with one scale for each row, or for all of them."""
-        nodes = self._graph.model.graph.node
-        lookups = {node.input[0] for node in nodes if node.op_type == "Gather" and node.name not in exclude}
-        for name in sorted(lookups):
-            table, users = self._graph.constant(name), self._graph.users(name)
-            if table is None or table.dtype != np.float32 or table.ndim != 2:
+        for name, users in self._graph.tables().items():
+            if any(node.name in exclude for node in users):
                 continue
-            if users is None or not all(_by_row(node, name) and node.name not in exclude for node in users):
-                self._graph.left.append(f"{name}: a table that something else uses too")
-                continue
-            if not np.isfinite(table).all():
-                raise self._graph.failed(f"{name} has weights that are not finite")
-            on = grid(table[None, :, :, None], per_channel=self._per_channel, seven_bits=False)
-            rows = self._keep(f"{name}.rows", on.nearest(table[None, :, :, None])[0, :, :, 0].astype(np.int8))
-            scale = self._keep(f"{name}.scale", on.scale.reshape((-1, 1) if self._per_channel else ()))
+            rows = self._graph.rows(name)[None, :, :, None]
+            on = grid(rows, per_channel=self._per_channel, seven_bits=False)
+            integers = self._graph.add(f"{name}.rows", on.nearest(rows)[0, :, :, 0].astype(np.int8))
+            scale = self._graph.add(f"{name}.scale", on.scale.reshape((-1, 1) if self._per_channel else ()))
             for node in users:
-                self._instead[node.output[0]] = self._lookup(node, rows, scale)
-
-    def finish(self) -> onnx.ModelProto:
-        """The model, without the weights that nothing uses any more."""
-        model = self._graph.model
-        made = [made for node in model.graph.node for made in self._instead.get(node.output[0], [node])]
-        bare = onnx.ModelProto()
-        bare.CopyFrom(model)
-        del bare.graph.node[:], bare.graph.value_info[:]
-        bare.graph.node.extend(made)
-        used = Counter(name for node in made for name in node.input)
-        kept = [one for one in model.graph.initializer if used[one.name] or self._graph.users(one.name) is None]
-        del bare.graph.initializer[:]
-        bare.graph.initializer.extend(kept)
-        if not any(opset.domain == RUNTIME for opset in bare.opset_import):
-            bare.opset_import.append(helper.make_opsetid(RUNTIME, 1))
-        return bare
+                self._graph.replace(node, *self._lookup(node, integers, scale))
 
     def _quantise(self, name: str, found: Affine, bits: int) -> onnx.NodeProto:
-        scale = self._keep(f"{name}.scale", np.array(found.scale))
-        zero = self._keep(f"{name}.zero", np.array(found.zero, np.uint8 if bits == 8 else np.uint16))
+        scale = self._graph.add(f"{name}.scale", np.array(found.scale))
+        zero = self._graph.add(f"{name}.zero", np.array(found.zero, np.uint8 if bits == 8 else np.uint16))
         self._taken[name] = f"{name}.integers", scale, zero
         # ONNX has no 16 bits for this operator before opset 21
         domain = "" if bits == 8 else RUNTIME
@@ -142,19 +123,3 @@ class IntegerLayers:
             helper.make_node("Cast", [f"{result}.rows"], [f"{result}.numbers"], to=TensorProto.FLOAT),
             helper.make_node("Mul", [f"{result}.numbers", f"{result}.scales"], [result]),
         ]
-
-    def _keep(self, name: str, value: NDArray[Any]) -> str:
-        while name in self._names:
-            name += "_"
-        self._names.add(name)
-        self._graph.model.graph.initializer.append(numpy_helper.from_array(value, name))
-        return name
-
-    @staticmethod
-    def _node(operation: str, given: list[str], result: str, name: str = "") -> onnx.NodeProto:
-        return helper.make_node(operation, given, [result], name=name, domain=RUNTIME)
-
-
-def _by_row(node: onnx.NodeProto, table: str) -> bool:
-    along = [attribute.i for attribute in node.attribute if attribute.name == "axis"]
-    return node.op_type == "Gather" and node.input[0] == table and along in ([], [0])

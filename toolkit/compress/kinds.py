@@ -13,15 +13,28 @@ from toolkit.compress.steps.adaround import AdaRound
 from toolkit.compress.steps.bias_correction import BiasCorrection
 from toolkit.compress.steps.dynamic_int8 import DynamicInt8
 from toolkit.compress.steps.equalise import Equalise
+from toolkit.compress.steps.mixed import Mixed
 from toolkit.compress.steps.smooth_quant import SmoothQuant
 from toolkit.compress.steps.static_int8 import StaticInt8
+from toolkit.compress.steps.table_bits import TableBits
+from toolkit.compress.steps.weight_bits import WeightBits
 
 __all__ = ["GROUP", "OWN", "step_kinds"]
 
 GROUP = "sealpress.steps"
 OWN: Mapping[str, type[Any]] = {
     str(struct.__struct_config__.tag): struct
-    for struct in (AdaRound, BiasCorrection, DynamicInt8, Equalise, SmoothQuant, StaticInt8)
+    for struct in (
+        AdaRound,
+        BiasCorrection,
+        DynamicInt8,
+        Equalise,
+        Mixed,
+        SmoothQuant,
+        StaticInt8,
+        TableBits,
+        WeightBits,
+    )
 }
 
 

@@ -18,7 +18,7 @@ _SHIPPED = files("toolkit.compress").joinpath("recipes")
 NAMES = tuple(sorted(file.name.removesuffix(".toml") for file in _SHIPPED.iterdir() if file.name.endswith(".toml")))
 
 # in the order in which they are tried; a name after a colon is gentler: where it misses the fidelity, so will this one
-_TEXTS = ("int8", "int8-static", "int8-smooth")
+_TEXTS = ("int8", "int8-static", "int8-smooth", "w8-t4", "mixed-t4:w8-t4", "int8-t4:w8-t4", "w4-t4:w8-t4")
 _IMAGES = ("int8", "int8-static")
 
 
@@ -45,11 +45,20 @@ def only(recipe: str | os.PathLike[str], foreign: Collection[str] = ()) -> Candi
 
 def ladder_of(press: Press) -> Ladder:
     """What suits the model: whether it convolves, and whether there is anything to calibrate on."""
-    names = _IMAGES if press.convolves else _TEXTS
+    names = _IMAGES if "Conv" in press.operators else _TEXTS
     candidates = []
     for entry in names:
         name, _, gentler = entry.partition(":")
         recipe = named(name)
         if len(press.calibration) or not any(step.calibrates for step in recipe.steps):
             candidates.append(Candidate(name=name, recipe=recipe, rougher=(gentler,) if gentler else ()))
-    return Ladder(tuple(candidates))
+    tables = "Gather" in press.operators
+    return Ladder(
+        tuple(candidates), _between if tables and len(press.calibration) and "Conv" not in press.operators else None
+    )
+
+
+def _between(roughness: int) -> Candidate:
+    """From all weights in 8 bits to all in 4, tables in 4."""
+    steps = ({"kind": "mixed", "rough": "4bit", "share": 1 - roughness / 100}, {"kind": "table-bits", "bits": 4})
+    return Candidate(name=f"w4-{roughness}-t4", recipe=Recipe.of(steps))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,9 +18,11 @@ from toolkit.compress.calibration import Calibration
 from toolkit.compress.errors import CompressionError
 from toolkit.compress.serialise import serialise
 from toolkit.compress.step import StepReport
-from toolkit.compress.weights import finished, opened
+from toolkit.compress.weights import finished, floats_left, opened
 
-__all__ = ["Graph", "Layer", "Matrix", "Shape"]
+__all__ = ["RUNTIME", "Graph", "Layer", "Matrix", "Shape"]
+
+RUNTIME = "com.microsoft"  # the domain of the operators that ONNX Runtime adds
 
 # (groups, outputs of a group, inputs of a group, positions of the kernel); only a convolution has more than one group
 # or more than one position
@@ -63,8 +65,10 @@ class Layer:
 class Graph:
     """An ONNX model that a step changes. `left` takes what the step could not do, each with the reason."""
 
-    def __init__(self, model: bytes, kind: str) -> None:
-        """For a step called `kind`. Raises CompressionError "step_failed": no model, or one without a layer."""
+    def __init__(self, model: bytes, kind: str, *, layers: bool = True) -> None:
+        """For a step called `kind`. Raises CompressionError "step_failed": no model, or, for a step that works on
+        `layers`, one without any.
+        """
         self.kind = kind
         self.left: list[str] = []
         self._before = model
@@ -74,6 +78,8 @@ class Graph:
         self._constants = {tensor.name: tensor for tensor in graph.initializer if tensor.name not in given}
         self._makers = {name: node for node in graph.node for name in node.output}
         self._users: dict[str, list[onnx.NodeProto]] = defaultdict(list)
+        # what comes in the place of the node that made a tensor
+        self._instead: dict[str, Sequence[onnx.NodeProto]] = {}
         # what leaves the graph, or is used inside of a branch or a loop, is never changed
         self._held = {value.name for value in graph.output}
         for node in graph.node:
@@ -81,12 +87,17 @@ class Graph:
                 self._users[name].append(node)
             self._held.update(_used_inside(node))
         self.layers = tuple(layer for node in graph.node if (layer := self._layer(node)) is not None)
-        if not self.layers:
+        if layers and not self.layers:
             raise self.failed("the graph has no layer whose weights are constant floats")
 
     def failed(self, what: str) -> CompressionError:
         """The error for this step."""
         return CompressionError("step_failed", f"{self.kind}: {what}")
+
+    def known(self, nodes: Iterable[str]) -> None:
+        """Raises CompressionError "step_failed" where no node has one of the names."""
+        if unknown := set(nodes) - {node.name for node in self.model.graph.node}:
+            raise self.failed(f"no node is called {', '.join(sorted(unknown))}")
 
     def maker(self, name: str) -> onnx.NodeProto | None:
         """The node that makes a tensor; None for inputs and constants."""
@@ -110,8 +121,31 @@ class Graph:
             return
         if tensor is not None:
             self._users[name].remove(node)
-        node.input[index] = self._add(f"{node.output[0]}.{self.kind}", value)
+        node.input[index] = self.add(f"{node.output[0]}.{self.kind}", value)
         self._users[node.input[index]].append(node)
+
+    def tables(self, least: int = 0) -> dict[str, list[onnx.NodeProto]]:
+        """The tables of float rows, of `least` numbers or more, with the nodes that look rows up in them. One that
+        something else uses too is `left`.
+        """
+        lookups = {node.input[0] for node in self.model.graph.node if node.op_type == "Gather"}
+        found = {}
+        for name in sorted(lookups):
+            table, users = self.constant(name), self.users(name)
+            if table is None or table.dtype != np.float32 or table.ndim != 2 or table.size < least:
+                continue
+            if users is None or not all(_by_row(node, name) for node in users):
+                self.left.append(f"{name}: a table that something else uses too")
+            else:
+                found[name] = users
+        return found
+
+    def rows(self, table: str) -> NDArray[np.float32]:
+        """The rows of a table. Raises CompressionError "step_failed" where a number is not finite."""
+        rows = self.constant(table)
+        if rows is None or not np.isfinite(rows).all():
+            raise self.failed(f"{table} has weights that are not finite")
+        return rows
 
     def matrix(self, layer: Layer) -> Matrix:
         """The weights of a layer. Raises CompressionError "step_failed" where one is not finite."""
@@ -158,12 +192,24 @@ class Graph:
         """Let layers that share their input take it times a vector (channels,), through a new node."""
         name = layers[0].input
         taken = f"{name}.{self.kind}"
-        node = helper.make_node("Mul", [name, self._add(f"{taken}.factor", factor)], [taken], name=f"{taken}.Mul")
+        node = helper.make_node("Mul", [name, self.add(f"{taken}.factor", factor)], [taken], name=f"{taken}.Mul")
         nodes = self.model.graph.node
         first = min(index for index, other in enumerate(nodes) if any(other is layer.node for layer in layers))
         nodes.insert(first, node)
         for layer in layers:
             layer.node.input[0] = taken
+
+    def add(self, name: str, value: NDArray[Any]) -> str:
+        """Keep a new constant; the name that it got."""
+        while name in self._constants or name in self._makers:
+            name += "_"
+        self.model.graph.initializer.append(numpy_helper.from_array(value, name))
+        self._constants[name] = self.model.graph.initializer[-1]
+        return name
+
+    def replace(self, node: onnx.NodeProto, *made: onnx.NodeProto) -> None:
+        """Let other nodes, or none, come in the place of one when the graph is finished."""
+        self._instead[node.output[0]] = made
 
     def watch(self, names: Sequence[str], data: Calibration) -> Iterator[dict[str, NDArray[Any]]]:
         """The values of float tensors inside the graph as it is now, batch by batch.
@@ -195,8 +241,20 @@ class Graph:
         }
 
     def finished(self) -> tuple[bytes, StepReport]:
-        """The changed model, and what there is to report."""
-        return finished(self.kind, self._before, self.model, self.left)
+        """The changed model, without constants that nothing uses any more, and what there is to report."""
+        graph = self.model.graph
+        nodes = [made for node in graph.node for made in self._instead.get(node.output[0], (node,))]
+        bare = onnx.ModelProto()
+        bare.CopyFrom(self.model)
+        del bare.graph.node[:], bare.graph.initializer[:]
+        bare.graph.node.extend(nodes)
+        used = {name for node in nodes for name in node.input} | self._held | {value.name for value in graph.input}
+        bare.graph.initializer.extend(tensor for tensor in graph.initializer if tensor.name in used)
+        if self._instead:
+            del bare.graph.value_info[:]
+        if any(node.domain == RUNTIME for node in nodes) and all(one.domain != RUNTIME for one in bare.opset_import):
+            bare.opset_import.append(helper.make_opsetid(RUNTIME, 1))
+        return finished(self.kind, self._before, bare, (*self.left, *(floats_left(bare) if self._instead else ())))
 
     def _layer(self, node: onnx.NodeProto) -> Layer | None:
         if node.domain not in ("", "ai.onnx") or node.op_type not in ("MatMul", "Gemm", "Conv"):
@@ -211,20 +269,18 @@ class Graph:
         plain = not attributes.get("transA", 0) and attributes.get("alpha", 1.0) == attributes.get("beta", 1.0) == 1.0
         return Layer(node, rank, 1) if rank == 2 and plain else None
 
-    def _add(self, name: str, value: NDArray[np.float32]) -> str:
-        while name in self._constants or name in self._makers:
-            name += "_"
-        self.model.graph.initializer.append(numpy_helper.from_array(value.astype(np.float32), name))
-        self._constants[name] = self.model.graph.initializer[-1]
-        return name
-
     def _follow(self, node: onnx.NodeProto, vector: NDArray[np.float32]) -> None:
         """Put an Add of a constant between a node and all that uses its result."""
         name, inner = node.output[0], f"{node.output[0]}.{self.kind}"
-        added = helper.make_node("Add", [inner, self._add(f"{inner}.vector", vector)], [name], name=f"{inner}.Add")
+        added = helper.make_node("Add", [inner, self.add(f"{inner}.vector", vector)], [name], name=f"{inner}.Add")
         nodes = self.model.graph.node
         nodes.insert(next(index for index, other in enumerate(nodes) if other is node) + 1, added)
         node.output[0] = inner
+
+
+def _by_row(node: onnx.NodeProto, table: str) -> bool:
+    along = [attribute.i for attribute in node.attribute if attribute.name == "axis"]
+    return node.op_type == "Gather" and node.input[0] == table and along in ([], [0])
 
 
 def _transposed(node: onnx.NodeProto) -> bool:

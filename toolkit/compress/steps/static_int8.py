@@ -57,13 +57,13 @@ class StaticInt8(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             from toolkit.compress.ranges import affine, ranges
             from toolkit.compress.weights import finished, floats_left, stored
         graph = Graph(model, "static-int8")
-        if unknown := set(self.exclude) - {node.name for node in graph.model.graph.node}:
-            raise graph.failed(f"no node is called {', '.join(sorted(unknown))}")
+        graph.known(self.exclude)
         integers_before = stored(graph.model).get("int8", 0)
         exclude = frozenset(self.exclude) | (masking(graph.model) if self.keep_masks else frozenset())
         layers = [layer for layer in graph.layers if layer.name not in exclude]
         if self.reach == "graph" or (self.reach == "auto" and not all(layer.linear for layer in layers)):
             result = integer_graph(self, graph, exclude, data)
+            after, report = finished("static-int8", model, result, floats_left(result))
         else:
             linear = [layer for layer in layers if layer.linear]
             names = tuple(dict.fromkeys(layer.input for layer in linear))
@@ -73,7 +73,7 @@ class StaticInt8(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             integers.linear(linear, scales, self.activation_bits)
             if self.tables:
                 integers.tables(exclude)
-            result = integers.finish()
-        if stored(result).get("int8", 0) <= integers_before:
+            after, report = graph.finished()
+        if report.weights.get("int8", 0) <= integers_before:
             raise CompressionError("step_failed", "static-int8: no weight became an integer")
-        return finished("static-int8", model, result, (*graph.left, *floats_left(result)))
+        return after, report

@@ -1,0 +1,106 @@
+"""Few bits for the layers that bear them, more for those that do not: found by trying each layer alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+import numpy as np
+from msgspec import Meta, Struct
+from numpy.typing import NDArray
+
+from toolkit.compress.calibration import Calibration
+from toolkit.compress.quiet import quiet
+from toolkit.compress.step import FLOAT, FUSED, QUANTISED, Form, StepReport
+from toolkit.compress.steps.static_int8 import StaticInt8
+from toolkit.compress.steps.weight_bits import WeightBits
+from toolkit.extras import needs
+
+if TYPE_CHECKING:
+    from toolkit.compress.layers import Layer
+
+__all__ = ["Mixed", "kept_fine", "lost"]
+
+
+class Mixed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="mixed"):
+    """Mixed precision by sensitivity. Layers that share an input go together. Each such group is pressed alone, and
+    what the answer of the model loses by that decides: the groups that cost most, up to `share` of the weights, get
+    8-bit weights in blocks and keep their activations as floats; the others become what `rough` says: "int8" weights
+    and activations (as `static-int8` does), or "4bit" weights in blocks (as `weight-bits`). Tables stay as they are.
+
+    The first `items` calibration items are looked at. Dong et al., "HAWQ: Hessian AWare Quantization of Neural
+    Networks with Mixed-Precision", 2019, with the loss measured instead of estimated from a Hessian.
+    """
+
+    takes: ClassVar[frozenset[Form]] = frozenset({FLOAT, FUSED})
+    gives: ClassVar[Form | None] = QUANTISED
+    calibrates: ClassVar[bool] = True
+
+    rough: Literal["int8", "4bit"] = "int8"
+    share: Annotated[float, Meta(ge=0, le=1)] = 0.25
+    items: Annotated[int, Meta(ge=1, le=1000)] = 16
+
+    def apply(self, model: bytes, data: Calibration) -> tuple[bytes, StepReport]:
+        """See Step."""
+        with quiet(), needs("compress"):
+            from toolkit.compress.layers import Graph
+            from toolkit.compress.weights import finished, floats_left, opened
+        graph = Graph(model, "mixed")
+        groups: dict[str, list[Layer]] = {}
+        for layer in graph.layers:
+            if layer.linear:
+                groups.setdefault(layer.input, []).append(layer)
+        if not groups:
+            raise graph.failed("the graph has no linear layer whose weights are constant floats")
+        names = [[layer.name for layer in layers] for layers in groups.values()]
+        sizes = [sum(graph.matrix(layer).size for layer in layers) for layers in groups.values()]
+        every = [name for group in names for name in group]
+        few = data.first(self.items)
+        expected = list(few.outputs(model)) if 0 < self.share < 1 else []
+        losses = [
+            lost(expected, few, self._rough(model, few, [name for name in every if name not in group]))
+            for group in (names if expected else ())
+        ]
+        fine = kept_fine(losses, sizes, self.share) if losses else (range(len(names)) if self.share == 1 else ())
+        exact = [name for number in fine for name in names[number]]
+        coarse = [name for name in every if name not in exact]
+        after = self._rough(model, data, exact) if coarse else model
+        if exact:
+            after, _ = WeightBits(bits=8, exclude=self._others(after, exact)).apply(after, data)
+        result = opened(after, "mixed")
+        said = [f"{', '.join(names[number])}: kept in 8 bits with float activations" for number in fine]
+        return finished("mixed", model, result, (*said, *floats_left(result)))
+
+    def _rough(self, model: bytes, data: Calibration, exclude: Sequence[str]) -> bytes:
+        if self.rough == "4bit":
+            return WeightBits(bits=4, exclude=tuple(exclude)).apply(model, data)[0]
+        return StaticInt8(reach="layers", tables=False, exclude=tuple(exclude)).apply(model, data)[0]
+
+    @staticmethod
+    def _others(model: bytes, exact: Sequence[str]) -> tuple[str, ...]:
+        """The float layers of a model that are not among some: constants that were left may look like layers."""
+        from toolkit.compress.layers import Graph
+
+        return tuple(layer.name for layer in Graph(model, "mixed").layers if layer.name not in exact)
+
+
+def kept_fine(losses: Sequence[float], sizes: Sequence[int], share: float) -> list[int]:
+    """The numbers of the groups that lose most for their size, as many as go into the share; in the order of the
+    graph."""
+    room = share * sum(sizes)
+    chosen = []
+    for number in sorted(range(len(losses)), key=lambda number: (-losses[number] / sizes[number], number)):
+        if sizes[number] <= room:
+            room -= sizes[number]
+            chosen.append(number)
+    return sorted(chosen)
+
+
+def lost(expected: Sequence[dict[str, NDArray[np.float32]]], data: Calibration, model: bytes) -> float:
+    """The power of what changed in the outputs over that of the outputs, for each batch, added up."""
+    total = 0.0
+    for right, given in zip(expected, data.outputs(model), strict=True):
+        for name, value in right.items():
+            power = float(np.square(value, dtype=np.float64).sum())
+            total += float(np.square(given[name] - value, dtype=np.float64).sum()) / max(power, 1e-30)
+    return total
