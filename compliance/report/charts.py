@@ -1,8 +1,4 @@
-"""Charts as inline SVG, made as XML trees so that no text can leave its place.
-
-Fonts are attributes of <svg>, since a printer may not apply a page's CSS inside it; what is refused is hatched as well
-as red, so that nothing depends on colour alone.
-"""
+"""Charts as inline SVG. What is refused is hatched as well as red, so that nothing depends on colour alone."""
 
 from __future__ import annotations
 
@@ -12,13 +8,12 @@ from typing import NamedTuple
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from compliance.report.recount import Day
+from compliance.report.svg import line, picture, rect, text
 from compliance.report.wording import counted, day, number
 
 __all__ = ["bar", "calls_over_time", "swatch"]
 
 ALLOWED, REFUSED = "#3a6ea5", "#b3261e"
-_GRID, _TEXT = "#d9d9d9", "#444444"
-_FONT = "Noto Sans, Segoe UI, Helvetica, Arial, sans-serif"
 _WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 540, 180, 44, 30, 24
 _MOST_BARS = 62
 _BINS = (1, 7, 28, 91, 364, 3640)
@@ -42,13 +37,13 @@ def calls_over_time(days: Sequence[Day]) -> str:
     top = _HEIGHT - _BOTTOM - _TOP
     allowed, refused = sum(b.allowed for b in bins), sum(b.refused for b in bins)
     what = f"Calls {_per(width)}: {number(allowed)} allowed, {number(refused)} refused"
-    svg = _svg(_WIDTH, _HEIGHT, what)
+    svg = picture(_WIDTH, _HEIGHT, what)
     _hatch(svg)
     _legend(svg)
     for tick in _ticks(tall):
         y = _HEIGHT - _BOTTOM - top * tick / tall
-        _line(svg, _LEFT, y, _WIDTH, y)
-        _text(svg, _LEFT - 5, y + 4, number(tick), anchor="end")
+        line(svg, _LEFT, y, _WIDTH, y)
+        text(svg, _LEFT - 5, y + 4, number(tick), anchor="end")
     pitch = (_WIDTH - _LEFT) / max(len(bins), 7)
     gap = min(2.0, pitch / 4)
     every = -(-len(bins) // _LABELS)
@@ -62,11 +57,11 @@ def calls_over_time(days: Sequence[Day]) -> str:
                 # a single call among thousands must still be seen
                 height = max(1.5, top * count / tall)
                 base -= height
-                _rect(group, x, base, pitch - gap, height, fill)
+                rect(group, x, base, pitch - gap, height, fill)
         if i % every == 0:
             # kept from the edge, since a narrow page sets it larger
             middle = min(max(x + (pitch - gap) / 2, _LEFT + 14), _WIDTH - 30)
-            _text(svg, middle, _HEIGHT - 6, f"{each.first.day} {each.first:%b}")
+            text(svg, middle, _HEIGHT - 6, f"{each.first.day} {each.first:%b}")
     return tostring(svg, encoding="unicode")
 
 
@@ -77,8 +72,8 @@ def per(days: Sequence[Day]) -> str:
 
 def bar(count: int, most: int) -> str:
     """One bar of a table, as long as its share of the longest. The number stands beside it, in the table."""
-    svg = _svg(100, 10, "", stretched=True)
-    _rect(svg, 0, 0, max(1.0, 100 * count / most), 10, REFUSED)
+    svg = picture(100, 10, "", stretched=True)
+    rect(svg, 0, 0, max(1.0, 100 * count / most), 10, REFUSED)
     return tostring(svg, encoding="unicode")
 
 
@@ -118,11 +113,11 @@ def _ticks(tall: int) -> Iterable[int]:
 def _legend(svg: Element) -> None:
     for x, label, refused in ((_LEFT, "allowed", False), (_LEFT + 90, "refused", True)):
         _swatch(svg, x, 4, refused)
-        _text(svg, x + 17, 14, label, anchor="start")
+        text(svg, x + 17, 14, label, anchor="start")
 
 
 def _swatch(svg: Element, x: float, y: float, refused: bool) -> None:
-    _rect(svg, x, y, 12, 12, REFUSED if refused else ALLOWED)
+    rect(svg, x, y, 12, 12, REFUSED if refused else ALLOWED)
     if refused:
         for start in (0, 6):
             points = {"x1": x + start, "y1": y + 12, "x2": x + start + 6, "y2": y}
@@ -132,32 +127,5 @@ def _swatch(svg: Element, x: float, y: float, refused: bool) -> None:
 def _hatch(svg: Element) -> None:
     size = {"width": "5", "height": "5", "patternUnits": "userSpaceOnUse", "patternTransform": "rotate(45)"}
     pattern = SubElement(SubElement(svg, "defs"), "pattern", {"id": "hatch"} | size)
-    _rect(pattern, 0, 0, 5, 5, REFUSED)
+    rect(pattern, 0, 0, 5, 5, REFUSED)
     SubElement(pattern, "line", {"x1": "0", "y1": "0", "x2": "0", "y2": "5", "stroke": "#ffffff"})
-
-
-def _svg(width: int, height: int, label: str, *, stretched: bool = False) -> Element:
-    svg = Element("svg", {"viewBox": f"0 0 {width} {height}", "font-family": _FONT, "font-size": "11"})
-    svg.set("fill", _TEXT)
-    if stretched:
-        svg.set("preserveAspectRatio", "none")
-    if label:
-        svg.set("role", "img")
-        SubElement(svg, "title").text = label
-    else:
-        svg.set("aria-hidden", "true")
-    return svg
-
-
-def _rect(parent: Element, x: float, y: float, width: float, height: float, fill: str) -> None:
-    box = {"x": f"{x:.2f}", "y": f"{y:.2f}", "width": f"{width:.2f}", "height": f"{height:.2f}"}
-    SubElement(parent, "rect", box | {"fill": fill})
-
-
-def _line(parent: Element, x1: float, y1: float, x2: float, y2: float) -> None:
-    points = {"x1": f"{x1:.2f}", "y1": f"{y1:.2f}", "x2": f"{x2:.2f}", "y2": f"{y2:.2f}"}
-    SubElement(parent, "line", points | {"stroke": _GRID})
-
-
-def _text(parent: Element, x: float, y: float, text: str, *, anchor: str = "middle") -> None:
-    SubElement(parent, "text", {"x": f"{x:.2f}", "y": f"{y:.2f}", "text-anchor": anchor}).text = text

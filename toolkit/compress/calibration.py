@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
@@ -15,6 +15,8 @@ from toolkit.runtime.session import Feeds, Session
 
 __all__ = ["Calibration"]
 
+T = TypeVar("T")
+
 
 class Calibration:
     """Batches of inputs by name; never those that the result is measured on. Holds the grant of the run."""
@@ -23,6 +25,7 @@ class Calibration:
         self._grant = grant
         self._in_force = in_force
         self._batches = batches
+        self._known: dict[str, Any] = {}
 
     def __len__(self) -> int:
         """How many batches there are."""
@@ -31,6 +34,13 @@ class Calibration:
     def feeds(self) -> Iterator[Feeds]:
         """The batches themselves."""
         return iter(self._batches)
+
+    def once(self, key: str, make: Callable[[], T]) -> T:
+        """What `make` gives, made once for a key that says all it depends on but the data."""
+        if key not in self._known:
+            self._known[key] = make()
+        value: T = self._known[key]
+        return value
 
     def first(self, count: int) -> Calibration:
         """The same with the first batches alone."""

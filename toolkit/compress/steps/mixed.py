@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -55,13 +56,18 @@ class Mixed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_f
         names = [[layer.name for layer in layers] for layers in groups.values()]
         sizes = [sum(graph.matrix(layer).size for layer in layers) for layers in groups.values()]
         every = [name for group in names for name in group]
-        few = data.first(self.items)
-        expected = list(few.outputs(model)) if 0 < self.share < 1 else []
-        losses = [
-            lost(expected, few, self._rough(model, few, [name for name in every if name not in group]))
-            for group in (names if expected else ())
-        ]
-        fine = kept_fine(losses, sizes, self.share) if losses else (range(len(names)) if self.share == 1 else ())
+
+        def losses() -> list[float]:
+            few = data.first(self.items)
+            expected = list(few.outputs(model))
+            return [
+                lost(expected, few, self._rough(model, few, [name for name in every if name not in group]))
+                for group in names
+            ]
+
+        key = f"mixed {self.rough} {self.items} {hashlib.sha256(model).hexdigest()}"
+        found = data.once(key, losses) if 0 < self.share < 1 else [1.0] * len(names)
+        fine = kept_fine(found, sizes, self.share)
         exact = [name for number in fine for name in names[number]]
         coarse = [name for name in every if name not in exact]
         after = self._rough(model, data, exact) if coarse else model
