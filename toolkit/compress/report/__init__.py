@@ -8,10 +8,14 @@ import msgspec
 
 from compliance.disk import put
 from toolkit.compress.results import Run
+from toolkit.extras import needs
 
 __all__ = ["write_report"]
 
 
 def write_report(run: Run, folder: Path) -> None:
-    """Write report.json. Raises Failed."""
+    """Write report.json and report.html. Raises Failed, and MissingExtra for the page."""
     put(folder / "report.json", msgspec.json.format(msgspec.json.encode(run, order="deterministic")) + b"\n")
+    with needs("report"):
+        from toolkit.compress.report.page import render
+    put(folder / "report.html", render(run).encode())
