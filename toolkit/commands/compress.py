@@ -28,7 +28,6 @@ ITEMS = "Texts (.txt: one a line, .jsonl: {text, label?, score?, slice?}), image
 @click.option("--trials", type=click.IntRange(1, 1000), default=pressing.TRIALS, show_default=True, help="At most.")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="No trial is begun after so many.")
 @click.option("--resume", is_flag=True, help="Go on with the run in OUT.run, instead of refusing to touch it.")
-@click.option("--plan", is_flag=True, help="Show what would be tried, how long it may take and in how much memory.")
 @click.option("--licence", help="SPDX identifier, where the source's own papers name none.")
 @with_settings
 def compress(
@@ -41,7 +40,6 @@ def compress(
     trials: int,
     minutes: float | None,
     resume: bool,
-    plan: bool,
     licence: str | None,
     settings: str | None,
     as_json: bool,

@@ -19,7 +19,7 @@ class SourceError(Refused):
         "source_config": "Repair the file that is named, or get the folder again from its publisher.",
         "source_template": "Give the chat template a plain name: letters, digits, dots, dashes and underscores.",
         "source_tokenizer": "Bring the tokenizer.json that belongs to the model, as a fast tokenizer saves it.",
-        "source_unsupported": "Bring one of the text encoders that are listed; others are not taken in yet.",
+        "source_unsupported": "Bring one of the text encoders that are listed, or an ONNX file of the model.",
         "source_weights": "Get the weights again from their publisher, and the configuration that belongs to them.",
         "source_external": "Put the file itself into the folder: nothing is read from outside of it.",
         "source_too_large": "Bring a smaller model: what is read of a source is bounded, as an ONNX file is (2 GB).",
@@ -33,7 +33,7 @@ class SourceMissing(Unusable):
     """There is no model where one was named."""
 
     hints: ClassVar[Mapping[str, str]] = {
-        "source_not_found": "Check the path: it is the folder with config.json, tokenizer.json and model.safetensors.",
+        "source_not_found": "Check the path: it is an .onnx file, or a folder with config.json and model.safetensors.",
     }
 
 
@@ -47,6 +47,9 @@ class CompressionError(Refused):
         "step_failed": "Try another recipe, and please report it with the model's name.",
         "calibration_missing": "Give --calibrate: texts like those that the model will be used on.",
         "budget_missed": "Allow more, or try another recipe.",
+        "run_exists": "Give --resume to go on with it, or move its folder away.",
+        "run_differs": "Move its folder away: a run is gone on with for the same model, data and releases only.",
+        "run_malformed": "Move its folder away, and begin the run anew.",
         "not_faithful": "Use a gentler recipe: this one changes what the model says.",
     }
 

@@ -52,10 +52,8 @@ def ladder_of(press: Press) -> Ladder:
         recipe = named(name)
         if len(press.calibration) or not any(step.calibrates for step in recipe.steps):
             candidates.append(Candidate(name=name, recipe=recipe, rougher=(gentler,) if gentler else ()))
-    tables = "Gather" in press.operators
-    return Ladder(
-        tuple(candidates), _between if tables and len(press.calibration) and "Conv" not in press.operators else None
-    )
+    halved = names is _TEXTS and "Gather" in press.operators and len(press.calibration) > 0
+    return Ladder(tuple(candidates), _between if halved else None)
 
 
 def _between(roughness: int) -> Candidate:

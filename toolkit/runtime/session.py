@@ -59,7 +59,14 @@ class Session:
         Returns the outputs of each batch in the order of `outputs`. Raises Ungated, ModelError.
         """
         payload = redeem(grant, self.digest, in_force)
-        return [self._session.run(None, self._checked(batch)) for batch in feeds(payload)]
+        return [self._outputs(self._checked(batch)) for batch in feeds(payload)]
+
+    def _outputs(self, batch: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        try:
+            outputs: list[NDArray[Any]] = self._session.run(None, batch)
+        except Exception as error:  # noqa: BLE001 - the runtime raises a family of its own without a common root
+            raise ModelError("model_inputs", f"it does not run on what it is given: {str(error)[:300]!r}") from None
+        return outputs
 
     def _checked(self, batch: Feeds) -> dict[str, NDArray[Any]]:
         expected = {tensor.name: tensor for tensor in self.inputs}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isnan
 from xml.etree.ElementTree import SubElement, tostring
 
 from compliance.report.svg import line, picture, rect, text
@@ -21,11 +22,7 @@ def tried(before: Result, trials: Sequence[Trial], budget: Budget, chosen: int |
     it misses it, with a ring around the chosen one. Dashed lines are the limits."""
     made = [(trial, trial.result) for trial in trials if trial.result is not None]
     sizes = [result.size_bytes / 1e6 for _, result in made]
-    lows = [
-        max(result.fidelity.score.low, 0.0)
-        for _, result in made
-        if result.fidelity.score.low == result.fidelity.score.low
-    ]
+    lows = [max(low, 0.0) for _, result in made if not isnan(low := result.fidelity.score.low)]
     widest = max([*sizes, budget.size or 0.0, 1e-6]) * 1.08
     lowest = min([*lows, budget.fidelity, 0.999])
     floor = max(0.0, lowest - (1 - lowest) * 0.15)
@@ -35,6 +32,7 @@ def tried(before: Result, trials: Sequence[Trial], budget: Budget, chosen: int |
         return _LEFT + (_WIDTH - _LEFT - _RIGHT) * size / widest
 
     def up(low: float) -> float:
+        low = floor if isnan(low) else low
         return _HEIGHT - _BOTTOM - (_HEIGHT - _BOTTOM - _TOP) * (min(max(low, floor), 1.0) - floor) / (1 - floor)
 
     for tick in range(_TICKS + 1):

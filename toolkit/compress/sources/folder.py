@@ -11,7 +11,10 @@ import msgspec
 
 from toolkit.compress.errors import SourceError
 
-__all__ = ["File", "Folder"]
+__all__ = ["PICKLES", "File", "Folder"]
+
+# what may run code when it is loaded, by its suffix
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".h5", ".msgpack")
 
 T = TypeVar("T")
 

@@ -21,7 +21,7 @@ from toolkit.compress.data import Items, gathered
 from toolkit.compress.errors import SourceError, SourceMissing
 from toolkit.compress.measure import evaluation_texts
 from toolkit.compress.source import Measure, Original
-from toolkit.compress.sources.folder import File, Folder
+from toolkit.compress.sources.folder import PICKLES, File, Folder
 from toolkit.compress.sources.sentence_transformers import Layout, read_layout
 from toolkit.extras import needs
 from toolkit.runtime.inputs import ImageInput, TextInput
@@ -49,7 +49,6 @@ _OFFSET_POSITIONS = ("camembert", "mpnet", "roberta", "xlm-roberta")
 _ATTENTION = ("attn_implementation", "_attn_implementation")
 _PLAIN_ATTENTION = (None, "eager", "sdpa", "flash_attention_2", "flex_attention")
 _CODE = ("auto_map", "custom_pipelines", "trust_remote_code", "_attn_implementation_internal", "kernel_config")
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".h5", ".msgpack")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -244,7 +243,7 @@ def _weight_names(folder: Folder, base: str) -> list[str]:
             if "/" in shard or not shard.endswith(".safetensors"):
                 raise SourceError("source_external", f"{index} names {shard[:80]!r}")
         return [base + shard for shard in shards]
-    pickles = [name for name in folder.names(base) if name.endswith(_PICKLES)]
+    pickles = [name for name in folder.names(base) if name.endswith(PICKLES)]
     if pickles:
         raise SourceError("source_pickle", f"the weights are pickled: {', '.join(pickles[:5])}")
     return []

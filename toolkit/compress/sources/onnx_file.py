@@ -17,17 +17,16 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from policies.errors import Fault
 from policies.gate import Grant
 from policies.payload import Payload
 from toolkit.compress.data import Items
 from toolkit.compress.errors import SourceError, SourceMissing
 from toolkit.compress.quiet import quiet
 from toolkit.compress.source import Measure
-from toolkit.compress.sources.folder import File, Folder
+from toolkit.compress.sources.folder import PICKLES, File, Folder
 from toolkit.extras import needs
 from toolkit.runtime.readers import Reader
-from toolkit.runtime.session import Feeds, ModelError, Session
+from toolkit.runtime.session import Feeds, Session
 
 if TYPE_CHECKING:
     import onnx
@@ -38,7 +37,6 @@ MAX_MODEL = 1_900_000_000  # with its external data: an ONNX file holds 2 GB
 TRIALS = 4
 
 _PICKLED = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # TorchScript and torch.save are zips
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".h5", ".msgpack")
 
 
 class OnnxFile(Struct, frozen=True, kw_only=True):
@@ -91,12 +89,7 @@ class OnnxOriginal:
 
     def run(self, grant: Grant, in_force: str, feeds: Callable[[Payload], Iterable[Feeds]]) -> list[list[NDArray[Any]]]:
         """See Original. Raises Ungated, ModelError."""
-        try:
-            return self._session.run(grant, in_force, feeds)
-        except Fault:
-            raise
-        except Exception as error:  # noqa: BLE001 - the runtime raises a family of its own without a common root
-            raise ModelError("model_inputs", f"the model does not run on its inputs: {str(error)[:300]!r}") from None
+        return self._session.run(grant, in_force, feeds)
 
     def trials(self, items: Sequence[Feeds], reader: Reader) -> Iterator[Feeds]:
         """A few of the items, and the first in twice the batch where a dimension of inputs and outputs has one name."""
@@ -124,7 +117,7 @@ def read(path: Path, *, limit: int = MAX_MODEL) -> OnnxFile:
     root = _root(path.absolute())
     folder, name = Folder(root), path.absolute().relative_to(root).as_posix()
     data = folder.read(name, limit)
-    if data.startswith(_PICKLED) or path.suffix.lower() in _PICKLES:
+    if data.startswith(_PICKLED) or path.suffix.lower() in PICKLES:
         raise SourceError("source_pickle", f"{path} is a pickle or holds one")
     model = onnx_checks.parsed(data)
     onnx_checks.refuse_foreign(model)
