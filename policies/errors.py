@@ -33,7 +33,7 @@ line turns them into its exit status.
         │   ├── BundleMissing           toolkit/bundle: no bundle where one was named
         │   ├── SourceMissing           toolkit/compress: no model where one was named
         │   ├── RecipeError             toolkit/compress: a recipe that cannot be followed
-        │   ├── DataError               toolkit/compress: data that cannot be learned from, or measured on
+        │   ├── ItemsError              toolkit/compress: data that cannot be learned from, or measured on
         │   ├── BudgetError             toolkit/compress: a budget that cannot be read
         │   ├── ReportExists            compliance/report: a report that would be overwritten
         │   └── MissingExtra            toolkit: an optional part that is not installed

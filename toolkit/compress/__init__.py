@@ -70,7 +70,8 @@ def compress(
     it. The licence comes from the source's own papers; `licence`, an SPDX identifier, only fills a gap. It must allow
     derivatives, else Denied, on record.
 
-    Raises SourceMissing, SourceError, LicenceError, RecipeError, DataError, BudgetError, CompressionError, BundleError.
+    Raises SourceMissing, SourceError, LicenceError, RecipeError, ItemsError, BudgetError, CompressionError,
+    BundleError.
     """
     box = Box.embedded(settings)
     bound = Budget() if budget is None else Budget.parse(budget)

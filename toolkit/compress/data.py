@@ -12,7 +12,7 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from policies.payload import InputError
-from toolkit.compress.errors import DataError
+from toolkit.compress.errors import ItemsError
 
 __all__ = ["NONE", "Data", "Items", "Kind", "gathered", "identity", "read_items"]
 
@@ -42,7 +42,7 @@ NONE = Items(items=(), digest="")
 
 
 class Data(Struct, frozen=True, kw_only=True):
-    """Both sets of a run. Raises DataError "data_overlap" where an item stands in both."""
+    """Both sets of a run. Raises ItemsError "data_overlap" where an item stands in both."""
 
     calibrate: Items
     evaluate: Items
@@ -50,7 +50,7 @@ class Data(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         shared = set(map(identity, self.calibrate.items)) & set(map(identity, self.evaluate.items))
         if shared:
-            raise DataError("data_overlap", f"{len(shared)} items stand in the calibration and in the evaluation")
+            raise ItemsError("data_overlap", f"{len(shared)} items stand in the calibration and in the evaluation")
 
     def digests(self) -> dict[str, str]:
         """The SHA-256 of each set that has items."""
@@ -80,20 +80,20 @@ class _Known(Struct):
 def gathered(given: Iterable[Any], kind: Kind) -> Items:
     """Items without anything known of them: texts, encoded images or their paths, or tensors by name.
 
-    Raises DataError, InputError.
+    Raises ItemsError, InputError.
     """
     return _items([_Known(_image(item) if kind == "image" else item) for item in given], kind)
 
 
 def read_items(path: Path, kind: Kind) -> Items:
-    """The items of a file. Raises DataError, InputError.
+    """The items of a file. Raises ItemsError, InputError.
 
     .txt: a text or the path of an image a line; .jsonl: an object a line with `text` or `image`, and if known `label`,
     `score` and `slice`; of a folder, all such files in it by name, or the images themselves. Tensors come as one
     .safetensors file an item, which holds every input of the model by its name.
     """
     if not path.exists():
-        raise DataError("data_not_found", f"there is nothing at {path}")
+        raise ItemsError("data_not_found", f"there is nothing at {path}")
     files = sorted(file for file in path.iterdir() if not file.name.startswith(".")) if path.is_dir() else [path]
     return _items([known for file in files for known in _read(file, kind)], kind)
 
@@ -122,20 +122,20 @@ def _read(file: Path, kind: Kind) -> Iterator[_Known]:
             try:
                 read = msgspec.json.decode(line, type=_Line)
             except msgspec.MsgspecError as error:
-                raise DataError("data_format", f"{file}, object {number}: {error}") from None
+                raise ItemsError("data_format", f"{file}, object {number}: {error}") from None
             item = read.text if kind == "text" else read.image
             if item is None:
-                raise DataError("data_format", f"{file}, object {number}: there is no `{kind}`")
+                raise ItemsError("data_format", f"{file}, object {number}: there is no `{kind}`")
             yield _Known(item if kind == "text" else _bytes(file.parent / item), read.label, read.score, read.slice)
     else:
-        raise DataError("data_format", f"{file} is no .txt and no .jsonl file" + (", no image" * (kind == "image")))
+        raise ItemsError("data_format", f"{file} is no .txt and no .jsonl file" + (", no image" * (kind == "image")))
 
 
 def _lines(file: Path) -> list[str]:
     try:
         return [line for line in _bytes(file).decode().splitlines() if line.strip()]
     except UnicodeDecodeError:
-        raise DataError("data_format", f"{file} is no UTF-8") from None
+        raise ItemsError("data_format", f"{file} is no UTF-8") from None
 
 
 def _bytes(file: Path) -> bytes:
@@ -143,9 +143,9 @@ def _bytes(file: Path) -> bytes:
         with file.open("rb") as opened:
             content = opened.read(MAX_FILE + 1)
     except (OSError, ValueError) as error:
-        raise DataError("data_not_found", f"{file}: {getattr(error, 'strerror', error)}") from None
+        raise ItemsError("data_not_found", f"{file}: {getattr(error, 'strerror', error)}") from None
     if len(content) > MAX_FILE:
-        raise DataError("data_too_large", f"{file} has more than {MAX_FILE} bytes")
+        raise ItemsError("data_too_large", f"{file} has more than {MAX_FILE} bytes")
     return content
 
 
@@ -158,18 +158,18 @@ def _tensors(file: Path) -> dict[str, Any]:
     from safetensors.numpy import load
 
     if file.suffix != ".safetensors":
-        raise DataError("data_format", f"{file} is no .safetensors file, and the model takes tensors")
+        raise ItemsError("data_format", f"{file} is no .safetensors file, and the model takes tensors")
     try:
         return load(_bytes(file))
     except (SafetensorError, ValueError, TypeError) as error:
-        raise DataError("data_format", f"{file}: {str(error)[:200]}") from None
+        raise ItemsError("data_format", f"{file}: {str(error)[:200]}") from None
 
 
 def _items(known: list[_Known], kind: Kind) -> Items:
     if not known:
-        raise DataError("data_empty", "there is no item")
+        raise ItemsError("data_empty", "there is no item")
     if len(known) > MAX_ITEMS:
-        raise DataError("data_too_large", f"{len(known)} items; at most {MAX_ITEMS} are taken")
+        raise ItemsError("data_too_large", f"{len(known)} items; at most {MAX_ITEMS} are taken")
     expected: dict[Kind, type] = {"text": str, "image": bytes, "tensors": Mapping}
     if not all(isinstance(one.item, expected[kind]) for one in known):
         raise InputError("input_type", f"an item is no {kind}, which the model takes")
@@ -178,7 +178,7 @@ def _items(known: list[_Known], kind: Kind) -> Items:
     for field in ("label", "score", "slice"):
         some = sum(getattr(one, field) is not None for one in known)
         if 0 < some < len(known):
-            raise DataError("data_format", f"{some} of {len(known)} items have a {field}: all must have it, or none")
+            raise ItemsError("data_format", f"{some} of {len(known)} items have a {field}: all must have it, or none")
     digest = hashlib.sha256()
     for one in known:
         exact = one.item.encode(errors="surrogatepass") if isinstance(one.item, str) else b""

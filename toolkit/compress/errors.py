@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from policies.errors import Refused, Unusable
 
-__all__ = ["BudgetError", "CompressionError", "DataError", "RecipeError", "SourceError", "SourceMissing"]
+__all__ = ["BudgetError", "CompressionError", "ItemsError", "RecipeError", "SourceError", "SourceMissing"]
 
 
 class SourceError(Refused):
@@ -54,7 +54,7 @@ class CompressionError(Refused):
     }
 
 
-class DataError(Unusable):
+class ItemsError(Unusable):
     """Calibration or evaluation data that cannot be used."""
 
     hints: ClassVar[Mapping[str, str]] = {

@@ -78,6 +78,7 @@ class Graph:
         self._constants = {tensor.name: tensor for tensor in graph.initializer if tensor.name not in given}
         self._makers = {name: node for node in graph.node for name in node.output}
         self._users: dict[str, list[onnx.NodeProto]] = defaultdict(list)
+        self._added: set[str] = set()
         # what comes in the place of the node that made a tensor
         self._instead: dict[str, Sequence[onnx.NodeProto]] = {}
         # what leaves the graph, or is used inside of a branch or a loop, is never changed
@@ -205,6 +206,7 @@ class Graph:
             name += "_"
         self.model.graph.initializer.append(numpy_helper.from_array(value, name))
         self._constants[name] = self.model.graph.initializer[-1]
+        self._added.add(name)
         return name
 
     def replace(self, node: onnx.NodeProto, *made: onnx.NodeProto) -> None:
@@ -254,7 +256,9 @@ class Graph:
             del bare.graph.value_info[:]
         if any(node.domain == RUNTIME for node in nodes) and all(one.domain != RUNTIME for one in bare.opset_import):
             bare.opset_import.append(helper.make_opsetid(RUNTIME, 1))
-        return finished(self.kind, self._before, bare, (*self.left, *(floats_left(bare) if self._instead else ())))
+        return finished(
+            self.kind, self._before, bare, (*self.left, *(floats_left(bare, self._added) if self._instead else ()))
+        )
 
     def _layer(self, node: onnx.NodeProto) -> Layer | None:
         if node.domain not in ("", "ai.onnx") or node.op_type not in ("MatMul", "Gemm", "Conv"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from math import isnan
+from math import inf, isnan
 from time import monotonic
 from typing import Protocol
 
@@ -166,8 +166,9 @@ def _figures(result: Result | None) -> tuple[float, float, float]:
 
 def _excess(result: Result | None, budget: Budget) -> float:
     size, negative, share = _figures(result)
+    if isnan(negative):
+        return inf
     lost = max(0.0, budget.fidelity + negative) / max(1 - budget.fidelity, 0.001)
     heavy = 0.0 if budget.size is None else max(0.0, size / 1e6 / budget.size - 1)
     slow = 0.0 if budget.latency is None else max(0.0, share / budget.latency - 1)
-    excess = lost + heavy + slow
-    return float("inf") if isnan(excess) else excess
+    return lost + heavy + slow

@@ -51,8 +51,9 @@ class Trials:
 
     def known(self, recipe: Recipe) -> Trial | None:
         """What came of a recipe, if it was tried."""
-        steps = recipe.plain()
-        return next((trial for trial in self.kept if msgspec.to_builtins(trial.recipe) == list(steps)), None)
+        steps = msgspec.json.encode(recipe.plain(), order="deterministic")
+        same = (one for one in self.kept if msgspec.json.encode(one.recipe, order="deterministic") == steps)
+        return next(same, None)
 
     def keep(self, trial: Trial, model: bytes | None) -> None:
         """Raises Failed; then nothing half-written is left."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # its types are a package of their own
@@ -69,12 +69,15 @@ def operators(model: bytes) -> frozenset[str]:
     return frozenset(node.op_type for node in onnx.load_from_string(model).graph.node)
 
 
-def floats_left(model: onnx.ModelProto) -> tuple[str, ...]:
-    """What is still a float and has two dimensions or more, as lines of a report: quantisers skip in silence."""
+def floats_left(model: onnx.ModelProto, besides: Collection[str] = ()) -> tuple[str, ...]:
+    """What is still a float and has two dimensions or more, as lines of a report: quantisers skip in silence.
+    `besides` are names that count for nothing, such as scales."""
     return tuple(
         f"{tensor.name}: stays float32, {4 * math.prod(tensor.dims)} bytes"
         for tensor in _initializers(model.graph)
-        if tensor.data_type == TensorProto.FLOAT and sum(dim > 1 for dim in tensor.dims) > 1
+        if tensor.name not in besides
+        and tensor.data_type == TensorProto.FLOAT
+        and sum(dim > 1 for dim in tensor.dims) > 1
     )
 
 

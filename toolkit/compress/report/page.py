@@ -63,7 +63,8 @@ def _headline(run: Run, shown: Trial | None) -> str:
         return "Nothing was handed out: none of the recipes that were tried gave a model."
     what = _gained(run.before, shown.result)
     if run.chosen is None:
-        return f"Nothing was handed out. The nearest, {shown.name}, is {what}; {'; '.join(shown.missed) or 'it missed the budget'}."
+        why = "; ".join(shown.missed) or "it missed the budget when it was measured again"
+        return f"Nothing was handed out. The nearest, {shown.name}, is {what}: {why}."
     return f"{shown.name}: {what}."
 
 

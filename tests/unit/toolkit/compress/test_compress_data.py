@@ -36,7 +36,8 @@ def test_a_text_file_has_a_text_a_line(tmp_path: Path) -> None:
 
 
 def test_a_line_of_json_says_what_is_known(tmp_path: Path) -> None:
-    lines = '{"text": "a", "label": "x", "score": 0.5, "slice": "de"}\n{"text": "b", "label": "y", "score": 1, "slice": "en"}\n'
+    lines = '{"text": "a", "label": "x", "score": 0.5, "slice": "de"}\n'
+    lines += '{"text": "b", "label": "y", "score": 1, "slice": "en"}\n'
     found = read_items(written(tmp_path, "a.jsonl", lines), "text")
     assert (found.items, found.labels, found.scores, found.classes) == (
         ("a", "b"),
