@@ -30,6 +30,8 @@ OUR_FAULT = {
     "ModelError",
     "NotVerified",
     "PolicyError",
+    "BudgetError",
+    "ItemsError",
     "RecipeError",
     "ReportError",
     "ReportExists",

@@ -27,7 +27,8 @@ class Mixed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_f
     """Mixed precision by sensitivity. Layers that share an input go together. Each such group is pressed alone, and
     what the answer of the model loses by that decides: the groups that cost most, up to `share` of the weights, get
     8-bit weights in blocks and keep their activations as floats; the others become what `rough` says: "int8" weights
-    and activations (as `static-int8` does), or "4bit" weights in blocks (as `weight-bits`). Tables stay as they are.
+    and activations (as `static-int8` does, with its `seven_bits`), or "4bit" weights in blocks (as `weight-bits`).
+    Tables stay as they are.
 
     The first `items` calibration items are looked at. Dong et al., "HAWQ: Hessian AWare Quantization of Neural
     Networks with Mixed-Precision", 2019, with the loss measured instead of estimated from a Hessian.
@@ -40,6 +41,7 @@ class Mixed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_f
     rough: Literal["int8", "4bit"] = "int8"
     share: Annotated[float, Meta(ge=0, le=1)] = 0.25
     items: Annotated[int, Meta(ge=1, le=1000)] = 16
+    seven_bits: bool = False
 
     def apply(self, model: bytes, data: Calibration) -> tuple[bytes, StepReport]:
         """See Step."""
@@ -65,7 +67,7 @@ class Mixed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_f
                 for group in names
             ]
 
-        key = f"mixed {self.rough} {self.items} {hashlib.sha256(model).hexdigest()}"
+        key = f"mixed {self.rough} {self.items} {self.seven_bits} {hashlib.sha256(model).hexdigest()}"
         found = data.once(key, losses) if 0 < self.share < 1 else [1.0] * len(names)
         fine = kept_fine(found, sizes, self.share)
         exact = [name for number in fine for name in names[number]]
@@ -80,7 +82,9 @@ class Mixed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_f
     def _rough(self, model: bytes, data: Calibration, exclude: Sequence[str]) -> bytes:
         if self.rough == "4bit":
             return WeightBits(bits=4, exclude=tuple(exclude)).apply(model, data)[0]
-        return StaticInt8(reach="layers", tables=False, exclude=tuple(exclude)).apply(model, data)[0]
+        return StaticInt8(reach="layers", tables=False, seven_bits=self.seven_bits, exclude=tuple(exclude)).apply(
+            model, data
+        )[0]
 
     @staticmethod
     def _others(model: bytes, exact: Sequence[str]) -> tuple[str, ...]:

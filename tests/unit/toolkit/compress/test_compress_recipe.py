@@ -42,8 +42,8 @@ def refusal(text: str) -> RecipeError:
 
 
 def test_the_recipe_that_is_taken_without_a_word_is_one_step() -> None:
-    assert INT8.steps == (DynamicInt8(per_channel=True),)
-    assert INT8.plain() == ({"kind": "dynamic-int8", "per_channel": True, "seven_bits": False, "exclude": ()},)
+    assert INT8.steps == (DynamicInt8(seven_bits=True),)
+    assert INT8.plain() == ({"kind": "dynamic-int8", "per_channel": True, "seven_bits": True, "exclude": ()},)
 
 
 def test_every_shipped_recipe_can_be_read_by_its_name() -> None:
@@ -62,7 +62,7 @@ def test_a_recipe_that_is_not_there_is_refused(name: str) -> None:
 
 def test_a_recipe_of_a_file_has_its_name(tmp_path: Path) -> None:
     path = tmp_path / "my.toml"
-    path.write_text('[[step]]\nkind = "dynamic-int8"\n')
+    path.write_text('[[step]]\nkind = "dynamic-int8"\nseven_bits = true\n')
     assert (only(path).name, only(path).recipe) == ("my", INT8)
     path.write_bytes(b"\xff")
     with pytest.raises(RecipeError) as caught:
@@ -71,7 +71,7 @@ def test_a_recipe_of_a_file_has_its_name(tmp_path: Path) -> None:
 
 
 def test_a_recipe_is_read_from_ordered_tables() -> None:
-    assert Recipe.parse('[[step]]\nkind = "dynamic-int8"\n') == INT8
+    assert Recipe.parse('[[step]]\nkind = "dynamic-int8"\nseven_bits = true\n') == INT8
     assert Recipe.parse('[[step]]\nkind = "dynamic-int8"\nper_channel = false\n').steps == (
         DynamicInt8(per_channel=False),
     )
