@@ -204,6 +204,7 @@ def _run(
         chosen=None if chosen is None else chosen.number,
         nearest=None if shown is None else shown.number,
         sizes=() if model is None else press.sizes(model),
+        layers=() if model is None else press.layers(model),
         worst=() if shown is None or shown.result is None else press.worst(shown.result.fidelity),
     )
 

@@ -22,7 +22,7 @@ from toolkit.compress.data import Data, Items
 from toolkit.compress.errors import CompressionError
 from toolkit.compress.quiet import quiet
 from toolkit.compress.recipe import Recipe
-from toolkit.compress.results import Example, Fidelity, Result, TensorSize
+from toolkit.compress.results import Example, Fidelity, LayerError, Result, TensorSize
 from toolkit.compress.source import Original, Source
 from toolkit.compress.step import StepReport
 from toolkit.extras import needs
@@ -32,6 +32,7 @@ from toolkit.runtime.session import Feeds, Session
 __all__ = ["Followed", "Press", "versions"]
 
 TOLERANCE = 1e-3  # of an export, relative to the largest number that an output holds, where that is above 1
+DIAGNOSED = 4  # items on which the error by layer is found
 SHOWN = 200  # characters of a text in the report
 TOGETHER = 64  # items whose outputs are in memory at once
 
@@ -165,6 +166,13 @@ class Press:
         with quiet(), needs("compress"):
             from toolkit.compress.weights import operators
         return operators(self.exported)
+
+    def layers(self, model: bytes) -> tuple[LayerError, ...]:
+        """What each layer of a model lost, on the first items of the evaluation. Nothing is learned from them."""
+        with quiet(), needs("compress"):
+            from toolkit.compress.diagnose import layer_errors
+        some = [feeds for _, feeds in islice(self._batches(self.data.evaluate), DIAGNOSED)]
+        return layer_errors(self.exported, model, Calibration(self._grant, self._in_force, some))
 
     def sizes(self, model: bytes) -> tuple[TensorSize, ...]:
         """Every stored tensor of a model, the largest first."""
