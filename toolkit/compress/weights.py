@@ -40,7 +40,9 @@ def opened(model: bytes, kind: str) -> onnx.ModelProto:
 
 
 def finished(kind: str, before: bytes, model: onnx.ModelProto, left: Iterable[str] = ()) -> tuple[bytes, StepReport]:
-    """The file of a changed model, and the report that is true to it."""
+    """The file of a changed model, each node of which has a name, and the report that is true to it."""
+    for node in model.graph.node:
+        node.name = node.name or node.output[0]
     after = serialise(model)
     return after, StepReport(
         kind=kind, bytes_before=len(before), bytes_after=len(after), weights=stored(model), left=tuple(left)
