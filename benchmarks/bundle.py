@@ -20,7 +20,7 @@ from policies.payload import Payload
 from toolkit.box import Box, Context, create_box
 from toolkit.compress.calibration import Calibration
 from toolkit.compress.ladder import named
-from toolkit.compress.sources import export, huggingface
+from toolkit.compress.sources import huggingface, pretrained
 from toolkit.runtime.session import Session
 
 SHAPES = ((1, 32), (1, 128), (32, 128))  # batch, tokens
@@ -38,7 +38,7 @@ def run() -> list[Result]:
         in_force = box.policy.digest
 
         def work(grant: Grant) -> list[Result]:
-            fp32 = export.load(found).export()
+            fp32 = pretrained.load(found).export()
             int8, _ = named("int8").steps[0].apply(fp32, Calibration(grant, in_force, []))
             sessions = {"ONNX Runtime FP32": _session(fp32, grant), "bundle (dynamic int8)": _session(int8, grant)}
             return [_at(shape, sessions, grant, in_force) for shape in SHAPES]

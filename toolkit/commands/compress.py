@@ -19,7 +19,7 @@ ITEMS = "Texts (.txt: one a line, .jsonl: {text, label?, score?, slice?}), image
 
 
 @click.command()
-@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("source")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Where the bundle goes; must not exist.")
 @click.option("--budget", help='What to keep to: "size<=20MB, fidelity>=0.99, latency<=0.4x". The best is sought.')
 @click.option("--recipe", help=f"One recipe alone: a .toml file, or a name: {', '.join(pressing.RECIPES)}.")
@@ -31,7 +31,7 @@ ITEMS = "Texts (.txt: one a line, .jsonl: {text, label?, score?, slice?}), image
 @click.option("--licence", help="SPDX identifier, where the source's own papers name none.")
 @with_settings
 def compress(
-    source: Path,
+    source: str,
     out: Path,
     budget: str | None,
     recipe: str | None,
@@ -44,7 +44,8 @@ def compress(
     settings: str | None,
     as_json: bool,
 ) -> None:
-    """Press the model in SOURCE, a Hugging Face directory or an ONNX file, to a signed bundle.
+    """Press the model in SOURCE to a signed bundle: a Hugging Face or timm directory, an ONNX file, or an architecture
+    with local weights, timm:NAME:FILE or torchvision:NAME:FILE (a .safetensors file).
 
     With --budget, the smallest bundle that keeps to it is looked for. OUT.run holds every trial and the report, also
     when nothing can be handed out.

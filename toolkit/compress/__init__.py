@@ -6,7 +6,7 @@ import os
 import platform
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
@@ -21,13 +21,17 @@ from toolkit.compress.budget import Budget
 from toolkit.compress.data import NONE, Data, Items, Kind, gathered, read_items
 from toolkit.compress.engine import Press, versions
 from toolkit.compress.errors import CompressionError
-from toolkit.compress.intake import taken_in
+from toolkit.compress.intake import module_inputs, module_taken_in, taken_in
 from toolkit.compress.ladder import NAMES as RECIPES
 from toolkit.compress.ladder import ladder_of, only
 from toolkit.compress.results import Result, Run, Trial
 from toolkit.compress.search import Ladder, Limits, keeping, nearest, search
 from toolkit.compress.source import Source
 from toolkit.compress.trials import Trials
+from toolkit.runtime.inputs import ImageInput
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["DEFAULT", "RECIPES", "TRIALS", "compress"]
 
@@ -44,8 +48,11 @@ def _silent(_: str) -> None:
 
 
 def compress(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | torch.nn.Module,
     *,
+    example: object = None,
+    image: ImageInput | None = None,
+    labels: Sequence[str] = (),
     budget: str | None = None,
     recipe: str | os.PathLike[str] | None = None,
     calibrate: Given | None = None,
@@ -60,11 +67,16 @@ def compress(
 ) -> Bundle:
     """Press a model to a signed bundle at `out` (default: NAME.bundle), and return it.
 
-    `source` is a Hugging Face directory or an ONNX file. `budget`, such as "size<=20MB, fidelity>=0.99, latency<=0.4x",
-    is what the bundle must keep to: the smallest that does is looked for, in at most `trials` trials, none begun after
-    `minutes`. `recipe` is the name of one or the path of a TOML file, and alone is tried then; without both it is
-    "int8". `calibrate` and `evaluate` are items (texts, images as bytes or paths, tensors by name), or the path of a
-    file of them (toolkit.compress.data); no item may stand in both.
+    `source` is a Hugging Face or timm directory, an ONNX file, "timm:NAME:FILE" or "torchvision:NAME:FILE", or a
+    torch.nn.Module. A module comes with an `example` of its inputs, whose first dimension is the batch: a tensor,
+    several in the order of `forward`, or by name; items to calibrate and to evaluate may be given the same way. `image`
+    says that it takes images, and how they become its tensor; `labels` name its classes.
+
+    `budget`, such as "size<=20MB, fidelity>=0.99, latency<=0.4x", is what the bundle must keep to: the smallest that
+    does is looked for, in at most `trials` trials, none begun after `minutes`. `recipe` is the name of one or the path
+    of a TOML file, and alone is tried then; without both it is "int8". `calibrate` and `evaluate` are items (texts,
+    images as bytes or paths, tensors by name), or the path of a file of them (toolkit.compress.data); no item may stand
+    in both.
 
     Every trial and the report lie in OUT.run beside the bundle, also when nothing is handed out; `resume` goes on with
     it. The licence comes from the source's own papers; `licence`, an SPDX identifier, only fills a gap. It must allow
@@ -76,15 +88,19 @@ def compress(
     box = Box.embedded(settings)
     bound = Budget() if budget is None else Budget.parse(budget)
     one = None if recipe is None and budget is not None else only(recipe or DEFAULT, box.settings.compress.steps)
-    path = Path(source)
-    target = Path(out) if out is not None else Path(f"{path.resolve().stem}.bundle")
-    if target.exists():
-        raise BundleError("bundle_exists", f"{target} exists already")
     signer = box.bundle_signer()
     progress("read the source and its papers")
-    found = taken_in(path)
+    found = (
+        taken_in(source) if isinstance(source, str | os.PathLike) else module_taken_in(source, example, image, labels)
+    )
+    target = Path(out) if out is not None else Path(f"{found.name}.bundle")
+    if target.exists():
+        raise BundleError("bundle_exists", f"{target} exists already")
     spdx = licences.agreed(licence, found.licences)
-    data = _data(found, calibrate, evaluate)
+    data = Data(
+        calibrate=NONE if calibrate is None else _items(source, found, calibrate),
+        evaluate=found.examples(EXAMPLES, SEED) if evaluate is None else _items(source, found, evaluate),
+    )
     method = measure.method(found.measure, _said(data.evaluate, evaluate is not None))
     parent = Manifest(
         format=1, name=found.name, version="", digest=found.digest, task=found.task, licence=spdx, inputs=(), outputs=()
@@ -123,16 +139,13 @@ def compress(
     return gate(box.policy, parent, call, Payload.checked(asked), box.journal, work)
 
 
-def _data(found: Source, calibrate: Given | None, evaluate: Given | None) -> Data:
+def _items(source: str | os.PathLike[str] | torch.nn.Module, found: Source, given: Given) -> Items:
     kind: Kind = "text" if found.text is not None else "tensors" if found.image is None else "image"
-
-    def items(given: Given) -> Items:
-        return read_items(Path(given), kind) if isinstance(given, str | os.PathLike) else gathered(given, kind)
-
-    return Data(
-        calibrate=NONE if calibrate is None else items(calibrate),
-        evaluate=found.examples(EXAMPLES, SEED) if evaluate is None else items(evaluate),
-    )
+    if isinstance(given, str | os.PathLike):
+        return read_items(Path(given), kind)
+    if kind == "tensors" and not isinstance(source, str | os.PathLike):
+        given = [module_inputs(source, item) for item in given]
+    return gathered(given, kind)
 
 
 def _said(items: Items, given: bool) -> str:

@@ -46,7 +46,9 @@ _VERSIONED = (
     "onnxscript",
     "onnxslim",
     "onnxruntime",
+    "timm",
     "tokenizers",
+    "torchvision",
     "numpy",
     "pillow",
 )
@@ -266,7 +268,7 @@ def _apart(expected: NDArray[Any], given: NDArray[Any], mask: NDArray[Any] | Non
     """NaN where one of the two holds it alone, or where the shapes are not the same."""
     if expected.shape != given.shape:
         return float("nan")
-    if mask is not None and expected.shape[:2] == mask.shape:
+    if mask is not None and expected.ndim > mask.ndim and expected.shape[:2] == mask.shape:
         expected, given = expected[mask.astype(bool)], given[mask.astype(bool)]
     largest = float(np.abs(expected).max(initial=1.0))
     return float(np.abs(expected.astype(np.float64) - given).max(initial=0.0)) / largest

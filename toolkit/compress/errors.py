@@ -19,7 +19,7 @@ class SourceError(Refused):
         "source_config": "Repair the file that is named, or get the folder again from its publisher.",
         "source_template": "Give the chat template a plain name: letters, digits, dots, dashes and underscores.",
         "source_tokenizer": "Bring the tokenizer.json that belongs to the model, as a fast tokenizer saves it.",
-        "source_unsupported": "Bring one of the text encoders that are listed, or an ONNX file of the model.",
+        "source_unsupported": "Bring a model that is listed in docs/compression.md, or an ONNX file of it.",
         "source_weights": "Get the weights again from their publisher, and the configuration that belongs to them.",
         "source_external": "Put the file itself into the folder: nothing is read from outside of it.",
         "source_too_large": "Bring a smaller model: what is read of a source is bounded, as an ONNX file is (2 GB).",
@@ -33,7 +33,8 @@ class SourceMissing(Unusable):
     """There is no model where one was named."""
 
     hints: ClassVar[Mapping[str, str]] = {
-        "source_not_found": "Check the path: it is an .onnx file, or a folder with config.json and model.safetensors.",
+        "source_not_found": "Check the path: an .onnx file, a folder with config.json and model.safetensors, or "
+        "timm:NAME:FILE and torchvision:NAME:FILE with a .safetensors file.",
     }
 
 

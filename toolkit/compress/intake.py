@@ -3,21 +3,52 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from toolkit.compress.errors import SourceMissing
+from toolkit.compress.errors import SourceError, SourceMissing
+from toolkit.compress.quiet import quiet
 from toolkit.compress.source import Source
-from toolkit.compress.sources import huggingface, onnx_file
+from toolkit.compress.sources import architectures, huggingface, onnx_file
+from toolkit.extras import needs
+from toolkit.runtime.inputs import ImageInput
 
-__all__ = ["taken_in"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["module_inputs", "module_taken_in", "taken_in"]
 
 
 def taken_in(source: str | os.PathLike[str]) -> Source:
-    """The source at a path: a Hugging Face directory or an ONNX file.
+    """The source at a path, a Hugging Face or timm directory or an ONNX file; or the architecture and the weights that
+    "timm:NAME:FILE" or "torchvision:NAME:FILE" names.
 
     Raises SourceMissing, SourceError, MissingExtra.
     """
+    if isinstance(source, str) and (named := architectures.read(source)) is not None:
+        return named
     path = Path(source)
     if not path.exists():
         raise SourceMissing("source_not_found", f"there is nothing at {path}")
-    return huggingface.read(path) if path.is_dir() else onnx_file.read(path)
+    if not path.is_dir():
+        return onnx_file.read(path)
+    return architectures.timm_folder(path) or huggingface.read(path)
+
+
+def module_taken_in(
+    module: torch.nn.Module, example: object, image: ImageInput | None, labels: Sequence[str]
+) -> Source:
+    """A module of this process. See toolkit.compress.sources.torch_module.read. Raises SourceError, MissingExtra."""
+    with quiet(), needs("compress"):
+        from toolkit.compress.sources import torch_module
+    if example is None:
+        raise SourceError("source_examples", "a module comes with an example of its inputs: give example=")
+    return torch_module.read(module, example, image=image, labels=labels)
+
+
+def module_inputs(module: torch.nn.Module, item: object) -> dict[str, Any]:
+    """An item for a module by the names of its inputs. Raises SourceError."""
+    from toolkit.compress.sources import torch_module
+
+    return torch_module.named(module, item)

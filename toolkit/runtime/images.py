@@ -80,8 +80,9 @@ class ImageReader:
             raise InputError("input_type", f"an image cannot be read ({type(error).__name__})") from None
         size = how.width, how.height
         if how.shorter_side is not None:
-            share = how.shorter_side / min(picture.size)
-            size = max(how.width, round(share * picture.width)), max(how.height, round(share * picture.height))
+            # the longer side is rounded down, as torchvision and transformers do
+            width, height = (how.shorter_side * side // min(picture.size) for side in picture.size)
+            size = max(how.width, width), max(how.height, height)
         picture = picture.resize(size, Image.Resampling[how.resample.upper()])
         left, top = (size[0] - how.width) // 2, (size[1] - how.height) // 2
         cut = picture.crop((left, top, left + how.width, top + how.height))

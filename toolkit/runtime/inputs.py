@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-__all__ = ["ImageInput", "TextInput"]
+__all__ = ["ImageInput", "Side", "TextInput"]
 
 Side = Annotated[int, Meta(ge=1, le=8192)]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,13 +22,14 @@ from toolkit.compress.errors import SourceError, SourceMissing
 from toolkit.compress.measure import evaluation_texts
 from toolkit.compress.source import Measure, Original
 from toolkit.compress.sources.folder import PICKLES, File, Folder
+from toolkit.compress.sources.pictures import made_up_pictures, read_image_input
 from toolkit.compress.sources.sentence_transformers import Layout, read_layout
 from toolkit.extras import needs
 from toolkit.runtime.inputs import ImageInput, TextInput
 
-__all__ = ["SUPPORTED", "Source", "read"]
+__all__ = ["IMAGES", "SUPPORTED", "TEXT", "Source", "Task", "folder_name", "read", "weight_files"]
 
-SUPPORTED = (
+TEXT = (
     "albert",
     "bert",
     "camembert",
@@ -38,11 +39,16 @@ SUPPORTED = (
     "modernbert",
     "mpnet",
     "roberta",
+    "t5",
     "xlm-roberta",
 )
+IMAGES = ("convnext", "deit", "resnet", "vit")
+SUPPORTED = (*TEXT, *IMAGES)
 MAX_CONFIG = 1_000_000
 MAX_TOKENIZER = 64_000_000
 MAX_WEIGHTS = 1_900_000_000  # bytes as FP32: an ONNX file holds 2 GB
+MAX_LABELS = 100_000
+T5_TOKENS = 512  # its positions are relative: this is what it was trained on
 
 # these count positions from the padding id on; MPNet takes 1 for it whatever its configuration says
 _OFFSET_POSITIONS = ("camembert", "mpnet", "roberta", "xlm-roberta")
@@ -50,6 +56,13 @@ _ATTENTION = ("attn_implementation", "_attn_implementation")
 _PLAIN_ATTENTION = (None, "eager", "sdpa", "flash_attention_2", "flex_attention")
 _CODE = ("auto_map", "custom_pipelines", "trust_remote_code", "_attn_implementation_internal", "kernel_config")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+Task = Literal["feature-extraction", "text-classification", "image-classification", "image-feature-extraction"]
+_HEADS: dict[str, Task] = {
+    "ForSequenceClassification": "text-classification",
+    "ForImageClassification": "image-classification",
+    "ForImageClassificationWithTeacher": "image-classification",
+}
 
 
 class Source(Struct, frozen=True, kw_only=True):
@@ -61,12 +74,12 @@ class Source(Struct, frozen=True, kw_only=True):
 
     name: str
     digest: str
-    task: Literal["feature-extraction"] = "feature-extraction"
+    task: Task = "feature-extraction"
     licences: tuple[str, ...]
     licence_text: str | None
     notice: str | None
-    text: TextInput
-    tokenizer: bytes
+    text: TextInput | None = None
+    tokenizer: bytes | None = None
     config: bytes
     weights: tuple[File, ...]
     image: ImageInput | None = None
@@ -74,13 +87,15 @@ class Source(Struct, frozen=True, kw_only=True):
     measure: Measure = "cosine"
 
     def examples(self, count: int, seed: int = 0) -> Items:
-        """English passages, the same for every run of one Python release, whatever the seed."""
+        """English passages, the same for every run of one Python release whatever the seed, or made-up pictures."""
+        if self.image is not None:
+            return made_up_pictures(self.image, count, seed)
         return gathered(evaluation_texts()[:count], "text")
 
     def load(self) -> Original:
         """See toolkit.compress.source. Raises SourceError: source_changed, source_config, source_weights."""
         with needs("compress"):
-            from toolkit.compress.sources.export import load
+            from toolkit.compress.sources.pretrained import load
         return load(self)
 
 
@@ -88,17 +103,31 @@ class _Config(Struct):
     """What is read of config.json here; the bounds keep a small file from describing an enormous model."""
 
     model_type: str
-    vocab_size: Annotated[int, Meta(ge=1, le=10_000_000)]
-    max_position_embeddings: Annotated[int, Meta(ge=4, le=1_000_000)]
-    pad_token_id: Annotated[int, Meta(ge=0)] = 0
+    architectures: tuple[str, ...] = ()
+    id2label: dict[str, Annotated[str, Meta(max_length=1000)]] | None = None
+    problem_type: str | None = None
     num_hidden_layers: Annotated[int, Meta(ge=1, le=500)] = 1
     hidden_size: Annotated[int, Meta(ge=1, le=65_536)] = 1
     intermediate_size: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
     quantization_config: object = None
 
 
-# the same fields as DistilBERT names them
-_ALIASES = {"dim": "hidden_size", "hidden_dim": "intermediate_size", "n_layers": "num_hidden_layers"}
+class _TextConfig(_Config, kw_only=True):
+    vocab_size: Annotated[int, Meta(ge=1, le=10_000_000)]
+    max_position_embeddings: Annotated[int, Meta(ge=4, le=1_000_000)]
+    pad_token_id: Annotated[int, Meta(ge=0)] = 0
+
+
+# the same fields as DistilBERT and T5 name them
+_ALIASES = {
+    "dim": "hidden_size",
+    "hidden_dim": "intermediate_size",
+    "n_layers": "num_hidden_layers",
+    "d_model": "hidden_size",
+    "d_ff": "intermediate_size",
+    "num_layers": "num_hidden_layers",
+    "n_positions": "max_position_embeddings",
+}
 
 
 class _Index(Struct):
@@ -116,27 +145,55 @@ def read(path: Path) -> Source:
     folder = Folder(path)
     layout = read_layout(folder)
     content, config = _config(folder, f"{layout.base}config.json")
-    _refuse_template_paths(folder, f"{layout.base}tokenizer_config.json")
-    tokenizer = _tokenizer(folder, f"{layout.base}tokenizer.json", config.vocab_size)
-    weights = tuple(_weights(folder, layout.base))
+    text, image, tokenizer = None, None, None
+    if isinstance(config, _TextConfig):
+        _refuse_template_paths(folder, f"{layout.base}tokenizer_config.json")
+        tokenizer = _tokenizer(folder, f"{layout.base}tokenizer.json", config.vocab_size)
+    else:
+        image = read_image_input(folder, f"{layout.base}preprocessor_config.json")
+    task, labels = _task(config, pooled=folder.has("modules.json"))
+    if isinstance(config, _TextConfig):
+        text = _text(layout, config, classifies=bool(labels))
+    weights = tuple(weight_files(folder, _weight_names(folder, layout.base)))
     # the papers, read after this line, decide about the terms and not about what the model does
     identity = sorted((file.name, file.sha256) for file in folder.used.values())
     papers = read_papers(folder)
     return Source(
-        name=_folder_name(path.resolve()),
+        name=folder_name(path.resolve()),
         digest=hashlib.sha256(msgspec.json.encode(identity)).hexdigest(),
+        task=task,
         licences=papers.statements,
         licence_text=papers.licence,
         notice=papers.notice,
-        text=_text(layout, config),
+        text=text,
         tokenizer=tokenizer,
         config=content,
         weights=weights,
+        image=image,
+        labels=labels,
+        measure="agreement" if labels else "cosine",
     )
 
 
 def _supported() -> str:
-    return f"text encoders for feature extraction: {', '.join(SUPPORTED)}"
+    return f"encoders of texts: {', '.join(TEXT)}; of images: {', '.join(IMAGES)}"
+
+
+def _task(config: _Config, *, pooled: bool) -> tuple[Task, tuple[str, ...]]:
+    """The task by the class that the weights were saved from, and the labels in the order of the answer.
+
+    A sentence-transformers folder pools the tokens of an encoder, whatever its weights were saved from.
+    """
+    saved = next(iter(config.architectures), "")
+    task = None if pooled else next((_HEADS[head] for head in _HEADS if saved.endswith(head)), None)
+    if task is None:
+        return ("feature-extraction" if isinstance(config, _TextConfig) else "image-feature-extraction"), ()
+    labels = config.id2label or {"0": "LABEL_0", "1": "LABEL_1"}  # what transformers does not write out
+    if config.problem_type not in (None, "single_label_classification") or len(labels) < 2:
+        raise SourceError("source_unsupported", "of heads, those that choose one of several classes are taken in")
+    if len(labels) > MAX_LABELS or set(labels) != {str(number) for number in range(len(labels))}:
+        raise SourceError("source_config", "id2label in config.json does not number its labels from 0 on")
+    return task, tuple(labels[str(number)] for number in range(len(labels)))
 
 
 def _config(folder: Folder, name: str) -> tuple[bytes, _Config]:
@@ -149,13 +206,16 @@ def _config(folder: Folder, name: str) -> tuple[bytes, _Config]:
         kind = str(content.get("model_type"))[:80]
         raise SourceError("source_unsupported", f"the architecture {kind!r} is not among the {_supported()}")
     named = {_ALIASES.get(key, key): value for key, value in content.items() if value is not None}
+    bounds: type[_Config] = _Config if content["model_type"] in IMAGES else _TextConfig
+    if content["model_type"] == "t5":
+        named.setdefault("max_position_embeddings", T5_TOKENS)
     try:
-        config = msgspec.convert(named, _Config)
+        config = msgspec.convert(named, bounds)
     except msgspec.ValidationError as error:
         raise SourceError("source_config", f"{name}: {error}") from None
     if config.quantization_config is not None:
         raise SourceError("source_unsupported", "the weights are quantised already; bring the original")
-    if config.pad_token_id >= config.vocab_size:
+    if isinstance(config, _TextConfig) and config.pad_token_id >= config.vocab_size:
         raise SourceError("source_config", f"{name}: the padding id {config.pad_token_id} is not in the vocabulary")
     return data, config
 
@@ -200,7 +260,7 @@ def _tokenizer(folder: Folder, name: str, vocab_size: int) -> bytes:
     return data
 
 
-def _text(layout: Layout, config: _Config) -> TextInput:
+def _text(layout: Layout, config: _TextConfig, *, classifies: bool) -> TextInput:
     padding = 1 if config.model_type == "mpnet" else config.pad_token_id
     offset = padding + 1 if config.model_type in _OFFSET_POSITIONS else 0
     positions = config.max_position_embeddings - offset
@@ -208,18 +268,18 @@ def _text(layout: Layout, config: _Config) -> TextInput:
         raise SourceError("source_config", f"config.json: {positions} positions are too few for a text")
     return TextInput(
         max_tokens=min(positions, layout.max_tokens or positions),
-        pooling=layout.pooling,
+        pooling="none" if classifies else layout.pooling,
         normalise=layout.normalise,
         pad_id=config.pad_token_id,
     )
 
 
-def _weights(folder: Folder, base: str) -> Iterator[File]:
-    """The safetensors files, each with a header that holds."""
+def weight_files(folder: Folder, names: Iterable[str]) -> Iterator[File]:
+    """The safetensors files, each with a header that holds. Raises SourceError."""
     with needs("compress"):
         from safetensors import SafetensorError, safe_open
     size = 0
-    for name in _weight_names(folder, base):
+    for name in names:
         file = folder.hash(name, MAX_WEIGHTS)
         try:
             with safe_open(file.path, framework="np") as tensors:
@@ -249,7 +309,7 @@ def _weight_names(folder: Folder, base: str) -> list[str]:
     return []
 
 
-def _folder_name(path: Path) -> str:
+def folder_name(path: Path) -> str:
     """A plain name from the folder; in the hub's cache the model's folder is two above."""
     name = path.parent.parent.name.rpartition("--")[2] if path.parent.name == "snapshots" else path.name
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:100] or "model"

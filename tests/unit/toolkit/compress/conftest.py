@@ -30,6 +30,7 @@ CONFIG: dict[str, Any] = {
     "max_position_embeddings": 64,
     "pad_token_id": 0,
 }
+HEADS = ("ForSequenceClassification", "ForImageClassification")
 TEXTS = ["A first text to measure on.", "Short.", "Another one, which is a little longer than the first.", "Fourth"]
 
 
@@ -104,9 +105,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def exported(tiny: Path) -> bytes:
     """The ONNX file of `tiny`."""
     with quiet():
-        from toolkit.compress.sources import export, huggingface
+        from toolkit.compress.sources import huggingface, pretrained
 
-    return export.load(huggingface.read(tiny)).export()
+    return pretrained.load(huggingface.read(tiny)).export()
 
 
 Make = Callable[[Path, dict[str, Any]], Path]
@@ -115,7 +116,9 @@ Make = Callable[[Path, dict[str, Any]], Path]
 @pytest.fixture(scope="session")
 def make() -> Make:
     """Make a model with random weights: a folder, and what its configuration has that differs from the tiny one's."""
-    return lambda path, fields: make_tiny(path, {**CONFIG, **fields})
+    return lambda path, fields: make_tiny(
+        path, {name: value for name, value in {**CONFIG, **fields}.items() if value is not None}
+    )
 
 
 def make_tiny(path: Path, config: dict[str, Any]) -> Path:
@@ -123,14 +126,18 @@ def make_tiny(path: Path, config: dict[str, Any]) -> Path:
     with quiet():
         import torch
         from safetensors.torch import save_file
-        from transformers import CONFIG_MAPPING, AutoModel
+        from transformers import CONFIG_MAPPING
+        from transformers.models.auto import modeling_auto as auto
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             described = CONFIG_MAPPING[config["model_type"]].from_dict(config)
-            model = AutoModel.from_config(described)  # type: ignore[no-untyped-call]  # half typed
+            saved = next(iter(config.get("architectures", ())), "")
+            head = next((head for head in HEADS if saved.endswith(head)), "")
+            model = getattr(auto, f"AutoModel{head}").from_config(described)
     path.mkdir(parents=True)
     write_papers(path, config)
+    path.joinpath("preprocessor_config.json").write_text(json.dumps({"size": {"height": 32, "width": 32}}))
     save_file({name: tensor.clone() for name, tensor in model.state_dict().items()}, path / "model.safetensors")
     return path
 

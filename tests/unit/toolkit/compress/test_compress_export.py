@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from policies.errors import Ungated
-from policies.gate import Grant
+from policies.gate import Grant, covers
 from tests.unit.toolkit.compress.conftest import TEXTS
 from toolkit.compress import engine
 from toolkit.compress.data import NONE, Data, gathered
@@ -24,14 +24,15 @@ from toolkit.compress.errors import CompressionError, SourceError
 from toolkit.compress.quiet import quiet
 from toolkit.compress.sources import huggingface
 from toolkit.compress.steps.dynamic_int8 import DynamicInt8
-from toolkit.runtime.readers import TextReader
+from toolkit.runtime.lane import reader_of
+from toolkit.runtime.session import Session
 
 with quiet():
     import onnx
     import torch
     from safetensors.torch import load_file, save_file
 
-    from toolkit.compress.sources import export
+    from toolkit.compress.sources import export, pretrained
 
 Gated = Callable[[str, Callable[[Grant], Any]], Any]
 ROOT = Path(__file__).resolve().parents[4]
@@ -43,8 +44,8 @@ def source(tiny: Path) -> huggingface.Source:
 
 
 @pytest.fixture(scope="module")
-def original(source: huggingface.Source) -> export.Original:
-    return export.load(source)
+def original(source: huggingface.Source) -> export.TorchModel:
+    return pretrained.load(source)
 
 
 class Weighted(torch.nn.Module):
@@ -60,9 +61,19 @@ def example(*names: str, size: tuple[int, int] = (2, 7)) -> dict[str, torch.Tens
     return {name: torch.ones(size, dtype=torch.int64) for name in names}
 
 
-def difference(gated: Gated, source: huggingface.Source, original: export.Original, model: bytes) -> float:
+def traced(model: torch.nn.Module, names: tuple[str, ...], given: dict[str, torch.Tensor]) -> bytes:
+    dims = ("batch", "tokens")
+    positional = export.Positional(model, names, lambda answer: (answer.last_hidden_state,))
+    return export.trace(positional, export.Traced(example=given, dims=dims, outputs={"last_hidden_state": dims}))
+
+
+ON_TEXTS = Data(calibrate=NONE, evaluate=gathered(TEXTS, "text"))
+
+
+def difference(
+    gated: Gated, source: huggingface.Source, original: export.TorchModel, model: bytes, data: Data = ON_TEXTS
+) -> float:
     """What the check says of a graph that the original claims to have given."""
-    data = Data(calibrate=NONE, evaluate=gathered(TEXTS, "text"))
 
     class Claims:
         names = original.names
@@ -116,9 +127,9 @@ def test_the_bytes_are_the_same_in_another_folder_and_process(tiny: Path, tmp_pa
     elsewhere = shutil.copytree(tiny, tmp_path / "elsewhere" / "copy")
     code = (
         "import sys, hashlib; from pathlib import Path;"
-        "from toolkit.compress.sources import export, huggingface;"
+        "from toolkit.compress.sources import huggingface, pretrained;"
         "from toolkit.compress.steps.dynamic_int8 import DynamicInt8;"
-        "model = export.load(huggingface.read(Path(sys.argv[1]))).export();"
+        "model = pretrained.load(huggingface.read(Path(sys.argv[1]))).export();"
         "print(hashlib.sha256(model).hexdigest(), hashlib.sha256(DynamicInt8().apply(model, None)[0]).hexdigest())"
     )
     done = subprocess.run(
@@ -138,15 +149,13 @@ def test_one_tensor_for_two_inputs_is_refused() -> None:
     names = ("input_ids", "attention_mask")
     tensor = torch.ones((2, 7), dtype=torch.int64)
     with pytest.raises(CompressionError) as caught:
-        export.trace(export.Encoder(Weighted(), names), dict.fromkeys(names, tensor))
+        traced(Weighted(), names, dict.fromkeys(names, tensor))
     assert caught.value.code == "export_inputs"
 
 
 def test_inputs_in_another_order_are_refused() -> None:
     with pytest.raises(CompressionError) as caught:
-        export.trace(
-            export.Encoder(Weighted(), ("input_ids", "attention_mask")), example("attention_mask", "input_ids")
-        )
+        traced(Weighted(), ("input_ids", "attention_mask"), example("attention_mask", "input_ids"))
     assert caught.value.code == "export_inputs"
 
 
@@ -154,7 +163,7 @@ def test_inputs_in_another_order_are_refused() -> None:
 def test_an_example_of_length_one_is_refused(size: tuple[int, int]) -> None:
     names = ("input_ids", "attention_mask")
     with pytest.raises(CompressionError) as caught:
-        export.trace(export.Encoder(Weighted(), names), example(*names, size=size))
+        traced(Weighted(), names, example(*names, size=size))
     assert caught.value.code in ("export_inputs", "export_failed")
 
 
@@ -165,12 +174,12 @@ def test_a_model_that_fixes_its_length_is_refused() -> None:
             return type("Output", (), {"last_hidden_state": hidden})
 
     with pytest.raises(CompressionError) as caught:
-        export.trace(export.Encoder(Fixed(), ("input_ids",)), example("input_ids"))
+        traced(Fixed(), ("input_ids",), example("input_ids"))
     assert caught.value.code in ("export_inputs", "export_failed")
 
 
 def test_an_input_that_the_graph_dropped_is_seen(
-    gated: Gated, source: huggingface.Source, original: export.Original, exported: bytes
+    gated: Gated, source: huggingface.Source, original: export.TorchModel, exported: bytes
 ) -> None:
     model = onnx.load_from_string(exported)
     (dropped,) = [node for node in model.graph.input if node.name == "token_type_ids"]
@@ -186,13 +195,13 @@ def test_an_input_that_the_graph_dropped_is_seen(
 
 
 def test_the_graph_is_the_model(
-    gated: Gated, source: huggingface.Source, original: export.Original, exported: bytes
+    gated: Gated, source: huggingface.Source, original: export.TorchModel, exported: bytes
 ) -> None:
     assert 0 < difference(gated, source, original, exported) < 1e-5
 
 
 def test_swapped_inputs_are_seen(
-    gated: Gated, source: huggingface.Source, original: export.Original, exported: bytes
+    gated: Gated, source: huggingface.Source, original: export.TorchModel, exported: bytes
 ) -> None:
     model = onnx.load_from_string(exported)
     swap = {"attention_mask": "token_type_ids", "token_type_ids": "attention_mask"}
@@ -208,7 +217,7 @@ def test_swapped_inputs_are_seen(
 def test_other_weights_are_seen(
     gated: Gated,
     source: huggingface.Source,
-    original: export.Original,
+    original: export.TorchModel,
     exported: bytes,
     change: Callable[[Any], Any],
 ) -> None:
@@ -225,10 +234,10 @@ def test_other_weights_are_seen(
 def test_the_lengths_go_from_one_to_the_longest_padded_on_both_sides(
     gated: Gated, source: huggingface.Source, exported: bytes
 ) -> None:
-    reader = TextReader(source.tokenizer, source.text)
-    batches = list(export.trials(["one text of some length", "short", "abc", "xy"] * 3, reader.feeds))
+    reader = reader_of((), source.text, None, source.tokenizer)
+    batches = list(export.text_trials(["one text of some length", "short", "abc", "xy"] * 3, reader))
     lengths = [batch["input_ids"].shape for batch in batches]
-    assert {shape[1] for shape in lengths} >= {1, source.text.max_tokens}
+    assert {shape[1] for shape in lengths} >= {1, 64}
     assert {shape[0] for shape in lengths} >= {1, 4}
     firsts = [batch["attention_mask"][:, 0].min() for batch in batches]
     lasts = [batch["attention_mask"][:, -1].min() for batch in batches]
@@ -238,13 +247,14 @@ def test_the_lengths_go_from_one_to_the_longest_padded_on_both_sides(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", huggingface.SUPPORTED)
+@pytest.mark.parametrize("kind", huggingface.TEXT)
 def test_every_supported_architecture_is_exported_as_it_is(
     gated: Gated, tmp_path: Path, kind: str, make: Callable[[Path, dict[str, Any]], Path]
 ) -> None:
     own: dict[str, dict[str, Any]] = {
         "albert": {"embedding_size": 16},
         "electra": {"embedding_size": 16},
+        "t5": {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 1, "num_heads": 2, "architectures": ["T5Model"]},
         "distilbert": {"dim": 32, "n_layers": 1, "n_heads": 2, "hidden_dim": 64},
         "modernbert": {
             "cls_token_id": 2,
@@ -255,8 +265,83 @@ def test_every_supported_architecture_is_exported_as_it_is(
         },
     }
     source = huggingface.read(make(tmp_path / kind, {"model_type": kind, **own.get(kind, {})}))
-    original = export.load(source)
+    original = pretrained.load(source)
     assert difference(gated, source, original, original.export()) < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["bert", "distilbert", "roberta", "xlm-roberta", "mpnet", "albert", "electra"])
+def test_a_head_that_classifies_texts_is_exported_as_it_is(
+    gated: Gated, tmp_path: Path, kind: str, make: Callable[[Path, dict[str, Any]], Path]
+) -> None:
+    head = {"model_type": kind, "architectures": ["XForSequenceClassification"], "embedding_size": 16}
+    labels = {"0": "calm", "1": "urgent", "2": "unclear"}
+    source = huggingface.read(make(tmp_path / kind, {**head, "id2label": labels}))
+    assert (source.task, source.labels) == ("text-classification", ("calm", "urgent", "unclear"))
+    original = pretrained.load(source)
+    model = original.export()
+    (output,) = onnx.load_from_string(model).graph.output
+    assert (output.name, [d.dim_param or d.dim_value for d in output.type.tensor_type.shape.dim]) == (
+        "logits",
+        ["batch", 3],
+    )
+    assert difference(gated, source, original, model) < 1e-5
+
+
+VISION: dict[str, dict[str, Any]] = {
+    "vit": {"image_size": 32, "patch_size": 8},
+    "deit": {"image_size": 32, "patch_size": 8},
+    "resnet": {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"},
+    "convnext": {"hidden_sizes": [8, 16], "depths": [1, 1], "num_stages": 2, "num_hidden_layers": None},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["Model", "ForImageClassification"])
+@pytest.mark.parametrize("kind", huggingface.IMAGES)
+def test_models_of_images_are_exported_as_they_are(
+    gated: Gated, tmp_path: Path, kind: str, head: str, make: Callable[[Path, dict[str, Any]], Path]
+) -> None:
+    own = {"model_type": kind, "architectures": [f"X{head}"], "id2label": {"0": "cat", "1": "dog"}}
+    source = huggingface.read(make(tmp_path / kind, {**own, **VISION[kind]}))
+    original = pretrained.load(source)
+    model = original.export()
+    (output,) = onnx.load_from_string(model).graph.output
+    classifies = head == "ForImageClassification"
+    assert (output.name, source.labels) == (("logits", ("cat", "dog")) if classifies else ("embedding", ()))
+    data = Data(calibrate=NONE, evaluate=source.examples(3))
+    assert difference(gated, source, original, model, data) < 1e-5
+
+
+def test_a_graph_with_another_activation_is_seen(
+    gated: Gated, source: huggingface.Source, original: export.TorchModel, exported: bytes
+) -> None:
+    """What EfficientNet's set_swish does: the weights are the same, one function in between is another."""
+    model = onnx.load_from_string(exported)
+    (erf,) = [node for node in model.graph.node if node.op_type in ("Gelu", "Erf")]
+    erf.op_type = "Identity" if erf.op_type == "Gelu" else "Tanh"
+    del erf.attribute[:]
+    with pytest.raises(CompressionError) as caught:
+        difference(gated, source, original, model.SerializeToString())
+    assert caught.value.code == "export_differs"
+
+
+def test_attention_is_exported_in_the_form_that_agrees_on_rows_that_are_masked_everywhere(
+    gated: Gated, source: huggingface.Source, original: export.TorchModel, exported: bytes
+) -> None:
+    ids = np.arange(4, 18, dtype=np.int64).reshape(2, 7)
+    mask = np.stack([np.ones(7, np.int64), np.zeros(7, np.int64)])
+    feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+    digest = hashlib.sha256(exported).hexdigest()
+
+    def both(grant: Grant) -> list[Any]:
+        covers(grant, digest)
+        runs = (original, Session(exported, digest))
+        return [one.run(grant, "policy", lambda _: [feeds])[0][0] for one in runs]
+
+    torchs, graphs = gated(source.digest, both)
+    assert np.isfinite(graphs).all()
+    assert np.abs(torchs - graphs).max() < 1e-5
 
 
 # --- the weights
@@ -293,7 +378,7 @@ def test_weights_that_are_not_those_of_the_model_are_refused(
 ) -> None:
     source = huggingface.read(changed(tiny, tmp_path, change))
     with pytest.raises(SourceError) as caught:
-        export.load(source)
+        pretrained.load(source)
     assert caught.value.code == "source_weights"
     assert said in str(caught.value)
 
@@ -301,7 +386,7 @@ def test_weights_that_are_not_those_of_the_model_are_refused(
 def test_a_small_file_that_describes_an_enormous_model_is_refused(tiny: Path, tmp_path: Path) -> None:
     source = huggingface.read(changed(tiny, tmp_path, lambda _: None, hidden_size=65_536, intermediate_size=1_000_000))
     with pytest.raises(SourceError) as caught:
-        export.load(source)
+        pretrained.load(source)
     assert caught.value.code == "source_weights"
 
 
@@ -309,7 +394,7 @@ def test_a_small_file_that_describes_an_enormous_model_is_refused(tiny: Path, tm
 def test_a_configuration_that_makes_no_model_is_refused(tiny: Path, tmp_path: Path, fields: dict[str, Any]) -> None:
     source = huggingface.read(changed(tiny, tmp_path, lambda _: None, **fields))
     with pytest.raises(SourceError) as caught:
-        export.load(source)
+        pretrained.load(source)
     assert caught.value.code == "source_config"
 
 
@@ -320,14 +405,14 @@ def test_weights_that_were_changed_after_the_intake_are_refused(tiny: Path, tmp_
         file.seek(-1, 2)
         file.write(b"\x55")
     with pytest.raises(SourceError) as caught:
-        export.load(source)
+        pretrained.load(source)
     assert caught.value.code == "source_changed"
 
 
 def embeddings(gated: Gated, folder: Path) -> Any:
     """The embeddings of the texts of the grant, by the model as it was loaded, on tokens that are made up."""
     source = huggingface.read(folder)
-    original = export.load(source)
+    original = pretrained.load(source)
 
     ids = np.arange(4, 18, dtype=np.int64)[None]
     feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
@@ -368,12 +453,12 @@ def test_shards_give_the_same_model(gated: Gated, tiny: Path, tmp_path: Path) ->
 
     save_file({name: tensors[name] for name in names[8:]}, path / "model-2.safetensors")
     with pytest.raises(SourceError) as caught:
-        export.load(huggingface.read(path))
+        pretrained.load(huggingface.read(path))
     assert caught.value.code == "source_weights"
 
 
 def test_tokens_that_the_model_does_not_take_are_refused(
-    gated: Gated, source: huggingface.Source, original: export.Original
+    gated: Gated, source: huggingface.Source, original: export.TorchModel
 ) -> None:
     ids = np.full((1, 3), 10_000, np.int64)
     batch = dict.fromkeys(original.names, ids)
@@ -386,7 +471,7 @@ def test_tokens_that_the_model_does_not_take_are_refused(
 
 
 def test_the_original_runs_under_its_grant_only(
-    gated: Gated, source: huggingface.Source, original: export.Original
+    gated: Gated, source: huggingface.Source, original: export.TorchModel
 ) -> None:
     def never(_: object) -> Any:
         raise AssertionError("nothing may be made of a payload that was not handed out")
@@ -403,9 +488,9 @@ def test_an_export_says_nothing_on_the_terminal(tiny: Path) -> None:
     code = (
         "import sys, warnings, logging; from pathlib import Path;"
         "from toolkit.compress.quiet import quiet\n"
-        "with quiet(): from toolkit.compress.sources import export, huggingface\n"
+        "with quiet(): from toolkit.compress.sources import huggingface, pretrained\n"
         "from toolkit.compress.steps.dynamic_int8 import DynamicInt8\n"
-        "DynamicInt8().apply(export.load(huggingface.read(Path(sys.argv[1]))).export(), None)"
+        "DynamicInt8().apply(pretrained.load(huggingface.read(Path(sys.argv[1]))).export(), None)"
     )
     done = subprocess.run(
         [sys.executable, "-W", "default", "-c", code, tiny], cwd=ROOT, capture_output=True, text=True, check=False

@@ -18,8 +18,7 @@ from policies.gate import Grant, covers
 from toolkit.compress import measure
 from toolkit.compress.data import Items, gathered
 from toolkit.compress.sources import huggingface
-from toolkit.runtime.lane import Lane
-from toolkit.runtime.readers import TextReader
+from toolkit.runtime.lane import Lane, reader_of
 
 Gated = Callable[[str, Callable[[Grant], Any]], Any]
 
@@ -105,7 +104,7 @@ def test_lanes_are_timed_in_turn_and_under_a_grant(
 
     def work(grant: Grant) -> list[float]:
         covers(grant, digest)
-        reader = TextReader(source.tokenizer, source.text)
+        reader = reader_of((), source.text, None, source.tokenizer)
         lane = Lane(exported, digest, reader)
         ran: list[str] = []
         run = lane.session.run
