@@ -20,6 +20,8 @@ def commands() -> Iterator[tuple[str, click.Command]]:
                 yield from leaves(f"{name} {child.name}", child)
         else:
             yield name, command
+            for child in getattr(command, "beside", {}).values():
+                yield f"{name} {child.name}", child
 
     for point in entry_points(group="sealpress.commands"):
         yield from leaves(point.name, point.load())

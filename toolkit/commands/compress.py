@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, ClassVar
 
 import rich_click as click
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from toolkit import compress as pressing
 from toolkit.cli import output, with_settings
+from toolkit.commands.diagnose import diagnose
+from toolkit.commands.progress import spinner
 from toolkit.commands.show import described
+from toolkit.compress.plan import Plan
 from toolkit.settings import found_settings
 
 __all__ = ["compress"]
@@ -18,28 +20,49 @@ __all__ = ["compress"]
 ITEMS = "Texts (.txt: one a line, .jsonl: {text, label?, score?, slice?}), images (the same with paths, or a folder)"
 
 
-@click.command()
+class _WithDiagnose(click.RichCommand):
+    """`compress SOURCE` presses; `compress diagnose SOURCE` is a command of its own below the same word."""
+
+    beside: ClassVar[dict[str, click.Command]] = {"diagnose": diagnose}
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if args and args[0] in self.beside:
+            return self.beside[args[0]].make_context(args[0], args[1:], parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+
+@click.command(cls=_WithDiagnose)
 @click.argument("source")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Where the bundle goes; must not exist.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Where the bundle goes; must not exist. Default: NAME.bundle."
+)
 @click.option("--budget", help='What to keep to: "size<=20MB, fidelity>=0.99, latency<=0.4x". The best is sought.')
 @click.option("--recipe", help=f"One recipe alone: a .toml file, or a name: {', '.join(pressing.RECIPES)}.")
 @click.option("--calibrate", type=click.Path(path_type=Path), help=f"{ITEMS} that steps learn from.")
 @click.option("--evaluate", type=click.Path(path_type=Path), help="The same to measure on; none of those above.")
 @click.option("--trials", type=click.IntRange(1, 1000), default=pressing.TRIALS, show_default=True, help="At most.")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="No trial is begun after so many.")
+@click.option(
+    "--memory", type=click.IntRange(1), help="MB (10^6) that the run may take; one that needs more is refused."
+)
 @click.option("--resume", is_flag=True, help="Go on with the run in OUT.run, instead of refusing to touch it.")
+@click.option("--plan", is_flag=True, help="Show the steps, the time and the memory, and do nothing.")
 @click.option("--licence", help="SPDX identifier, where the source's own papers name none.")
 @with_settings
 def compress(
     source: str,
-    out: Path,
+    out: Path | None,
     budget: str | None,
     recipe: str | None,
     calibrate: Path | None,
     evaluate: Path | None,
     trials: int,
     minutes: float | None,
+    memory: int | None,
     resume: bool,
+    plan: bool,
     licence: str | None,
     settings: str | None,
     as_json: bool,
@@ -48,32 +71,57 @@ def compress(
     with local weights, timm:NAME:FILE or torchvision:NAME:FILE (a .safetensors file).
 
     With --budget, the smallest bundle that keeps to it is looked for. OUT.run holds every trial and the report, also
-    when nothing can be handed out.
+    when nothing can be handed out. `sealpress compress diagnose` says where a recipe hurts.
 
     Example: sealpress compress ./my-model --budget "size<=20MB, fidelity>=0.99" --calibrate texts.txt --out my.bundle
     """
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("start", total=None)
-        bundle = pressing.compress(
-            source,
-            budget=budget,
-            recipe=recipe,
-            calibrate=calibrate,
-            evaluate=evaluate,
-            out=out,
-            licence=licence,
-            trials=trials,
-            minutes=minutes,
-            resume=resume,
-            settings=found_settings(settings),
-            progress=lambda step: bar.update(task, description=step),
-        )
-    report = out.with_suffix(".run") / "report.html"
+    given: dict[str, Any] = {
+        "budget": budget,
+        "recipe": recipe,
+        "calibrate": calibrate,
+        "evaluate": evaluate,
+        "licence": licence,
+        "trials": trials,
+        "settings": found_settings(settings),
+    }
+    with spinner() as progress:
+        if plan:
+            found = pressing.plan(source, progress=progress, **given)
+        else:
+            bundle = pressing.compress(
+                source,
+                out=out,
+                minutes=minutes,
+                memory=None if memory is None else 1_000_000 * memory,
+                resume=resume,
+                progress=progress,
+                **given,
+            )
+    if plan:
+        output(found, as_json, _shown(found))
+        return
+    report = bundle.path.with_suffix(".run") / "report.html"
     value = {
-        "bundle": str(out),
+        "bundle": str(bundle.path),
         "report": str(report),
         "manifest": bundle.manifest,
         "measurements": bundle.measurements,
     }
-    output(value, as_json, f"{described(bundle)}\n  bundle   {out}\n  report   {report}")
+    output(value, as_json, f"{described(bundle)}\n  bundle   {bundle.path}\n  report   {report}")
+
+
+def _shown(plan: Plan) -> str:
+    """A line for each recipe, the sum below."""
+    lines = [
+        f"{plan.name}: {plan.task}, {plan.licence}",
+        f"{plan.parameters:,} parameters, {plan.fp32_bytes / 1e6:.1f} MB in FP32",
+        f"{plan.calibrate} items to calibrate on, {plan.evaluate} to evaluate on",
+        *(
+            f"  {one.name:16} about {one.seconds:6.0f} s  {one.memory_bytes / 1e6:8.0f} MB  {', '.join(one.steps)}"
+            for one in plan.recipes
+        ),
+    ]
+    if plan.halves:
+        lines.append(f"  then recipes between 8 and 4 bits, up to {plan.trials} trials in all")
+    lines.append(f"in all about {plan.seconds:.0f} s and {plan.memory_bytes / 1e6:.0f} MB of memory; nothing was done")
+    return "\n".join(lines)

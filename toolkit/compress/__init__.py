@@ -4,43 +4,37 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
 from policies import licences
-from policies.facts import Ancestor, Manifest
-from policies.gate import Grant, gate
-from policies.payload import Payload
-from toolkit.box import Box, Context
+from policies.facts import Ancestor
+from toolkit.box import Box
 from toolkit.bundle import Bundle, BundleError, BundleManifest, Measured, Measurements, write_bundle
 from toolkit.compress import measure
 from toolkit.compress.budget import Budget
-from toolkit.compress.data import NONE, Data, Items, Kind, gathered, read_items
+from toolkit.compress.data import Items
 from toolkit.compress.engine import Press, versions
-from toolkit.compress.errors import CompressionError
-from toolkit.compress.intake import module_inputs, module_taken_in, taken_in
+from toolkit.compress.errors import CompressionError, SourceError
 from toolkit.compress.ladder import NAMES as RECIPES
 from toolkit.compress.ladder import ladder_of, only
-from toolkit.compress.results import Result, Run, Trial
+from toolkit.compress.plan import Plan, planned
+from toolkit.compress.results import Diagnosis, Result, Run, Trial
 from toolkit.compress.search import Ladder, Limits, keeping, nearest, search
-from toolkit.compress.source import Source
+from toolkit.compress.task import SEED, Given, Task
 from toolkit.compress.trials import Trials
 from toolkit.runtime.inputs import ImageInput
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["DEFAULT", "RECIPES", "TRIALS", "compress"]
+__all__ = ["DEFAULT", "RECIPES", "TRIALS", "compress", "diagnose", "plan"]
 
 DEFAULT = "int8"  # the recipe where neither a recipe nor a budget is given
 TRIALS = 16
-EXAMPLES = 64  # items to measure on, where none are given
-SEED = 0  # of inputs that are made up
-
-Given = str | os.PathLike[str] | Iterable[Any]
 
 
 def _silent(_: str) -> None:
@@ -61,6 +55,7 @@ def compress(
     licence: str | None = None,
     trials: int = TRIALS,
     minutes: float | None = None,
+    memory: int | None = None,
     resume: bool = False,
     settings: str | os.PathLike[str] | None = None,
     progress: Callable[[str], None] = _silent,
@@ -76,7 +71,7 @@ def compress(
     does is looked for, in at most `trials` trials, none begun after `minutes`. `recipe` is the name of one or the path
     of a TOML file, and alone is tried then; without both it is "int8". `calibrate` and `evaluate` are items (texts,
     images as bytes or paths, tensors by name), or the path of a file of them (toolkit.compress.data); no item may stand
-    in both.
+    in both. A run that would take more than `memory` bytes is not begun.
 
     Every trial and the report lie in OUT.run beside the bundle, also when nothing is handed out; `resume` goes on with
     it. The licence comes from the source's own papers; `licence`, an SPDX identifier, only fills a gap. It must allow
@@ -89,30 +84,31 @@ def compress(
     bound = Budget() if budget is None else Budget.parse(budget)
     one = None if recipe is None and budget is not None else only(recipe or DEFAULT, box.settings.compress.steps)
     signer = box.bundle_signer()
-    progress("read the source and its papers")
-    found = (
-        taken_in(source) if isinstance(source, str | os.PathLike) else module_taken_in(source, example, image, labels)
+    task = Task.of(
+        source,
+        box=box,
+        calibrate=calibrate,
+        evaluate=evaluate,
+        licence=licence,
+        progress=progress,
+        example=example,
+        image=image,
+        labels=labels,
+        memory=memory,
     )
+    found, data, spdx = task.source, task.data, task.licence
+    ladder = Ladder((one,)) if one is not None else ladder_of(found, data)
+    expected = planned(found, spdx, data, ladder, trials).memory_bytes
+    if memory is not None and expected > memory:
+        raise SourceError("source_too_large", f"the run takes about {expected} bytes, and may take {memory}")
     target = Path(out) if out is not None else Path(f"{found.name}.bundle")
     if target.exists():
         raise BundleError("bundle_exists", f"{target} exists already")
-    spdx = licences.agreed(licence, found.licences)
-    data = Data(
-        calibrate=NONE if calibrate is None else _items(source, found, calibrate),
-        evaluate=found.examples(EXAMPLES, SEED) if evaluate is None else _items(source, found, evaluate),
-    )
     method = measure.method(found.measure, _said(data.evaluate, evaluate is not None))
-    parent = Manifest(
-        format=1, name=found.name, version="", digest=found.digest, task=found.task, licence=spdx, inputs=(), outputs=()
-    )
-    read = [item for items in (data.calibrate, data.evaluate) for item in items.items if isinstance(item, str)]
-    asked = {"budget": budget or "", "recipe": [] if one is None else one.recipe.plain(), "texts": read}
 
-    def work(grant: Grant) -> Bundle:
-        press = Press(found, grant, box.policy.digest, data, progress)
+    def work(press: Press) -> Bundle:
         origin = {"source": found.digest, "data": data.digests(), "versions": versions(), "machine": measure.machine()}
         kept = Trials(target.with_suffix(".run"), {**origin, "budget": budget or ""}, resume=resume)
-        ladder = Ladder((one,)) if one is not None else ladder_of(press)
         tried = search(press, ladder, bound, Limits(trials=trials, minutes=minutes), kept, progress)
         chosen, result = _handed_out(press, kept, tried, bound)
         shown = chosen or nearest(tried, bound)
@@ -135,17 +131,53 @@ def compress(
         progress("write and sign the bundle")
         return write_bundle(target, draft, files, measurements, signer)
 
-    call = box.call("compress", found.digest, Context())
-    return gate(box.policy, parent, call, Payload.checked(asked), box.journal, work)
+    return task.gated({"budget": budget or "", "recipe": [] if one is None else one.recipe.plain()}, work)
 
 
-def _items(source: str | os.PathLike[str] | torch.nn.Module, found: Source, given: Given) -> Items:
-    kind: Kind = "text" if found.text is not None else "tensors" if found.image is None else "image"
-    if isinstance(given, str | os.PathLike):
-        return read_items(Path(given), kind)
-    if kind == "tensors" and not isinstance(source, str | os.PathLike):
-        given = [module_inputs(source, item) for item in given]
-    return gathered(given, kind)
+def plan(
+    source: str | os.PathLike[str],
+    *,
+    budget: str | None = None,
+    recipe: str | os.PathLike[str] | None = None,
+    calibrate: Given | None = None,
+    evaluate: Given | None = None,
+    licence: str | None = None,
+    trials: int = TRIALS,
+    settings: str | os.PathLike[str] | None = None,
+    progress: Callable[[str], None] = _silent,
+) -> Plan:
+    """What `compress` would do with the same arguments, without doing it: nothing is loaded, run or written.
+
+    Raises what `compress` raises before it loads the model.
+    """
+    box = Box.embedded(settings)
+    Budget() if budget is None else Budget.parse(budget)
+    one = None if recipe is None and budget is not None else only(recipe or DEFAULT, box.settings.compress.steps)
+    task = Task.of(source, box=box, calibrate=calibrate, evaluate=evaluate, licence=licence, progress=progress)
+    ladder = Ladder((one,)) if one is not None else ladder_of(task.source, task.data)
+    return planned(task.source, task.licence, task.data, ladder, trials)
+
+
+def diagnose(
+    source: str | os.PathLike[str],
+    *,
+    recipe: str | os.PathLike[str] | None = None,
+    calibrate: Given | None = None,
+    evaluate: Given | None = None,
+    licence: str | None = None,
+    settings: str | os.PathLike[str] | None = None,
+    progress: Callable[[str], None] = _silent,
+) -> Diagnosis:
+    """Where a recipe hurts a model, layer by layer. Nothing is handed out; that it was done is on record.
+
+    `recipe` is a name or a TOML file; without one it is "int8-static" where there is anything to calibrate on, else
+    "int8". Raises what `compress` raises for the same arguments.
+    """
+    box = Box.embedded(settings)
+    chosen = only(recipe or ("int8" if calibrate is None else "int8-static"), box.settings.compress.steps)
+    task = Task.of(source, box=box, calibrate=calibrate, evaluate=evaluate, licence=licence, progress=progress)
+    asked = {"diagnose": chosen.name, "recipe": chosen.recipe.plain()}
+    return task.gated(asked, lambda press: press.diagnosis(chosen.name, chosen.recipe))
 
 
 def _said(items: Items, given: bool) -> str:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import isfinite, log10
 from typing import Any
 
 import numpy as np
 import onnx
+from msgspec.structs import replace
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from toolkit.compress.calibration import Calibration
+from toolkit.compress.errors import CompressionError
 from toolkit.compress.layers import Graph
-from toolkit.compress.results import LayerError
+from toolkit.compress.results import LayerError, Outlier, Sensitivity
 from toolkit.compress.serialise import serialise
 
-__all__ = ["layer_errors"]
+__all__ = ["layer_errors", "outliers", "sensitivities"]
 
+ITEMS = 8  # on which the sensitivity is found
+OUTLYING = 6.0  # times the median
+SHOWN = 30  # outliers
 BEST = 200.0  # decibels: what is the same to the last bit
 _NORMALISING = ("LayerNormalization", "BatchNormalization", "SimplifiedLayerNormalization")
 
@@ -40,6 +45,60 @@ def layer_errors(before: bytes, after: bytes, data: Calibration) -> tuple[LayerE
         LayerError(name=node.name, kind=node.op_type, decibels=_decibels(signal[name], noise[name]))
         for name, node in shared.items()
     )
+
+
+def sensitivities(
+    step: Any, model: bytes, data: Calibration, progress: Callable[[str], None]
+) -> tuple[Sensitivity, ...]:
+    """What each layer costs when a step presses it alone, what costs most first. The step is one that can leave nodes
+    out. Raises CompressionError "step_failed"."""
+    graph = Graph(model, "diagnose")
+    few = data.first(ITEMS)
+    expected = list(few.outputs(model))
+    pressed = replace(step, tables=False) if hasattr(step, "tables") else step
+    nodes = [node.name for node in graph.model.graph.node]
+    found = []
+    for number, layer in enumerate(graph.layers, start=1):
+        progress(f"sensitivity of layer {number} of {len(graph.layers)}")
+        alone = replace(pressed, exclude=tuple(name for name in nodes if name != layer.name))
+        try:
+            after, _ = alone.apply(model, few)
+        except CompressionError:
+            continue  # what the step cannot press costs nothing
+        found.append(
+            Sensitivity(name=layer.name, kind=layer.node.op_type, lost=lost(expected, few, after) / max(1, len(few)))
+        )
+    return tuple(sorted(found, key=lambda one: -one.lost))
+
+
+def lost(expected: Sequence[Mapping[str, NDArray[np.float32]]], data: Calibration, model: bytes) -> float:
+    """The power of what changed in the outputs over that of the outputs, for each batch, added up."""
+    total = 0.0
+    for right, given in zip(expected, data.outputs(model), strict=True):
+        for name, value in right.items():
+            power = float(np.square(value, dtype=np.float64).sum())
+            total += float(np.square(given[name] - value, dtype=np.float64).sum()) / max(power, 1e-30)
+    return total
+
+
+def outliers(model: bytes, data: Calibration) -> tuple[Outlier, ...]:
+    """The input channels of layers that reach far beyond the others, which leave few levels of integers to those.
+
+    Raises CompressionError "step_failed".
+    """
+    graph = Graph(model, "diagnose")
+    layers = {layer.input: layer for layer in reversed(graph.layers)}
+    peaks: dict[str, NDArray[np.float32]] = {}
+    for values in graph.watch(tuple(layers), data):
+        for name, value in values.items():
+            peak = np.abs(layers[name].rows(value)).max(axis=0, initial=0)
+            peaks[name] = np.maximum(peaks.get(name, peak), peak)
+    found = []
+    for name, peak in peaks.items():
+        median = float(np.median(peak))
+        for channel in np.flatnonzero(peak > OUTLYING * median) if median > 0 else ():
+            found.append(Outlier(name=layers[name].name, channel=int(channel), times=float(peak[channel]) / median))
+    return tuple(sorted(found, key=lambda one: -one.times)[:SHOWN])
 
 
 def _results(graph: Graph) -> Iterator[tuple[str, onnx.NodeProto]]:

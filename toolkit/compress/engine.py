@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, partial
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,10 +21,12 @@ from policies.payload import Payload
 from toolkit.compress import measure
 from toolkit.compress.calibration import Calibration
 from toolkit.compress.data import Data, Items
+from toolkit.compress.energy import joules
 from toolkit.compress.errors import CompressionError
+from toolkit.compress.kernels import kernels
 from toolkit.compress.quiet import quiet
 from toolkit.compress.recipe import Recipe
-from toolkit.compress.results import Example, Fidelity, LayerError, Result, TensorSize
+from toolkit.compress.results import Diagnosis, Example, Fidelity, Kernel, LayerError, Result, TensorSize
 from toolkit.compress.source import Original, Source
 from toolkit.compress.step import StepReport
 from toolkit.extras import needs
@@ -33,7 +37,9 @@ __all__ = ["Followed", "Press", "versions"]
 
 TOLERANCE = 1e-3  # of an export, relative to the largest number that an output holds, where that is above 1
 DIAGNOSED = 4  # items on which the error by layer is found
+FALL = 20.0  # decibels, below which a layer's output is called bad
 SHOWN = 200  # characters of a text in the report
+PROFILED = 20  # runs, of which the kernels and the energy are found
 TOGETHER = 64  # items whose outputs are in memory at once
 
 _VERSIONED = (
@@ -104,6 +110,12 @@ class Press:
         return Calibration(self._grant, self._in_force, [feeds for _, feeds in self._batches(self.data.calibrate)])
 
     @cached_property
+    def _some(self) -> Calibration:
+        """The first items of the evaluation, to look at what happens inside. Nothing is learned from them."""
+        some = [feeds for _, feeds in islice(self._batches(self.data.evaluate), DIAGNOSED)]
+        return Calibration(self._grant, self._in_force, some)
+
+    @cached_property
     def before(self) -> Result:
         """The FP32 export, measured like everything that is made of it."""
         return self.result(self.exported)
@@ -152,7 +164,10 @@ class Press:
         self._progress("measure")
         lane = self.lane_of(model)
         found, answers = self._compared(lane)
-        before, after = measure.latencies_ms((self.float, lane), self._one(), self._grant, self._in_force)
+        one = self._one()
+        before, after = measure.latencies_ms((self.float, lane), one, self._grant, self._in_force)
+        ran, memory = self._profile(model, one)
+        used = joules(lambda: self._repeat(lane.session, one))
         return Result(
             size_bytes=len(model),
             transport_bytes=measure.transport_bytes(model),
@@ -160,21 +175,39 @@ class Press:
             latency_ms=after,
             latency_before_ms=before,
             task=measure.task_metrics(answers, self.data.evaluate, self.source.labels),
+            kernels=ran,
+            memory_bytes=memory,
+            energy_mj=None if used is None else 1000 * used / PROFILED,
         )
 
-    @cached_property
-    def operators(self) -> frozenset[str]:
-        """The kinds of nodes in the FP32 export: other recipes are right for convolutions than for linear layers."""
-        with quiet(), needs("compress"):
-            from toolkit.compress.weights import operators
-        return operators(self.exported)
-
     def layers(self, model: bytes) -> tuple[LayerError, ...]:
-        """What each layer of a model lost, on the first items of the evaluation. Nothing is learned from them."""
+        """What each layer of a model lost, on the first items of the evaluation."""
         with quiet(), needs("compress"):
             from toolkit.compress.diagnose import layer_errors
-        some = [feeds for _, feeds in islice(self._batches(self.data.evaluate), DIAGNOSED)]
-        return layer_errors(self.exported, model, Calibration(self._grant, self._in_force, some))
+        return layer_errors(self.exported, model, self._some)
+
+    def diagnosis(self, name: str, recipe: Recipe) -> Diagnosis:
+        """Where a recipe hurts, whether or not what it makes is faithful. Raises CompressionError "step_failed"."""
+        with quiet(), needs("compress"):
+            from toolkit.compress.diagnose import outliers, sensitivities
+        made = self.follow(recipe)
+        layers = self.layers(made.model)
+        data = self.calibration if len(self.calibration) else self._some
+        number = next((n for n, step in enumerate(recipe.steps) if hasattr(step, "exclude")), None)
+        given = self._made[1][number - 1][0] if number else self.exported
+        self._progress("find the sensitivity of each layer")
+        found = () if number is None else sensitivities(recipe.steps[number], given, data, self._progress)
+        return Diagnosis(
+            name=self.source.name,
+            recipe=name,
+            export_error=self.export_error,
+            fidelity=self.fidelity(made.model).score,
+            steps=made.reports,
+            layers=layers,
+            fall=next((layer for layer in layers if layer.decibels < FALL), None),
+            sensitivity=found,
+            outliers=outliers(self.exported, data),
+        )
 
     def sizes(self, model: bytes) -> tuple[TensorSize, ...]:
         """Every stored tensor of a model, the largest first."""
@@ -188,6 +221,17 @@ class Press:
             Example(number=number, shown=_shown(self.data.evaluate.items[number]), score=score)
             for number, score in zip(found.worst, found.worst_scores, strict=True)
         )
+
+    def _profile(self, model: bytes, one: Feeds) -> tuple[tuple[Kernel, ...], int]:
+        """What runs for one item, by a session of its own: a profile costs time."""
+        digest = hashlib.sha256(model).hexdigest()
+        with TemporaryDirectory(prefix="sealpress-") as folder:
+            session = Session(model, digest, profile=Path(folder))
+            self._repeat(session, one)
+            return kernels(session.profiled(), PROFILED)
+
+    def _repeat(self, session: Session, one: Feeds) -> None:
+        session.run(self._grant, self._in_force, lambda _: [one] * PROFILED)
 
     def _compared(self, lane: Lane) -> tuple[Fidelity, NDArray[np.float32]]:
         """Found once for the same bytes."""

@@ -22,7 +22,7 @@ class SourceError(Refused):
         "source_unsupported": "Bring a model that is listed in docs/compression.md, or an ONNX file of it.",
         "source_weights": "Get the weights again from their publisher, and the configuration that belongs to them.",
         "source_external": "Put the file itself into the folder: nothing is read from outside of it.",
-        "source_too_large": "Bring a smaller model: what is read of a source is bounded, as an ONNX file is (2 GB).",
+        "source_too_large": "Bring a smaller model (an ONNX file holds 2 GB), or allow the run more with --memory.",
         "source_malformed": "Get the file again from its publisher, or export it again.",
         "source_examples": "Give calibration and evaluation inputs: they cannot be made up for this model.",
         "source_changed": "Wait until nothing writes into the folder any more, and run the command again.",

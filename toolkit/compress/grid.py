@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Grid", "grid"]
+__all__ = ["Grid", "Integers", "Scales", "grid", "integers"]
 
 Numbers = NDArray[np.float32]
+
+# minmax: the largest weight is the last level. seven-bits: the same with half the levels. mse: the least mean square
+# error. pairs: that among the integers of which no two neighbours saturate
+Scales = Literal["minmax", "seven-bits", "mse", "pairs"]
+
+LEVELS = 127
+# Without VNNI the kernel for unsigned activations and signed weights multiplies and adds two neighbours along the sum
+# in 16 bits (vpmaddubsw): 255 * 128 is the most that they hold. Both alike in sign, two weights may add up to this.
+PAIR = 128
+SHARES = np.linspace(0.6, 2.0, 29, dtype=np.float32)  # of the scale of "minmax", that are tried
+AT_ONCE = 4_000_000  # weights, which bounds the memory
 
 
 class Grid(NamedTuple):
@@ -35,3 +46,54 @@ def grid(matrix: Numbers, *, per_channel: bool, seven_bits: bool) -> Grid:
     scale = (2 * peak / (2 * levels)).astype(np.float32)
     # as ONNX Runtime does where there is nothing to scale
     return Grid(np.where(scale < np.finfo(np.float32).tiny, np.float32(1), scale), levels)
+
+
+class Integers(NamedTuple):
+    """Weights as whole numbers (groups, outputs, inputs, positions), held as floats, and the `scale` of that rank."""
+
+    numbers: Numbers
+    scale: Numbers
+
+    def values(self) -> Numbers:
+        """The weights that they stand for."""
+        return self.numbers * self.scale
+
+
+def integers(matrix: Numbers, *, scales: Scales, per_channel: bool) -> Integers:
+    """Weights (groups, outputs, inputs, positions) as integers from -127 to 127."""
+    if scales in ("minmax", "seven-bits"):
+        on = grid(matrix, per_channel=per_channel, seven_bits=scales == "seven-bits")
+        return Integers(on.nearest(matrix), on.scale)
+    groups, outputs, inputs, positions = matrix.shape
+    # in the order of the kernel; that for one input a group works in more bits
+    rows = matrix.transpose(0, 1, 3, 2).reshape(groups * outputs, positions * inputs)
+    paired = scales == "pairs" and not (groups > 1 and inputs == 1)
+    widest = grid(matrix, per_channel=per_channel, seven_bits=False).scale
+    widest = np.broadcast_to(widest, (groups, outputs, 1, 1)).reshape(-1, 1)
+    lost = np.array([_lost(rows, widest * share, paired) for share in SHARES])  # (shares, rows)
+    best = SHARES[lost.argmin(axis=0) if per_channel else np.full(len(rows), lost.sum(axis=1).argmin())]
+    scale = widest * best[:, None]
+    numbers = _rounded(rows, scale, paired).reshape(groups, outputs, positions, inputs).transpose(0, 1, 3, 2)
+    scale = scale.reshape(groups, outputs, 1, 1) if per_channel else scale[:1, :1, None, None]
+    return Integers(np.ascontiguousarray(numbers), scale)
+
+
+def _lost(rows: Numbers, scale: Numbers, paired: bool) -> NDArray[np.float64]:
+    """The square error of each row."""
+    step = max(1, AT_ONCE // rows.shape[1])
+    parts = []
+    for start in range(0, len(rows), step):
+        some, by = rows[start : start + step], scale[start : start + step]
+        parts.append(np.square(_rounded(some, by, paired) * by - some).sum(axis=1, dtype=np.float64))
+    return np.concatenate(parts)
+
+
+def _rounded(rows: Numbers, scale: Numbers, paired: bool) -> Numbers:
+    """Whole numbers; where two neighbours would saturate, what is too much is taken from both alike."""
+    numbers: Numbers = np.clip(np.rint(rows / scale), -LEVELS, LEVELS)
+    if paired:
+        even, odd = numbers[:, : numbers.shape[1] // 2 * 2 : 2], numbers[:, 1::2]
+        over = np.where(even * odd > 0, np.maximum(np.abs(even) + np.abs(odd) - PAIR, 0), 0)
+        even -= np.sign(even) * np.ceil(over / 2)
+        odd -= np.sign(odd) * np.floor(over / 2)
+    return numbers

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["module_inputs", "module_taken_in", "taken_in"]
 
 
-def taken_in(source: str | os.PathLike[str]) -> Source:
+def taken_in(source: str | os.PathLike[str], memory: int | None = None) -> Source:
     """The source at a path, a Hugging Face or timm directory or an ONNX file; or the architecture and the weights that
-    "timm:NAME:FILE" or "torchvision:NAME:FILE" names.
+    "timm:NAME:FILE" or "torchvision:NAME:FILE" names. No file larger than `memory` bytes is read.
 
     Raises SourceMissing, SourceError, MissingExtra.
     """
@@ -32,7 +32,7 @@ def taken_in(source: str | os.PathLike[str]) -> Source:
     if not path.exists():
         raise SourceMissing("source_not_found", f"there is nothing at {path}")
     if not path.is_dir():
-        return onnx_file.read(path)
+        return onnx_file.read(path, limit=min(onnx_file.MAX_MODEL, memory or onnx_file.MAX_MODEL))
     return architectures.timm_folder(path) or huggingface.read(path)
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto
+from numpy.typing import NDArray
+from onnx import TensorProto, numpy_helper
 
 from toolkit.compress.calibration import Calibration
+from toolkit.compress.grid import integers
 from toolkit.compress.layers import Graph
 from toolkit.compress.quiet import quiet
 from toolkit.compress.ranges import ranges
@@ -39,7 +41,7 @@ def integer_graph(step: StaticInt8, graph: Graph, exclude: Collection[str], data
             quantiser = QDQQuantizer(
                 onnx.shape_inference.infer_shapes(graph.model),
                 step.per_channel,
-                step.seven_bits,
+                False,
                 QuantType.QInt8,
                 QuantType.QUInt8 if step.activation_bits == 8 else QuantType.QUInt16,
                 TensorsData(CalibrationMethod.MinMax, seen),
@@ -52,7 +54,37 @@ def integer_graph(step: StaticInt8, graph: Graph, exclude: Collection[str], data
         except Exception as error:  # noqa: BLE001 - the quantiser raises whatever its parts raise
             raise graph.failed(type(error).__name__) from None
     model: onnx.ModelProto = quantiser.model.model
+    if step.scales != "minmax":
+        _rescale(model, graph, step)
     return model
+
+
+def _rescale(model: onnx.ModelProto, graph: Graph, step: StaticInt8) -> None:
+    """Give the integers of the weights other scales than the quantiser's, and the biases with them."""
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    makers = {name: node for node in model.graph.node for name in node.output}
+    layers = {layer.name: layer for layer in graph.layers}
+    for node in model.graph.node:
+        weights = makers.get(node.input[1]) if node.name in layers and len(node.input) > 1 else None
+        if weights is None or weights.op_type != "DequantizeLinear" or weights.input[0] not in constants:
+            continue  # it was excluded, or the runtime has no integers for it
+        layer = layers[node.name]
+        on = integers(graph.matrix(layer), scales=step.scales, per_channel=step.per_channel)
+        before = numpy_helper.to_array(constants[weights.input[1]])
+        scale = on.scale.reshape(before.shape)
+        _put(constants[weights.input[0]], graph.laid(layer, on.numbers).astype(np.int8))
+        _put(constants[weights.input[1]], scale)
+        bias = makers.get(node.input[2]) if len(node.input) > 2 else None
+        if bias is not None and bias.op_type == "DequantizeLinear":
+            # a bias is counted in the scale of the weights times that of the input
+            counted, unit = (constants[name] for name in bias.input[:2])
+            factor = scale.astype(np.float64) / before
+            _put(counted, np.rint(numpy_helper.to_array(counted) / factor).astype(np.int32))
+            _put(unit, (numpy_helper.to_array(unit) * factor).astype(np.float32))
+
+
+def _put(tensor: onnx.TensorProto, value: NDArray[Any]) -> None:
+    tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
 
 
 def _activations(graph: Graph, kinds: Collection[str], exclude: Collection[str]) -> tuple[str, ...]:

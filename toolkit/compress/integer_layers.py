@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from toolkit.compress.grid import grid
+from toolkit.compress.grid import Scales, grid, integers
 from toolkit.compress.layers import RUNTIME, Graph, Layer
 from toolkit.compress.ranges import Affine
 
@@ -18,10 +18,10 @@ __all__ = ["IntegerLayers"]
 class IntegerLayers:
     """Puts integers into a Graph, which is not to be changed in other ways afterwards."""
 
-    def __init__(self, graph: Graph, *, per_channel: bool, seven_bits: bool) -> None:
+    def __init__(self, graph: Graph, *, per_channel: bool, scales: Scales) -> None:
         self._graph = graph
         self._per_channel = per_channel
-        self._seven_bits = seven_bits
+        self._scales: Scales = scales
         # a tensor to its integers, their scale and their zero
         self._taken: dict[str, tuple[str, str, str]] = {}
 
@@ -37,18 +37,18 @@ class IntegerLayers:
                 self._graph.left.append(f"{layer.name}: its bias is no constant vector")
                 continue
             first = [] if inputs in self._taken else [self._quantise(inputs, ranges[inputs], bits)]
-            integers, scale, zero = self._taken[inputs]
+            whole, scale, zero = self._taken[inputs]
             matrix = self._graph.matrix(layer)
-            on = grid(matrix, per_channel=self._per_channel, seven_bits=self._seven_bits)
+            on = integers(matrix, scales=self._scales, per_channel=self._per_channel)
             name = f"{node.output[0]}.weight"
-            numbers = np.ascontiguousarray(on.nearest(matrix)[0, :, :, 0].T.astype(np.int8))
+            numbers = np.ascontiguousarray(on.numbers[0, :, :, 0].T.astype(np.int8))
             weights = self._graph.add(name, numbers)
             scales = self._graph.add(
                 f"{name}_scale", on.scale.reshape(-1) if self._per_channel else on.scale.reshape(())
             )
             bias, result, last = self._bias(layer)
             if bits == 8:
-                given = [integers, weights, scale, scales, zero, "", bias]
+                given = [whole, weights, scale, scales, zero, "", bias]
                 made = [
                     helper.make_node(
                         "MatMulIntegerToFloat",
@@ -61,7 +61,7 @@ class IntegerLayers:
             else:
                 dequantised, product = f"{node.output[0]}.input", result if not bias else f"{result}.product"
                 made = [
-                    helper.make_node("DequantizeLinear", [integers, scale, zero], [dequantised], domain=RUNTIME),
+                    helper.make_node("DequantizeLinear", [whole, scale, zero], [dequantised], domain=RUNTIME),
                     helper.make_node("DequantizeLinear", [weights, scales], [f"{name}_float"], axis=1),
                     helper.make_node("MatMul", [dequantised, f"{name}_float"], [product], name=node.name),
                     *([helper.make_node("Add", [product, bias], [result])] if bias else []),
@@ -79,10 +79,10 @@ class IntegerLayers:
                 continue
             rows = self._graph.rows(name)[None, :, :, None]
             on = grid(rows, per_channel=self._per_channel, seven_bits=False)
-            integers = self._graph.add(f"{name}.rows", on.nearest(rows)[0, :, :, 0].astype(np.int8))
+            whole = self._graph.add(f"{name}.rows", on.nearest(rows)[0, :, :, 0].astype(np.int8))
             scale = self._graph.add(f"{name}.scale", on.scale.reshape((-1, 1) if self._per_channel else ()))
             for node in users:
-                self._graph.replace(node, *self._lookup(node, integers, scale))
+                self._graph.replace(node, *self._lookup(node, whole, scale))
 
     def _quantise(self, name: str, found: Affine, bits: int) -> onnx.NodeProto:
         scale = self._graph.add(f"{name}.scale", np.array(found.scale))

@@ -13,7 +13,9 @@ from toolkit.compress.steps.adaround import AdaRound
 from toolkit.compress.steps.bias_correction import BiasCorrection
 from toolkit.compress.steps.dynamic_int8 import DynamicInt8
 from toolkit.compress.steps.equalise import Equalise
+from toolkit.compress.steps.fuse import Fuse
 from toolkit.compress.steps.mixed import Mixed
+from toolkit.compress.steps.slim import Slim
 from toolkit.compress.steps.smooth_quant import SmoothQuant
 from toolkit.compress.steps.static_int8 import StaticInt8
 from toolkit.compress.steps.table_bits import TableBits
@@ -29,7 +31,9 @@ OWN: Mapping[str, type[Any]] = {
         BiasCorrection,
         DynamicInt8,
         Equalise,
+        Fuse,
         Mixed,
+        Slim,
         SmoothQuant,
         StaticInt8,
         TableBits,

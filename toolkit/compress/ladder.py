@@ -7,10 +7,11 @@ from collections.abc import Collection
 from importlib.resources import files
 from pathlib import Path
 
-from toolkit.compress.engine import Press
+from toolkit.compress.data import Data
 from toolkit.compress.errors import RecipeError
 from toolkit.compress.recipe import Recipe
 from toolkit.compress.search import Candidate, Ladder
+from toolkit.compress.source import Source
 
 __all__ = ["NAMES", "ladder_of", "named", "only"]
 
@@ -19,7 +20,7 @@ NAMES = tuple(sorted(file.name.removesuffix(".toml") for file in _SHIPPED.iterdi
 
 # in the order in which they are tried; a name after a colon is gentler: where it misses the fidelity, so will this one
 _TEXTS = ("int8", "int8-static", "int8-smooth", "w8-t4", "mixed-t4:w8-t4", "int8-t4:w8-t4", "w4-t4:w8-t4")
-_IMAGES = ("int8", "int8-static")
+_IMAGES = ("int8-corrected", "int8-static", "int8")
 
 
 def named(name: str) -> Recipe:
@@ -43,17 +44,16 @@ def only(recipe: str | os.PathLike[str], foreign: Collection[str] = ()) -> Candi
         raise RecipeError("recipe_text", f"{path} is no UTF-8") from None
 
 
-def ladder_of(press: Press) -> Ladder:
-    """What suits the model: whether it convolves, and whether there is anything to calibrate on."""
-    names = _IMAGES if "Conv" in press.operators else _TEXTS
+def ladder_of(source: Source, data: Data) -> Ladder:
+    """What suits a model: whether it convolves, and whether there is anything to calibrate on."""
+    names, calibrated = _IMAGES if source.convolves else _TEXTS, bool(data.calibrate.items)
     candidates = []
     for entry in names:
         name, _, gentler = entry.partition(":")
         recipe = named(name)
-        if len(press.calibration) or not any(step.calibrates for step in recipe.steps):
+        if calibrated or not any(step.calibrates for step in recipe.steps):
             candidates.append(Candidate(name=name, recipe=recipe, rougher=(gentler,) if gentler else ()))
-    halved = names is _TEXTS and "Gather" in press.operators and len(press.calibration) > 0
-    return Ladder(tuple(candidates), _between if halved else None)
+    return Ladder(tuple(candidates), _between if calibrated and names is _TEXTS else None)
 
 
 def _between(roughness: int) -> Candidate:

@@ -162,12 +162,14 @@ class Graph:
         """Give a layer other weights. Raises CompressionError "step_failed" where one is not finite."""
         if not np.isfinite(matrix).all():
             raise self.failed(f"{layer.name} would get weights that are not finite")
-        if layer.linear:
-            flat = matrix[0, :, :, 0]
-            weights = flat if _transposed(layer.node) else flat.T
-        else:
-            weights = matrix.reshape(self._constants[layer.node.input[1]].dims)
-        self.put(layer.node, 1, np.ascontiguousarray(weights, dtype=np.float32))
+        self.put(layer.node, 1, self.laid(layer, matrix))
+
+    def laid(self, layer: Layer, matrix: Matrix) -> NDArray[np.float32]:
+        """A matrix as the operator of a layer has its weights."""
+        if not layer.linear:
+            return np.ascontiguousarray(matrix.reshape(self._constants[layer.node.input[1]].dims), dtype=np.float32)
+        flat = matrix[0, :, :, 0]
+        return np.ascontiguousarray(flat if _transposed(layer.node) else flat.T, dtype=np.float32)
 
     def shift(self, layer: Layer, vector: NDArray[np.float32]) -> None:
         """Add a vector (outputs,) to what a layer gives: to its bias, or as one of its own."""
@@ -246,12 +248,15 @@ class Graph:
         """The changed model, without constants that nothing uses any more, and what there is to report."""
         graph = self.model.graph
         nodes = [made for node in graph.node for made in self._instead.get(node.output[0], (node,))]
-        bare = onnx.ModelProto()
-        bare.CopyFrom(self.model)
-        del bare.graph.node[:], bare.graph.initializer[:]
-        bare.graph.node.extend(nodes)
         used = {name for node in nodes for name in node.input} | self._held | {value.name for value in graph.input}
-        bare.graph.initializer.extend(tensor for tensor in graph.initializer if tensor.name in used)
+        # what nothing uses any more is most of the model: it goes before anything is copied
+        for index in reversed(range(len(graph.initializer))):
+            if graph.initializer[index].name not in used:
+                del graph.initializer[index]
+        bare = self.model
+        kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+        del bare.graph.node[:]
+        bare.graph.node.extend(kept)
         if self._instead:
             del bare.graph.value_info[:]
         if any(node.domain == RUNTIME for node in nodes) and all(one.domain != RUNTIME for one in bare.opset_import):

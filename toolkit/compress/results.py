@@ -9,7 +9,21 @@ from msgspec import Struct
 from toolkit.compress.source import Measure
 from toolkit.compress.step import StepReport
 
-__all__ = ["Example", "Fidelity", "Interval", "LayerError", "Result", "Run", "Slice", "TensorSize", "Trial"]
+__all__ = [
+    "Diagnosis",
+    "Example",
+    "Fidelity",
+    "Interval",
+    "Kernel",
+    "LayerError",
+    "Outlier",
+    "Result",
+    "Run",
+    "Sensitivity",
+    "Slice",
+    "TensorSize",
+    "Trial",
+]
 
 
 class Interval(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,9 +53,20 @@ class Fidelity(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     worst_scores: tuple[float, ...]
 
 
+class Kernel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An operator as the runtime ran it: the types of its first two inputs, how often in one run, and its share of the
+    time of all."""
+
+    operator: str
+    inputs: str
+    count: int
+    share: float
+
+
 class Result(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One model, measured. `latency_ms` and `latency_before_ms` are medians of the same run, in turn; `task` the task's
-    own metric by name where the items carry labels."""
+    own metric by name where the items carry labels; `kernels` what ran, `memory_bytes` the most that the runtime's
+    allocator held, and `energy_mj` the millijoules of one run, None where the host does not tell."""
 
     size_bytes: int
     transport_bytes: int
@@ -49,6 +74,9 @@ class Result(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     latency_ms: float
     latency_before_ms: float
     task: dict[str, Interval] = {}
+    kernels: tuple[Kernel, ...] = ()
+    memory_bytes: int = 0
+    energy_mj: float | None = None
 
 
 class Trial(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -71,6 +99,37 @@ class LayerError(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: str
     kind: str
     decibels: float
+
+
+class Sensitivity(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the answer loses when one layer alone is pressed: the power of the change over that of the answer."""
+
+    name: str
+    kind: str
+    lost: float
+
+
+class Outlier(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An input channel of a layer whose largest value is `times` the median of those of all its channels."""
+
+    name: str
+    channel: int
+    times: float
+
+
+class Diagnosis(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a recipe hurts a model. `layers` hold the error after each layer in the order of the graph, `fall` the
+    first that is below `FALL` decibels; `sensitivity`, what costs most first; `outliers`, the farthest first."""
+
+    name: str
+    recipe: str
+    export_error: float
+    fidelity: Interval
+    steps: tuple[StepReport, ...]
+    layers: tuple[LayerError, ...]
+    fall: LayerError | None
+    sensitivity: tuple[Sensitivity, ...]
+    outliers: tuple[Outlier, ...]
 
 
 class TensorSize(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -14,13 +14,11 @@ _NOISE = ("metadata_props", "doc_string")
 
 def serialise(model: onnx.ModelProto) -> bytes:
     """The model without notes of the tools that made it: they carry stack traces with local paths, and they make the
-    bytes differ between folders and releases. `model` itself is left as it is."""
-    bare = onnx.ModelProto()
-    bare.CopyFrom(model)
-    _strip(bare)
-    bare.producer_name = "sealpress"
-    bare.ClearField("producer_version")
-    data: bytes = bare.SerializeToString(deterministic=True)
+    bytes differ between folders and releases. `model` itself loses them too: a copy would cost its memory once more."""
+    _strip(model)
+    model.producer_name = "sealpress"
+    model.ClearField("producer_version")
+    data: bytes = model.SerializeToString(deterministic=True)
     return data
 
 

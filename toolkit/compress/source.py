@@ -46,6 +46,8 @@ class Source(Protocol):
 
     `licences` are the statements of its papers, raw, for `policies.licences.agreed`; `licence_text` and `notice` are
     the texts that came with it. `text` or `image` says how inputs become tensors; without both it takes tensors.
+    `parameters` counts the numbers in its weights; `convolves` says whether other recipes are right than for linear
+    layers.
     """
 
     @property
@@ -70,6 +72,10 @@ class Source(Protocol):
     def labels(self) -> tuple[str, ...]: ...
     @property
     def measure(self) -> Measure: ...
+    @property
+    def parameters(self) -> int: ...
+    @property
+    def convolves(self) -> bool: ...
 
     def examples(self, count: int, seed: int = 0) -> Items:
         """Inputs to measure on where a person has none to give. Raises SourceError "source_examples"."""

@@ -16,7 +16,7 @@ from toolkit.compress.serialise import serialise
 from toolkit.compress.step import StepReport
 from toolkit.runtime.wire import holds_external_data
 
-__all__ = ["finished", "floats_left", "opened", "operators", "stored", "tensor_sizes"]
+__all__ = ["finished", "floats_left", "opened", "stored", "tensor_sizes"]
 
 _PACKED = {"INT4": 4, "UINT4": 4, "INT2": 2, "UINT2": 2}
 
@@ -64,11 +64,6 @@ def tensor_sizes(model: bytes) -> tuple[TensorSize, ...]:
         for tensor in _initializers(onnx.load_from_string(model).graph)
     ]
     return tuple(sorted(sizes, key=lambda size: (-size.size_bytes, size.name)))
-
-
-def operators(model: bytes) -> frozenset[str]:
-    """The kinds of nodes in an ONNX file."""
-    return frozenset(node.op_type for node in onnx.load_from_string(model).graph.node)
 
 
 def floats_left(model: onnx.ModelProto, besides: Collection[str] = ()) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -33,8 +34,9 @@ class ModelError(Refused):
 class Session:
     """One ONNX model in memory on `threads` threads. `digest` is what a grant must cover."""
 
-    def __init__(self, model: bytes, digest: str, *, threads: int = 1) -> None:
-        """Raises ModelError. `model` is the file's bytes, those that were hashed."""
+    def __init__(self, model: bytes, digest: str, *, threads: int = 1, profile: Path | None = None) -> None:
+        """Raises ModelError. `model` is the file's bytes, those that were hashed; `profile` a folder where the runtime
+        writes which kernels ran and how long."""
         try:
             external = holds_external_data(model)
         except ValueError as error:
@@ -45,6 +47,9 @@ class Session:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
+        if profile is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(profile / "profile")
         try:
             self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # noqa: BLE001 - the runtime raises a family of its own without a common root
@@ -60,6 +65,10 @@ class Session:
         """
         payload = redeem(grant, self.digest, in_force)
         return [self._outputs(self._checked(batch)) for batch in feeds(payload)]
+
+    def profiled(self) -> bytes:
+        """The profile so far, as the JSON of a trace, of a session that was made to write one."""
+        return Path(self._session.end_profiling()).read_bytes()
 
     def _outputs(self, batch: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
         try:

@@ -45,6 +45,8 @@ class Architecture(Struct, frozen=True, kw_only=True):
     library: Library
     architecture: str
     weights: File
+    parameters: int
+    convolves: bool = True
 
     def examples(self, count: int, seed: int = 0) -> Items:
         """Pictures that are made up."""
@@ -180,7 +182,7 @@ def _read(
 ) -> Architecture:
     with needs("compress"):
         from toolkit.compress.sources.papers import read_papers
-    (weights,) = weight_files(folder, [file])
+    (weights,), parameters = weight_files(folder, [file])
     identity = (library, architecture, image, labels, weights.sha256)
     papers = read_papers(folder)
     return Architecture(
@@ -194,6 +196,7 @@ def _read(
         library=library,
         architecture=architecture,
         weights=weights,
+        parameters=parameters,
     )
 
 

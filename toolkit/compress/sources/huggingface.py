@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -85,6 +85,12 @@ class Source(Struct, frozen=True, kw_only=True):
     image: ImageInput | None = None
     labels: tuple[str, ...] = ()
     measure: Measure = "cosine"
+    parameters: int
+
+    @property
+    def convolves(self) -> bool:
+        """A model of images does, if only in the embedding of its patches."""
+        return self.image is not None
 
     def examples(self, count: int, seed: int = 0) -> Items:
         """English passages, the same for every run of one Python release whatever the seed, or made-up pictures."""
@@ -154,7 +160,7 @@ def read(path: Path) -> Source:
     task, labels = _task(config, pooled=folder.has("modules.json"))
     if isinstance(config, _TextConfig):
         text = _text(layout, config, classifies=bool(labels))
-    weights = tuple(weight_files(folder, _weight_names(folder, layout.base)))
+    weights, parameters = weight_files(folder, _weight_names(folder, layout.base))
     # the papers, read after this line, decide about the terms and not about what the model does
     identity = sorted((file.name, file.sha256) for file in folder.used.values())
     papers = read_papers(folder)
@@ -172,6 +178,7 @@ def read(path: Path) -> Source:
         image=image,
         labels=labels,
         measure="agreement" if labels else "cosine",
+        parameters=parameters,
     )
 
 
@@ -274,23 +281,24 @@ def _text(layout: Layout, config: _TextConfig, *, classifies: bool) -> TextInput
     )
 
 
-def weight_files(folder: Folder, names: Iterable[str]) -> Iterator[File]:
-    """The safetensors files, each with a header that holds. Raises SourceError."""
+def weight_files(folder: Folder, names: Iterable[str]) -> tuple[tuple[File, ...], int]:
+    """The safetensors files, each with a header that holds, and how many numbers they have. Raises SourceError."""
     with needs("compress"):
         from safetensors import SafetensorError, safe_open
-    size = 0
+    files, size = [], 0
     for name in names:
         file = folder.hash(name, MAX_WEIGHTS)
         try:
             with safe_open(file.path, framework="np") as tensors:
-                size += sum(4 * prod(tensors.get_slice(key).get_shape()) for key in tensors.offset_keys())
+                size += sum(prod(tensors.get_slice(key).get_shape()) for key in tensors.offset_keys())
         except SafetensorError as error:
             raise SourceError("source_pickle", f"{name} is no safetensors file: {str(error)[:200]}") from None
-        if size > MAX_WEIGHTS:
+        if 4 * size > MAX_WEIGHTS:
             raise SourceError("source_too_large", f"the weights have more than {MAX_WEIGHTS} bytes as FP32")
-        yield file
+        files.append(file)
     if not size:
         raise SourceError("source_weights", "the folder has no weights")
+    return tuple(files), size
 
 
 def _weight_names(folder: Folder, base: str) -> list[str]:

@@ -159,6 +159,11 @@ def light(model: onnx.ModelProto) -> onnx.ModelProto:
     return small
 
 
+def parameters(model: onnx.ModelProto) -> int:
+    """How many numbers the weights have."""
+    return sum(prod(tensor.dims) for graph in parts(model, onnx.GraphProto) for tensor in graph.initializer)
+
+
 def classifies(model: onnx.ModelProto) -> bool:
     """Whether the one output is a distribution over classes, (batch, classes), by a softmax at the end."""
     graph = model.graph

@@ -56,6 +56,8 @@ class OnnxFile(Struct, frozen=True, kw_only=True):
     tokenizer: None = None
     labels: tuple[str, ...] = ()
     measure: Measure
+    parameters: int
+    convolves: bool
     files: tuple[File, ...]
 
     def load(self) -> OnnxOriginal:
@@ -140,6 +142,8 @@ def read(path: Path, *, limit: int = MAX_MODEL) -> OnnxFile:
         licence_text=papers.licence,
         notice=papers.notice,
         measure="agreement" if onnx_checks.classifies(model) else "correlation",
+        parameters=onnx_checks.parameters(model),
+        convolves=any(node.op_type == "Conv" for node in model.graph.node),
         files=files,
     )
 

@@ -14,7 +14,7 @@ import torch
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from toolkit.compress.data import Items, gathered, identity
+from toolkit.compress.data import Items, gathered
 from toolkit.compress.errors import CompressionError, SourceError
 from toolkit.compress.source import Measure, Original
 from toolkit.compress.sources.export import Positional, TorchModel, Traced, batch_trials, brief, tensors
@@ -40,6 +40,8 @@ class TorchModule(Struct, frozen=True, kw_only=True):
     tokenizer: None = None
     labels: tuple[str, ...]
     measure: Measure
+    parameters: int
+    convolves: bool
     module: Any
     example: dict[str, Any]
 
@@ -89,7 +91,7 @@ def read(
     for name, tensor in sorted(state.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    digest.update(identity({name: array[:1] for name, array in given.items()}))
+    digest.update(repr([(name, str(array.dtype), array.shape[1:]) for name, array in given.items()]).encode())
     return TorchModule(
         name=re.sub(r"[^A-Za-z0-9._-]+", "-", type(module).__name__)[:100],
         digest=digest.hexdigest(),
@@ -97,6 +99,8 @@ def read(
         image=image,
         labels=tuple(labels),
         measure="agreement" if labels else "correlation",
+        parameters=sum(tensor.numel() for tensor in state.values()),
+        convolves=any(isinstance(part, torch.nn.modules.conv._ConvNd) for part in own.modules()),
         module=own,
         example=given,
     )

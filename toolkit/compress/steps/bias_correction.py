@@ -9,6 +9,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from toolkit.compress.calibration import Calibration
+from toolkit.compress.grid import Scales
 from toolkit.compress.quiet import quiet
 from toolkit.compress.step import FLOAT, FUSED, Form, StepReport
 from toolkit.extras import needs
@@ -22,7 +23,7 @@ class BiasCorrection(
     """Shift the bias of each layer by the mean of what rounding its weights to int8 will change in its output, for
     the mean of its input over the calibration data. The weights stay as they are.
 
-    `per_channel` and `seven_bits` are those of the int8 step that follows: the shift is right for its grid only.
+    `per_channel` and `scales` are those of the int8 step that follows: the shift is right for its grid only.
     A layer without a bias gets one. What rounding changes in the input of later layers is not followed up.
 
     Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", 2019, section 4.2, with
@@ -34,12 +35,12 @@ class BiasCorrection(
     calibrates: ClassVar[bool] = True
 
     per_channel: bool = True
-    seven_bits: bool = False
+    scales: Scales = "minmax"
 
     def apply(self, model: bytes, data: Calibration) -> tuple[bytes, StepReport]:
         """See Step."""
         with quiet(), needs("compress"):
-            from toolkit.compress.grid import grid
+            from toolkit.compress.grid import integers
             from toolkit.compress.layers import Graph
         graph = Graph(model, "bias-correction")
         # one for each tensor that comes in, whose channels lie where the operator has them
@@ -55,8 +56,8 @@ class BiasCorrection(
             key = layer.input, layer.axis
             mean = sums[key] / counts[key]
             matrix = graph.matrix(layer)
-            found = grid(matrix, per_channel=self.per_channel, seven_bits=self.seven_bits)
-            graph.shift(layer, correction(matrix, found.scale * found.nearest(matrix), mean))
+            rounded = integers(matrix, scales=self.scales, per_channel=self.per_channel).values()
+            graph.shift(layer, correction(matrix, rounded, mean))
         return graph.finished()
 
 

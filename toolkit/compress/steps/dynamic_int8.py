@@ -48,9 +48,11 @@ class DynamicInt8(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
         given = opened(model, kind)
         if unknown := set(self.exclude) - {node.name for node in given.graph.node}:
             raise CompressionError("step_failed", f"{kind}: no node is called {', '.join(sorted(unknown))}")
+        integers = stored(given).get("int8", 0)
         with quiet(), TemporaryDirectory(prefix="sealpress-") as folder:
             before, after = Path(folder, "before.onnx"), Path(folder, "after.onnx")
             onnx.save(given, before)
+            del given  # the quantiser has its own, and its memory counts
             try:
                 quantize_dynamic(
                     before,
@@ -66,6 +68,6 @@ class DynamicInt8(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
             except Exception as error:  # noqa: BLE001 - the quantiser raises whatever its parts raise
                 raise CompressionError("step_failed", f"{kind}: {type(error).__name__}") from None
         # the quantiser skips in silence what it cannot do: look at what came out, not at what it says
-        if stored(result).get("int8", 0) <= stored(given).get("int8", 0):
+        if stored(result).get("int8", 0) <= integers:
             raise CompressionError("step_failed", f"{kind}: no weight became an integer")
         return finished(kind, model, result, floats_left(result))

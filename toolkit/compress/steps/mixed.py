@@ -6,11 +6,10 @@ import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-import numpy as np
 from msgspec import Meta, Struct
-from numpy.typing import NDArray
 
 from toolkit.compress.calibration import Calibration
+from toolkit.compress.grid import Scales
 from toolkit.compress.quiet import quiet
 from toolkit.compress.step import FLOAT, FUSED, QUANTISED, Form, StepReport
 from toolkit.compress.steps.static_int8 import StaticInt8
@@ -20,14 +19,14 @@ from toolkit.extras import needs
 if TYPE_CHECKING:
     from toolkit.compress.layers import Layer
 
-__all__ = ["Mixed", "kept_fine", "lost"]
+__all__ = ["Mixed", "kept_fine"]
 
 
 class Mixed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="mixed"):
     """Mixed precision by sensitivity. Layers that share an input go together. Each such group is pressed alone, and
     what the answer of the model loses by that decides: the groups that cost most, up to `share` of the weights, get
     8-bit weights in blocks and keep their activations as floats; the others become what `rough` says: "int8" weights
-    and activations (as `static-int8` does, with its `seven_bits`), or "4bit" weights in blocks (as `weight-bits`).
+    and activations (as `static-int8` does, with its `scales`), or "4bit" weights in blocks (as `weight-bits`).
     Tables stay as they are.
 
     The first `items` calibration items are looked at. Dong et al., "HAWQ: Hessian AWare Quantization of Neural
@@ -41,11 +40,12 @@ class Mixed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_f
     rough: Literal["int8", "4bit"] = "int8"
     share: Annotated[float, Meta(ge=0, le=1)] = 0.25
     items: Annotated[int, Meta(ge=1, le=1000)] = 16
-    seven_bits: bool = False
+    scales: Scales = "minmax"
 
     def apply(self, model: bytes, data: Calibration) -> tuple[bytes, StepReport]:
         """See Step."""
         with quiet(), needs("compress"):
+            from toolkit.compress.diagnose import lost
             from toolkit.compress.layers import Graph
             from toolkit.compress.weights import finished, floats_left, opened
         graph = Graph(model, "mixed")
@@ -67,7 +67,7 @@ class Mixed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_f
                 for group in names
             ]
 
-        key = f"mixed {self.rough} {self.items} {self.seven_bits} {hashlib.sha256(model).hexdigest()}"
+        key = f"mixed {self.rough} {self.items} {self.scales} {hashlib.sha256(model).hexdigest()}"
         found = data.once(key, losses) if 0 < self.share < 1 else [1.0] * len(names)
         fine = kept_fine(found, sizes, self.share)
         exact = [name for number in fine for name in names[number]]
@@ -82,9 +82,9 @@ class Mixed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_f
     def _rough(self, model: bytes, data: Calibration, exclude: Sequence[str]) -> bytes:
         if self.rough == "4bit":
             return WeightBits(bits=4, exclude=tuple(exclude)).apply(model, data)[0]
-        return StaticInt8(reach="layers", tables=False, seven_bits=self.seven_bits, exclude=tuple(exclude)).apply(
-            model, data
-        )[0]
+        return StaticInt8(reach="layers", tables=False, scales=self.scales, exclude=tuple(exclude)).apply(model, data)[
+            0
+        ]
 
     @staticmethod
     def _others(model: bytes, exact: Sequence[str]) -> tuple[str, ...]:
@@ -104,13 +104,3 @@ def kept_fine(losses: Sequence[float], sizes: Sequence[int], share: float) -> li
             room -= sizes[number]
             chosen.append(number)
     return sorted(chosen)
-
-
-def lost(expected: Sequence[dict[str, NDArray[np.float32]]], data: Calibration, model: bytes) -> float:
-    """The power of what changed in the outputs over that of the outputs, for each batch, added up."""
-    total = 0.0
-    for right, given in zip(expected, data.outputs(model), strict=True):
-        for name, value in right.items():
-            power = float(np.square(value, dtype=np.float64).sum())
-            total += float(np.square(given[name] - value, dtype=np.float64).sum()) / max(power, 1e-30)
-    return total

@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 
 from toolkit.compress.calibration import Calibration
 from toolkit.compress.errors import CompressionError
+from toolkit.compress.grid import Scales
 from toolkit.compress.quiet import quiet
 from toolkit.compress.step import FLOAT, FUSED, QUANTISED, Form, StepReport
 from toolkit.extras import needs
@@ -25,9 +26,10 @@ class StaticInt8(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 
     `range` is how the range of an activation is found (see toolkit.compress.ranges), `percentile` what of the values
     stays in it, of a hundred. `keep_masks` leaves the nodes that carry the mask constants of an attention as floats.
-    `activation_bits` 16 keeps activations nearly exact and the weights small, without a fast kernel. `seven_bits`
-    halves the range of the weights, for processors without VNNI, where large products saturate. `exclude` names nodes
-    that stay as they are.
+    `activation_bits` 16 keeps activations nearly exact and the weights small, without a fast kernel. `scales` is how
+    the scale of the weights is found (see toolkit.compress.grid): with "pairs" the answers are the same on processors
+    with and without VNNI, where large products saturate otherwise, and nearly those of all eight bits. `exclude` names
+    nodes that stay as they are.
 
     Activations are unsigned and weights signed: both signed is what some processors have no kernel for. Jacob et al.,
     "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", 2018.
@@ -43,7 +45,7 @@ class StaticInt8(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     keep_masks: bool = True
     activation_bits: Literal[8, 16] = 8
     per_channel: bool = True
-    seven_bits: bool = False
+    scales: Scales = "minmax"
     tables: bool = True
     exclude: tuple[str, ...] = ()
 
@@ -68,7 +70,7 @@ class StaticInt8(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             linear = [layer for layer in layers if layer.linear]
             names = tuple(dict.fromkeys(layer.input for layer in linear))
             found = ranges(lambda: graph.watch(names, data), self.range, self.percentile) if names else {}
-            integers = IntegerLayers(graph, per_channel=self.per_channel, seven_bits=self.seven_bits)
+            integers = IntegerLayers(graph, per_channel=self.per_channel, scales=self.scales)
             scales = {name: affine(one, self.activation_bits) for name, one in found.items()}
             integers.linear(linear, scales, self.activation_bits)
             if self.tables:

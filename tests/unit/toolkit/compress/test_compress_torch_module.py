@@ -149,6 +149,46 @@ def test_a_module_of_images_takes_pictures(gated: Gated) -> None:
     assert pressed(gated, source).export_error < 1e-6
 
 
+class Net(torch.nn.Module):
+    """As EfficientNet is: its package can exchange the activation in place, "for export"."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.before, self.after = torch.nn.Linear(8, 16), torch.nn.Linear(16, 4)
+        self.activation: torch.nn.Module = torch.nn.ReLU6()
+
+    def set_swish(self) -> None:
+        self.activation = torch.nn.SiLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden: torch.Tensor = self.after(self.activation(self.before(x)))
+        return hidden
+
+
+def test_the_export_of_a_module_whose_activation_was_exchanged_is_refused(gated: Gated) -> None:
+    net, example = Net(), torch.randn(2, 8)
+    source = read(net, example)
+    net.set_swish()
+    other = read(net, example)
+    assert other.digest != source.digest, "the weights are the same, the model is not"
+    wrong = other.load().export()
+
+    class Exchanged:
+        def load(self) -> Any:
+            original = source.load()
+            original.export = lambda: wrong  # type: ignore[method-assign]  # what the package does behind one's back
+            return original
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(source, name)
+
+    with pytest.raises(CompressionError) as caught:
+        pressed(gated, Exchanged())  # type: ignore[arg-type]  # it stands for the source
+    assert caught.value.code == "export_differs"
+    assert pressed(gated, source).export_error < 1e-6
+
+
 def test_items_are_given_like_the_example(two: Two) -> None:
     items = gathered(
         [named(two, item) for item in ((IDS[:1], WEIGHTS[:1]), {"ids": IDS, "weights": WEIGHTS})], "tensors"

@@ -16,7 +16,7 @@ with quiet():
     from onnx import helper
 
 
-@pytest.mark.parametrize("step", [BiasCorrection(), BiasCorrection(per_channel=False, seven_bits=True)])
+@pytest.mark.parametrize("step", [BiasCorrection(), BiasCorrection(per_channel=False, scales="seven-bits")])
 @pytest.mark.parametrize("biased", [True, False])
 def test_the_mean_of_each_output_comes_back(taken: Taken, step: BiasCorrection, biased: bool) -> None:
     nodes = [helper.make_node("MatMul", ["x", "w"], ["h" if biased else "y"])]
@@ -32,7 +32,7 @@ def test_the_mean_of_each_output_comes_back(taken: Taken, step: BiasCorrection, 
 
     def shift(given: bytes) -> float:
         """The largest mean error of an output."""
-        pressed, _ = taken(DynamicInt8(per_channel=step.per_channel, seven_bits=step.seven_bits), given)
+        pressed, _ = taken(DynamicInt8(per_channel=step.per_channel, seven_bits=step.scales == "seven-bits"), given)
         return float(np.abs((given_by(pressed, x=x) - given_by(model, x=x)).mean(axis=0)).max())
 
     assert shift(corrected) < 0.2 * shift(model)

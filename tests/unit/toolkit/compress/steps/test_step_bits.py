@@ -170,7 +170,7 @@ def test_static_int8_is_near(taken: Taken, gated: Gated, method: Any, bits: Any)
     nodes = [helper.make_node("MatMul", ["x", "w"], ["p"]), helper.make_node("Add", ["p", "b"], ["y"])]
     model = model_of(nodes, {"w": weights, "b": bias}, ["n", 64])
     batches = [{"x": numbers(50, 64)} for _ in range(4)]
-    pressed, report = taken(StaticInt8(range=method, activation_bits=bits, seven_bits=True), model, batches)
+    pressed, report = taken(StaticInt8(range=method, activation_bits=bits, scales="pairs"), model, batches)
     x = batches[0]["x"]
     expected = x @ weights + bias
     off = np.square(answers(gated, pressed, x) - expected).mean() / np.square(expected).mean()

@@ -1,0 +1,66 @@
+"""Candidates measured beside each other: one Result a shape, with sizes and fidelities as its notes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.compression.peers import Candidate, Feeds
+from benchmarks.frame import Result, in_turn, measured
+from toolkit.compress.measure import interval, scores
+from toolkit.compress.source import Measure
+
+__all__ = ["FP32", "results"]
+
+FP32 = "ONNX Runtime FP32"
+ROUNDS = 7
+PACKAGES = ["onnxruntime", "onnx", "torch", "numpy"]
+
+
+def results(
+    name: str,
+    what: str,
+    candidates: Mapping[str, Candidate],
+    evaluate: Sequence[Feeds],
+    answered: Callable[[NDArray[Any], Feeds], NDArray[np.float32]],
+    measures: Sequence[Measure],
+    shapes: Mapping[str, tuple[Feeds, int]],
+    notes: Sequence[str],
+) -> list[Result]:
+    """`answered` makes one row of an answer; `shapes` map a name to a batch and how often it runs in a round. The
+    answers of the candidate called FP32 are what the others are held against."""
+    answers = {
+        key: np.concatenate([answered(one.answers(feeds), feeds) for feeds in evaluate])
+        for key, one in candidates.items()
+    }
+    said = []
+    for key, one in candidates.items():
+        found = [(kind, interval(scores(kind, answers[FP32], answers[key]))) for kind in measures]
+        told = ", ".join(f"{kind} {value.mean:.4f} ({value.low:.4f} or more)" for kind, value in found)
+        said.append(f"{key}: {one.size / 1e6:.2f} MB, {told}")
+        print(f"  {said[-1]}", flush=True)
+    made = []
+    for shape, (feeds, runs) in shapes.items():
+        for one in candidates.values():
+            one.seconds(feeds, max(1, runs // 3))  # warm up
+        timed = {key: partial(_milliseconds, one, feeds, runs) for key, one in candidates.items()}
+        made.append(
+            measured(
+                f"{name}-{shape}",
+                f"{what}; {shape}, one thread; the lower the better",
+                "ms",
+                FP32,
+                in_turn(timed, ROUNDS),
+                notes=[*said, *notes],
+                packages=PACKAGES,
+            )
+        )
+    return made
+
+
+def _milliseconds(candidate: Candidate, feeds: Feeds, runs: int) -> float:
+    return 1000 * candidate.seconds(feeds, runs)

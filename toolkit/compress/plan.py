@@ -1,0 +1,95 @@
+"""What a compression would do, how long it would take and how much memory: told before anything is loaded."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from toolkit.compress.data import Data
+from toolkit.compress.measure import ROUNDS, WARM_UP
+from toolkit.compress.recipe import Recipe
+from toolkit.compress.search import Ladder
+from toolkit.compress.source import Source
+
+__all__ = ["Plan", "Planned", "planned"]
+
+# Found with all-MiniLM-L6-v2 and EfficientNet-Lite0 on two shared cores; another machine is another factor.
+ITEM_SECONDS = 2.5e-9  # of one item through a model on one thread, a parameter
+LOAD_SECONDS = 20.0  # to load the libraries, the weights, and to export and check
+STEP_SECONDS = 1e-7  # of any step, a parameter
+# runs of the model over the calibration items
+PASSES = {"smooth-quant": 1, "equalise": 0, "bias-correction": 1, "adaround": 3, "static-int8": 2, "mixed": 10}
+# the most memory at once, in the size of the FP32 model, with the original, the export and its session beside the step
+LOADED = 5.0
+STEP_MEMORY = {"weight-bits": 4.0, "table-bits": 4.0}
+OTHER_MEMORY = 6.0
+
+
+class Planned(Struct, frozen=True, kw_only=True):
+    """A recipe that would be tried: its steps in order, how long it would take with its measurement, and the memory."""
+
+    name: str
+    steps: tuple[str, ...]
+    seconds: float
+    memory_bytes: int
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """`recipes` in the order in which they are tried; where `halves`, more follow between the gentlest and the roughest
+    that hold, up to `trials` in all. Seconds and bytes are estimates: a factor of two or three is to be expected."""
+
+    name: str
+    source: str
+    task: str
+    licence: str
+    parameters: int
+    fp32_bytes: int
+    calibrate: int
+    evaluate: int
+    recipes: tuple[Planned, ...]
+    halves: bool
+    trials: int
+    seconds: float
+    memory_bytes: int
+
+
+def planned(source: Source, licence: str, data: Data, ladder: Ladder, trials: int) -> Plan:
+    """The plan of a search, or of the one recipe of a ladder that has no other."""
+    item = ITEM_SECONDS * source.parameters
+    measuring = item * (len(data.evaluate.items) + (ROUNDS + WARM_UP) * 0.5)
+    recipes = tuple(
+        Planned(
+            name=candidate.name,
+            steps=tuple(step["kind"] for step in candidate.recipe.plain()),
+            seconds=round(measuring + _seconds(candidate.recipe, source, data, item), 1),
+            memory_bytes=int(4 * source.parameters * _memory(candidate.recipe)),
+        )
+        for candidate in ladder.candidates[:trials]
+    )
+    longest = max((one.seconds for one in recipes), default=0.0)
+    more = 4 * longest if ladder.between is not None and trials > len(recipes) else 0.0
+    return Plan(
+        name=source.name,
+        source=source.digest,
+        task=source.task,
+        licence=licence,
+        parameters=source.parameters,
+        fp32_bytes=4 * source.parameters,
+        calibrate=len(data.calibrate.items),
+        evaluate=len(data.evaluate.items),
+        recipes=recipes,
+        halves=ladder.between is not None,
+        trials=trials,
+        seconds=round(LOAD_SECONDS + sum(one.seconds for one in recipes) + more, 1),
+        memory_bytes=max((one.memory_bytes for one in recipes), default=0),
+    )
+
+
+def _seconds(recipe: Recipe, source: Source, data: Data, item: float) -> float:
+    """Each step is followed by a measurement of its own."""
+    runs = sum(PASSES.get(step["kind"], 0) * len(data.calibrate.items) for step in recipe.plain())
+    steps = len(recipe.steps)
+    return item * (runs + steps * len(data.evaluate.items)) + steps * STEP_SECONDS * source.parameters
+
+
+def _memory(recipe: Recipe) -> float:
+    return LOADED + max(STEP_MEMORY.get(step["kind"], OTHER_MEMORY) for step in recipe.plain())
