@@ -83,6 +83,7 @@ def compress(
     box = Box.embedded(settings)
     bound = Budget() if budget is None else Budget.parse(budget)
     one = None if recipe is None and budget is not None else only(recipe or DEFAULT, box.settings.compress.steps)
+    _refuse_existing(out)
     signer = box.bundle_signer()
     task = Task.of(
         source,
@@ -102,8 +103,7 @@ def compress(
     if memory is not None and expected > memory:
         raise SourceError("source_too_large", f"the run takes about {expected} bytes, and may take {memory}")
     target = Path(out) if out is not None else Path(f"{found.name}.bundle")
-    if target.exists():
-        raise BundleError("bundle_exists", f"{target} exists already")
+    _refuse_existing(target)
     method = measure.method(found.measure, _said(data.evaluate, evaluate is not None))
 
     def work(press: Press) -> Bundle:
@@ -178,6 +178,11 @@ def diagnose(
     task = Task.of(source, box=box, calibrate=calibrate, evaluate=evaluate, licence=licence, progress=progress)
     asked = {"diagnose": chosen.name, "recipe": chosen.recipe.plain()}
     return task.gated(asked, lambda press: press.diagnosis(chosen.name, chosen.recipe))
+
+
+def _refuse_existing(out: str | os.PathLike[str] | None) -> None:
+    if out is not None and Path(out).exists():
+        raise BundleError("bundle_exists", f"{out} exists already")
 
 
 def _said(items: Items, given: bool) -> str:

@@ -15,7 +15,7 @@ Scales = Literal["minmax", "mse"]
 Numbers = NDArray[np.float32]
 
 SHARES = np.linspace(0.6, 1.05, 19, dtype=np.float32)  # of the scale of "minmax", that are tried
-ROWS = 4096  # at once, which bounds the memory
+AT_ONCE = 1_000_000  # numbers, which bounds the memory
 
 
 class Blocks(NamedTuple):
@@ -30,12 +30,12 @@ class Blocks(NamedTuple):
 def blocked(matrix: Numbers, *, bits: Literal[4, 8], size: int, scales: Scales) -> Blocks:
     """The blocks of a matrix (rows, columns), `size` columns each; the last is filled up with zeros."""
     rows, columns = matrix.shape
+    step = max(1, AT_ONCE // columns)
     parts = [
-        _rounded(_cut(matrix[start : start + ROWS], size, columns), bits, scales) for start in range(0, rows, ROWS)
+        _rounded(_cut(matrix[start : start + step], size, columns), bits, scales) for start in range(0, rows, step)
     ]
-    integers, scale = (np.concatenate(kind) for kind in zip(*parts, strict=True))
-    packed = integers if bits == 8 else integers[..., 0::2] | (integers[..., 1::2] << 4)
-    return Blocks(np.ascontiguousarray(packed), scale)
+    packed, scale = (np.concatenate(kind) for kind in zip(*parts, strict=True))
+    return Blocks(packed, scale)
 
 
 def _cut(rows: Numbers, size: int, columns: int) -> Numbers:
@@ -45,7 +45,7 @@ def _cut(rows: Numbers, size: int, columns: int) -> Numbers:
 
 
 def _rounded(values: Numbers, bits: int, scales: Scales) -> tuple[NDArray[np.uint8], Numbers]:
-    """The integers and scales of blocks (rows, blocks, size).
+    """The packed integers and the scales of blocks (rows, blocks, size).
 
     The number that lies farthest out is put on the lowest level, of which there is one more than of positive ones.
     """
@@ -57,7 +57,9 @@ def _rounded(values: Numbers, bits: int, scales: Scales) -> tuple[NDArray[np.uin
         tried = (widest * share).astype(np.float32)
         lost = np.square(_integers(values, tried, half) * tried[..., None] - values).sum(axis=2)
         best, least = np.where(lost < least, tried, best), np.minimum(lost, least)
-    return (_integers(values, best, half) + half).astype(np.uint8), best.astype(np.float32)
+    integers = (_integers(values, best, half) + half).astype(np.uint8)
+    packed = integers if bits == 8 else integers[..., 0::2] | (integers[..., 1::2] << 4)
+    return packed, best.astype(np.float32)
 
 
 def _integers(values: Numbers, scale: Numbers, half: int) -> Numbers:

@@ -20,7 +20,7 @@ LEVELS = 127
 # in 16 bits (vpmaddubsw): 255 * 128 is the most that they hold. Both alike in sign, two weights may add up to this.
 PAIR = 128
 SHARES = np.linspace(0.6, 2.0, 29, dtype=np.float32)  # of the scale of "minmax", that are tried
-AT_ONCE = 4_000_000  # weights, which bounds the memory
+AT_ONCE = 1_000_000  # weights, which bounds the memory
 
 
 class Grid(NamedTuple):

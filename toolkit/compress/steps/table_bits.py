@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
@@ -11,6 +11,9 @@ from toolkit.compress.calibration import Calibration
 from toolkit.compress.quiet import quiet
 from toolkit.compress.step import FLOAT, FUSED, QUANTISED, Form, StepReport
 from toolkit.extras import needs
+
+if TYPE_CHECKING:
+    from toolkit.compress.layers import Graph
 
 __all__ = ["TableBits"]
 
@@ -46,9 +49,7 @@ class TableBits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, t
         if not tables:
             raise graph.failed("the graph has no table of float rows that only look-ups use")
         for name, users in tables.items():
-            found = blocked(graph.rows(name), bits=self.bits, size=self.block, scales=self.scales)
-            table = graph.add(f"{name}.bits", found.packed.reshape(len(found.packed), -1))
-            scale = graph.add(f"{name}.scale", found.scale)
+            table, scale = self._added(graph, name)
             for node in users:
                 made = helper.make_node(
                     "GatherBlockQuantized",
@@ -63,3 +64,9 @@ class TableBits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, t
                 )
                 graph.replace(node, made)
         return graph.finished()
+
+    def _added(self, graph: Graph, name: str) -> tuple[str, str]:
+        """The names of the integers and the scales of a table. They are large: the arrays are gone when it is done."""
+        found = blocked(graph.rows(name), bits=self.bits, size=self.block, scales=self.scales)
+        table = graph.add(f"{name}.bits", found.packed.reshape(len(found.packed), -1))
+        return table, graph.add(f"{name}.scale", found.scale)
