@@ -19,8 +19,8 @@ _SHIPPED = files("toolkit.compress").joinpath("recipes")
 NAMES = tuple(sorted(file.name.removesuffix(".toml") for file in _SHIPPED.iterdir() if file.name.endswith(".toml")))
 
 # in the order in which they are tried; a name after a colon is gentler: where it misses the fidelity, so will this one
-_TEXTS = ("int8", "int8-static", "int8-smooth", "w8-t4", "mixed-t4:w8-t4", "int8-t4:w8-t4", "w4-t4:w8-t4")
-_IMAGES = ("int8-corrected", "int8-static", "int8")
+_LINEAR = ("int8", "int8-static", "int8-smooth", "w8-t4", "mixed-t4:w8-t4", "int8-t4:w8-t4", "w4-t4:w8-t4")
+_CONVOLVING = ("int8-corrected", "int8-static", "int8")
 
 
 def named(name: str) -> Recipe:
@@ -46,17 +46,31 @@ def only(recipe: str | os.PathLike[str], foreign: Collection[str] = ()) -> Candi
 
 def ladder_of(source: Source, data: Data) -> Ladder:
     """What suits a model: whether it convolves, and whether there is anything to calibrate on."""
-    names, calibrated = _IMAGES if source.convolves else _TEXTS, bool(data.calibrate.items)
+    calibrated = bool(data.calibrate.items)
     candidates = []
-    for entry in names:
+    for entry in _CONVOLVING if source.convolves else _LINEAR:
         name, _, gentler = entry.partition(":")
+        if source.image is not None and name.endswith("-t4"):
+            continue  # it has no tables
         recipe = named(name)
         if calibrated or not any(step.calibrates for step in recipe.steps):
             candidates.append(Candidate(name=name, recipe=recipe, rougher=(gentler,) if gentler else ()))
-    return Ladder(tuple(candidates), _between if calibrated and names is _TEXTS else None)
+    if not calibrated:
+        return Ladder(tuple(candidates))
+    if source.convolves:
+        return Ladder(tuple(candidates), _between_integers)
+    return Ladder(tuple(candidates), _between if source.image is None else None)
 
 
 def _between(roughness: int) -> Candidate:
     """From all weights in 8 bits to all in 4, tables in 4."""
     steps = ({"kind": "mixed", "rough": "4bit", "share": 1 - roughness / 100}, {"kind": "table-bits", "bits": 4})
     return Candidate(name=f"w4-{roughness}-t4", recipe=Recipe.of(steps))
+
+
+def _between_integers(roughness: int) -> Candidate:
+    """From floats to integers everywhere, what costs most last."""
+    mixed = {"kind": "mixed", "rough": "int8-graph", "share": 1 - roughness / 100, "scales": "pairs", "items": 4}
+    return Candidate(
+        name=f"int8-{roughness}", recipe=Recipe.of(({"kind": "bias-correction", "scales": "pairs"}, mixed))
+    )

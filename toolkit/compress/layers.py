@@ -95,6 +95,14 @@ class Graph:
         """The error for this step."""
         return CompressionError("step_failed", f"{self.kind}: {what}")
 
+    @property
+    def convolves(self) -> bool:
+        """Whether convolutions hold most of the weights of its layers."""
+        sizes = {True: 0, False: 0}
+        for layer in self.layers:
+            sizes[layer.linear] += math.prod(self._constants[layer.node.input[1]].dims)
+        return sizes[False] > sizes[True]
+
     def known(self, nodes: Iterable[str]) -> None:
         """Raises CompressionError "step_failed" where no node has one of the names."""
         if unknown := set(nodes) - {node.name for node in self.model.graph.node}:

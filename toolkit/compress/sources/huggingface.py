@@ -44,6 +44,7 @@ TEXT = (
 )
 IMAGES = ("convnext", "deit", "resnet", "vit")
 SUPPORTED = (*TEXT, *IMAGES)
+CONVOLVING = ("convnext", "resnet")  # others do in the embedding of their patches at most
 MAX_CONFIG = 1_000_000
 MAX_TOKENIZER = 64_000_000
 MAX_WEIGHTS = 1_900_000_000  # bytes as FP32: an ONNX file holds 2 GB
@@ -86,11 +87,7 @@ class Source(Struct, frozen=True, kw_only=True):
     labels: tuple[str, ...] = ()
     measure: Measure = "cosine"
     parameters: int
-
-    @property
-    def convolves(self) -> bool:
-        """A model of images does, if only in the embedding of its patches."""
-        return self.image is not None
+    convolves: bool = False
 
     def examples(self, count: int, seed: int = 0) -> Items:
         """English passages, the same for every run of one Python release whatever the seed, or made-up pictures."""
@@ -179,6 +176,7 @@ def read(path: Path) -> Source:
         labels=labels,
         measure="agreement" if labels else "cosine",
         parameters=parameters,
+        convolves=config.model_type in CONVOLVING,
     )
 
 

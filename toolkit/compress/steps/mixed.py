@@ -26,8 +26,9 @@ class Mixed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_f
     """Mixed precision by sensitivity. Layers that share an input go together. Each such group is pressed alone, and
     what the answer of the model loses by that decides: the groups that cost most, up to `share` of the weights, get
     8-bit weights in blocks and keep their activations as floats; the others become what `rough` says: "int8" weights
-    and activations (as `static-int8` does, with its `scales`), or "4bit" weights in blocks (as `weight-bits`).
-    Tables stay as they are.
+    and activations (as `static-int8` does, with its `scales`), or "4bit" weights in blocks (as `weight-bits`). With
+    "int8-graph" convolutions take part, the whole graph is in integers, and what costs most stays float. Tables stay
+    as they are.
 
     The first `items` calibration items are looked at. Dong et al., "HAWQ: Hessian AWare Quantization of Neural
     Networks with Mixed-Precision", 2019, with the loss measured instead of estimated from a Hessian.
@@ -37,7 +38,7 @@ class Mixed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_f
     gives: ClassVar[Form | None] = QUANTISED
     calibrates: ClassVar[bool] = True
 
-    rough: Literal["int8", "4bit"] = "int8"
+    rough: Literal["int8", "int8-graph", "4bit"] = "int8"
     share: Annotated[float, Meta(ge=0, le=1)] = 0.25
     items: Annotated[int, Meta(ge=1, le=1000)] = 16
     scales: Scales = "minmax"
@@ -51,10 +52,10 @@ class Mixed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_f
         graph = Graph(model, "mixed")
         groups: dict[str, list[Layer]] = {}
         for layer in graph.layers:
-            if layer.linear:
+            if layer.linear or self.rough == "int8-graph":
                 groups.setdefault(layer.input, []).append(layer)
         if not groups:
-            raise graph.failed("the graph has no linear layer whose weights are constant floats")
+            raise graph.failed("the graph has no such layer whose weights are constant floats")
         names = [[layer.name for layer in layers] for layers in groups.values()]
         sizes = [sum(graph.matrix(layer).size for layer in layers) for layers in groups.values()]
         every = [name for group in names for name in group]
@@ -73,18 +74,24 @@ class Mixed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_f
         exact = [name for number in fine for name in names[number]]
         coarse = [name for name in every if name not in exact]
         after = self._rough(model, data, exact) if coarse else model
-        if exact:
+        if exact and self.rough != "int8-graph":
             after, _ = WeightBits(bits=8, exclude=self._others(after, exact)).apply(after, data)
         result = opened(after, "mixed")
-        said = [f"{', '.join(names[number])}: kept in 8 bits with float activations" for number in fine]
+        kept = "kept as it is" if self.rough == "int8-graph" else "kept in 8 bits with float activations"
+        said = [f"{', '.join(names[number])}: {kept}" for number in fine]
         return finished("mixed", model, result, (*said, *floats_left(result)))
 
     def _rough(self, model: bytes, data: Calibration, exclude: Sequence[str]) -> bytes:
         if self.rough == "4bit":
             return WeightBits(bits=4, exclude=tuple(exclude)).apply(model, data)[0]
-        return StaticInt8(reach="layers", tables=False, scales=self.scales, exclude=tuple(exclude)).apply(model, data)[
-            0
-        ]
+        step = StaticInt8(
+            reach="layers" if self.rough == "int8" else "graph",
+            range="minmax" if self.rough == "int8" else "mse",
+            tables=False,
+            scales=self.scales,
+            exclude=tuple(exclude),
+        )
+        return step.apply(model, data)[0]
 
     @staticmethod
     def _others(model: bytes, exact: Sequence[str]) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ class StaticInt8(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     `reach` says what works on integers. "layers": the inputs of the linear layers, and tables of embeddings; what
     comes out of a layer is a float again. That is right for transformers. "graph": every operator for which ONNX
     Runtime has a kernel, results too (its own quantiser, with our ranges). That is right for convolutions. "auto":
-    "graph" where there is a convolution.
+    "graph" where convolutions hold most of the weights.
 
     `range` is how the range of an activation is found (see toolkit.compress.ranges), `percentile` what of the values
     stays in it, of a hundred. `keep_masks` leaves the nodes that carry the mask constants of an attention as floats.
@@ -63,7 +63,7 @@ class StaticInt8(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         integers_before = stored(graph.model).get("int8", 0)
         exclude = frozenset(self.exclude) | (masking(graph.model) if self.keep_masks else frozenset())
         layers = [layer for layer in graph.layers if layer.name not in exclude]
-        if self.reach == "graph" or (self.reach == "auto" and not all(layer.linear for layer in layers)):
+        if self.reach == "graph" or (self.reach == "auto" and graph.convolves):
             result = integer_graph(self, graph, exclude, data)
             after, report = finished("static-int8", model, result, floats_left(result))
         else:

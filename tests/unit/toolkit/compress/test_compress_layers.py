@@ -91,3 +91,14 @@ def test_no_model_no_layer_no_data_and_no_numbers_are_refused() -> None:
         with pytest.raises(CompressionError, match="test: ") as caught:
             act()
         assert caught.value.code == "step_failed"
+
+
+@pytest.mark.parametrize(("outputs", "expected"), [(4, True), (400, False)])
+def test_what_convolves_is_what_holds_most_of_the_weights(outputs: int, expected: bool) -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["h"], name="c"),
+        helper.make_node("Flatten", ["h"], ["f"], name="f"),
+        helper.make_node("MatMul", ["f", "m"], ["y"], name="m"),
+    ]
+    model = model_of(nodes, {"w": numbers(8, 3, 3, 3), "m": numbers(8, outputs)}, ("batch", 3, 3, 3))
+    assert Graph(model, "test").convolves is expected
