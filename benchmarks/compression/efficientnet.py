@@ -70,12 +70,12 @@ def run() -> list[Result]:
         candidates["OpenVINO + NNCF int8"] = peers.OpenVino(pressed, folder)
         return results(
             "compression-efficientnet",
-            "EfficientNet-Lite0 pressed by several tools",
+            "EfficientNet-Lite0 pressed by several tools, batch x height x width",
             candidates,
             [reader.feeds([view]) for view in views],
             lambda logits, _: logits,
             ("agreement", "correlation"),
-            {"1 image": ({taken.name: batches[0][taken.name]}, 30)},
+            {"1x224x224": ({taken.name: batches[0][taken.name]}, 30)},
             [
                 f"{len(learn)} views of ten photos to calibrate on, {len(views)} views (crops, flips) of ten others to "
                 "measure on; agreement of the top class and correlation of the logits with FP32: mean and the lower "

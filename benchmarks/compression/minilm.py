@@ -59,15 +59,15 @@ def run() -> list[Result]:
 
         return results(
             "compression-minilm",
-            "all-MiniLM-L6-v2 pressed by several tools",
+            "all-MiniLM-L6-v2 pressed by several tools, batch x tokens",
             candidates,
             [reader.feeds([text]) for text in texts],
             embedding,
             ("cosine",),
             {
-                "1 x 32 tokens": (_tokens(1, 32), 40),
-                "1 x 128 tokens": (_tokens(1, 128), 15),
-                "32 x 128 tokens": (_tokens(32, 128), 1),
+                "1x32": (_tokens(1, 32), 40),
+                "1x128": (_tokens(1, 128), 15),
+                "32x128": (_tokens(32, 128), 1),
             },
             [
                 f"{len(learn)} texts to calibrate on and {len(texts)} to measure on: {where}; no text stands in both",
