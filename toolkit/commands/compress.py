@@ -29,7 +29,7 @@ class _WithDiagnose(click.RichCommand):
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
         if args and args[0] in self.beside:
-            return self.beside[args[0]].make_context(args[0], args[1:], parent, **extra)
+            return self.beside[args[0]].make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
         return super().make_context(info_name, args, parent, **extra)
 
 
