@@ -40,6 +40,7 @@ WARM_UP = 10
 RESAMPLES = 2000
 SEED = 20_240_501
 WORST = 10
+LEAST = 1e-9  # of a probability, so that one that rounding made zero weighs much and not everything
 MEANING: dict[Measure, str] = {
     "cosine": "cosine of the embeddings",
     "agreement": "share of items with the same top class",
@@ -98,8 +99,9 @@ def scores(measure: Measure, reference: NDArray[np.float32], answers: NDArray[np
     """How near each answer is to that of the original, (items,); 1 is the same. Both are (items, ...).
 
     cosine: of embeddings; a row of zeros has 0. agreement: 1 where the top class is the same, else 0. divergence: 1
-    minus the Kullback-Leibler divergence of the softmax from the original's. correlation: Pearson's, over the numbers
-    of an answer; two answers that do not vary have 1 where they are the same. NaN where an answer is not finite.
+    minus the Kullback-Leibler divergence of the probabilities from the original's, which are the softmax of numbers
+    that are none. correlation: Pearson's, over the numbers of an answer; two answers that do not vary have 1 where they
+    are the same. NaN where an answer is not finite.
     """
     left = reference.reshape(len(reference), -1).astype(np.float64)
     right = answers.reshape(len(answers), -1).astype(np.float64)
@@ -109,7 +111,7 @@ def scores(measure: Measure, reference: NDArray[np.float32], answers: NDArray[np
         case "agreement":
             found = (left.argmax(axis=1) == right.argmax(axis=1)).astype(np.float64)
         case "divergence":
-            left, right = _log_softmax(left), _log_softmax(right)
+            left, right = _log_probabilities(left), _log_probabilities(right)
             found = 1 - (np.exp(left) * (left - right)).sum(axis=1)
         case "correlation":
             same = np.isclose(left, right).all(axis=1)
@@ -198,6 +200,13 @@ def _cosines(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[n
 def _centred(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     centred: NDArray[np.float64] = rows - rows.mean(axis=1, keepdims=True)
     return centred
+
+
+def _log_probabilities(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of rows that are probabilities already, their logarithms; of others, those of their softmax."""
+    if (rows >= 0).all() and np.allclose(rows.sum(axis=1), 1, atol=1e-3):
+        rows = np.log(np.maximum(rows, LEAST))
+    return _log_softmax(rows)
 
 
 def _log_softmax(rows: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -141,7 +141,7 @@ def read(path: Path, *, limit: int = MAX_MODEL) -> OnnxFile:
         licences=papers.statements,
         licence_text=papers.licence,
         notice=papers.notice,
-        measure="agreement" if onnx_checks.classifies(model) else "correlation",
+        measure="divergence" if onnx_checks.classifies(model) else "correlation",
         parameters=onnx_checks.parameters(model),
         convolves=any(node.op_type == "Conv" for node in model.graph.node),
         files=files,

@@ -134,6 +134,16 @@ def test_agreement_counts_the_same_top_class() -> None:
     assert measure.scores("agreement", LOGITS, 10 * LOGITS).tolist() == [1, 1, 1]
 
 
+def test_probabilities_are_taken_as_they_are() -> None:
+    sure, torn = np.array([[0.9, 0.1]], np.float32), np.array([[0.5, 0.5]], np.float32)
+    expected = 1 - (0.9 * np.log(0.9 / 0.5) + 0.1 * np.log(0.1 / 0.5))
+    assert measure.scores("divergence", sure, torn)[0] == pytest.approx(expected)
+    assert measure.scores("divergence", sure, sure)[0] == pytest.approx(1)
+    assert measure.scores("divergence", sure, np.array([[0, 1]], np.float32))[0] < 0
+    logarithms = measure.scores("divergence", np.log(sure), np.log(torn))[0]
+    assert logarithms == pytest.approx(expected, abs=1e-6)
+
+
 def test_divergence_is_that_of_the_probabilities() -> None:
     assert measure.scores("divergence", LOGITS, LOGITS + 7) == pytest.approx([1, 1, 1])
     flat = np.zeros_like(LOGITS)

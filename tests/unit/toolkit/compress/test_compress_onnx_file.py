@@ -123,7 +123,7 @@ def test_files_from_elsewhere_go_through(name: str, files: list[str], gated: Gat
     for file in files:
         source = read(folder / file)
         assert source.licences == (("MIT",) if name == "silero-vad" else ())
-        assert source.measure == ("agreement" if "_cls_" in file else "correlation")
+        assert source.measure == ("divergence" if "_cls_" in file else "correlation")
         expected, given = answers(source, gated)
         assert len(expected) >= 3
         for left, right in zip(expected, given, strict=True):
@@ -390,13 +390,13 @@ def test_the_export_has_the_form_that_steps_expect(tmp_path: Path, gated: Gated)
     np.testing.assert_allclose(expected[0][0], given[0][0])
 
 
-def test_a_softmax_over_classes_is_measured_by_agreement(tmp_path: Path) -> None:
+def test_a_softmax_over_classes_is_measured_by_its_probabilities(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("MatMul", ["x", "w"], ["z"]),
         helper.make_node("Softmax", ["z"], ["p"]),
         helper.make_node("Identity", ["p"], ["y"]),
     ]
-    assert read(write(tmp_path / "m.onnx", build(*nodes))).measure == "agreement"
+    assert read(write(tmp_path / "m.onnx", build(*nodes))).measure == "divergence"
     assert read(write(tmp_path / "n.onnx", build())).measure == "correlation"
 
 
