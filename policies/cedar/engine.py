@@ -1,25 +1,23 @@
-"""The engine: one seam in front of cedarpy, and the rule by which its answer counts.
+"""The engine: rules in force, and the rule by which their answers count.
 
-A call is allowed only if Cedar says Allow and no rule failed to evaluate. Cedar by itself skips a `forbid` whose
-condition fails, and allows; and it gives no decision at all for a request that does not fit the schema. Both refuse
-here, as does anything unexpected.
+A call is allowed only if a rule permits it, none forbids it, and no rule failed to evaluate. Cedar by itself skips a
+`forbid` whose condition fails, and allows; that refuses here, as does anything unexpected. cedarpy checks every text
+at load; calls are decided by the compiled program, which tests compare with cedarpy.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any
 
 import cedarpy
 import msgspec
-from msgspec import structs
 
 from policies.cedar import request
-from policies.cedar.source import PolicyError, Rule, handle, policy_text, read, schema_text
+from policies.cedar.compiler import Answer, Named, Trace, compiled
+from policies.cedar.source import PolicyError, Rule, policy_text, read, schema_text
 from policies.facts import Call, Decision, Finding, Manifest, Purpose
 
 __all__ = ["Engine", "load"]
@@ -31,7 +29,7 @@ def load(texts: Mapping[str, bytes], schema: bytes, purposes: Mapping[str, Purpo
     """The policy made of these files (name to content) and the purposes that the settings declare.
 
     Raises PolicyError for a text that is not UTF-8, too large, no valid Cedar, at odds with the schema, without ids
-    and reasons, or empty.
+    and reasons, empty, or with a construct that is not supported.
     """
     for name, purpose in purposes.items():
         if not _PURPOSE.fullmatch(name) or purpose.retain_days < 0:
@@ -46,34 +44,21 @@ def load(texts: Mapping[str, bytes], schema: bytes, purposes: Mapping[str, Purpo
     # the first field is the version of this encoding
     parts = (1, sources, types, dict(purposes))
     digest = sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
-    return Engine(rules, handle, dict(purposes), digest)
+    return Engine(rules, purposes, digest)
 
 
 class Engine:
     """A policy in force. `digest` is the SHA-256 of its texts, schema and purposes, in hexadecimal."""
 
-    def __init__(
-        self, rules: Iterable[Rule], schema: cedarpy.Schema, purposes: Mapping[str, Purpose], digest: str
-    ) -> None:
+    def __init__(self, rules: Sequence[Rule], purposes: Mapping[str, Purpose], digest: str) -> None:
         self._rules = tuple(rules)
-        self._schema = schema
-        self._purposes = purposes
+        self._purposes = request.Purposes(purposes)
         self._digest = digest
-        self._all = handle(self._rules)
-        self._permits = handle(rule for rule in self._rules if rule.effect == "permit")
-        # every head as a permit without condition: Cedar itself tells which rules are about a call
-        self._heads = handle(
-            Rule(
-                id=rule.id,
-                reason=rule.reason,
-                effect="permit",
-                body={**rule.body, "effect": "permit", "conditions": []},
-            )
-            for rule in self._rules
-        )
-        self._unread = _unread(self._rules)
-        self._scoped = lru_cache(MAX_CACHED)(self._scope)
-        self._answered = lru_cache(MAX_CACHED)(self._evaluate)
+        self._program = compiled(self._rules, request.ACTIONS.values())
+        self._actor = lru_cache(MAX_CACHED)(request.actor)
+        self._model = lru_cache(MAX_CACHED)(request.model)
+        # many calls differ in nothing that a rule tells apart
+        self._told = lru_cache(MAX_CACHED)(self._tell)
 
     @property
     def digest(self) -> str:
@@ -85,107 +70,36 @@ class Engine:
         Never raises: what cannot be evaluated is refused, with a finding that says so.
         """
         try:
-            # facts come from callers in this process, and a fact that no rule reads must still be one
-            call = _FACTS.decode(msgspec.msgpack.encode(call))
-            # an answer depends on the facts that rules read and on nothing else, so calls alike in them share it
-            terms = (model.digest, model.name, model.task, model.licence, model.purposes)
-            allowed, findings = self._answered(terms, structs.replace(call, id="", model="", **self._unread))
-        except Exception as error:  # noqa: BLE001 - the engine is foreign code: whatever fails in it is a refusal
+            actor = self._actor(call.actor, call.tenant)
+            about = self._model(model.digest, model.name, model.task, model.licence, model.purposes)
+            action = request.ACTIONS[call.action]
+            trace = self._program.trace(actor, action, about, request.context(call, self._purposes), {})
+            named = self._program.named(action.uid, about.uid)
+            allowed, findings = self._told(named, trace)
+        except Exception as error:  # noqa: BLE001 - the facts come from anywhere: whatever fails with them is a refusal
             allowed, findings = False, (_stopped(f"The policy could not be evaluated: {type(error).__name__}."),)
         return Decision(allowed=allowed, findings=findings, policy=self._digest)
 
-    def _evaluate(self, terms: request.Terms, call: Call) -> tuple[bool, tuple[Finding, ...]]:
-        entities, about = self._scoped(call.actor, call.tenant, call.action, terms)
-        question = {
-            **request.uids(call.actor, call.action, terms[0]),
-            "context": json.dumps(request.context(call, self._purposes)),
-        }
-        answer = cedarpy.is_authorized(question, self._all, entities, self._schema)
-        if answer.decision not in (cedarpy.Decision.Allow, cedarpy.Decision.Deny):
-            return False, (_stopped("The call does not fit the schema of the policy, so that no rule could be asked."),)
-        errors = dict(map(_error, answer.diagnostics.errors))
-        allowed = answer.decision is cedarpy.Decision.Allow and not errors
-        matched = set(answer.diagnostics.reasons)
-        if answer.decision is cedarpy.Decision.Deny:
-            # a refusal names the rules that forbid only: ask again for those that would have permitted
-            matched |= set(cedarpy.is_authorized(question, self._permits, entities, self._schema).diagnostics.reasons)
-        findings = [_finding(rule, matched, errors) for rule in self._rules if rule.id in about]
-        findings += [_stopped(f"A rule could not be evaluated: {errors[id_]}.") for id_ in errors.keys() - about]
-        if not any(rule.effect == "permit" and rule.id in matched for rule in self._rules):
-            findings.append(
-                Finding(rule="default.deny", ok=False, reason="Nothing is allowed unless a rule permits it.")
-            )
-        return allowed, tuple(findings)
-
-    def _scope(
-        self, actor: str, tenant: str, action: str, terms: request.Terms
-    ) -> tuple[cedarpy.Entities, frozenset[str]]:
-        """The entities of a call, and the rules that are about it: what stays the same from call to call."""
-        entities = cedarpy.Entities.from_json_str(request.entities(actor, tenant, terms), self._schema)
-        answer = cedarpy.is_authorized(request.uids(actor, action, terms[0]), self._heads, entities)
-        return entities, frozenset(answer.diagnostics.reasons)
+    def _tell(self, named: Named, trace: Trace) -> tuple[bool, tuple[Finding, ...]]:
+        answer = self._program.answer(named, trace)
+        effects = {self._rules[number].effect for number in answer.matched}
+        permitted = "permit" in effects
+        findings = [_finding(self._rules[n], n, answer, permitted) for n in sorted(answer.about | answer.errors.keys())]
+        if not permitted:
+            reason = "Nothing is allowed unless a rule permits it."
+            findings.append(Finding(rule="default.deny", ok=False, reason=reason))
+        return effects == {"permit"} and not answer.errors, tuple(findings)
 
 
 _PURPOSE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
-_ERROR = re.compile(r"error while evaluating policy `([^`]+)`: (.*)", re.DOTALL)
-_KINDS = (
-    ("integer overflow", "integer overflow"),
-    ("type error", "type error"),
-    ("does not have the attribute", "missing attribute"),
-    ("does not exist", "missing entity"),
-)
 
 
-_FACTS = msgspec.msgpack.Decoder(Call)
-# what a call says of a fact that no rule reads
-_SILENT: dict[str, Any] = {
-    "at": 0,
-    "purpose": None,
-    "basis": None,
-    "consent": None,
-    "subject": None,
-    "region": None,
-    "data": frozenset(),
-    "retain_days": 0,
-    "usage": 0,
-}
-
-
-def _unread(rules: Iterable[Rule]) -> dict[str, Any]:
-    """The facts of a call that no rule reads, each with its silent value; none when a rule takes the context whole."""
-    read: set[str] = set()
-    for rule in rules:
-        read |= set(_read_by(rule.body))
-    return {} if "*" in read else {name: value for name, value in _SILENT.items() if name not in read}
-
-
-def _read_by(node: object) -> Iterator[str]:
-    """The attributes of the context that a part of Cedar's JSON reads, or * for the context as a whole."""
-    match node:
-        case {"left": {"Var": "context"}, "attr": str(attribute)}:
-            yield attribute
-        case {"Var": "context"}:
-            yield "*"
-        case dict():
-            for part in node.values():
-                yield from _read_by(part)
-        case list():
-            for part in node:
-                yield from _read_by(part)
-
-
-def _error(message: str) -> tuple[str, str]:
-    """The rule and the kind of its error. Cedar's own message quotes facts of the call, so it goes no further."""
-    match = _ERROR.fullmatch(message)
-    rule, text = match.groups() if match else ("?", message)
-    return rule, next((kind for sign, kind in _KINDS if sign in text), "error")
-
-
-def _finding(rule: Rule, matched: set[str], errors: Mapping[str, str]) -> Finding:
-    if rule.id in errors:
-        reason = f"The rule could not be evaluated ({errors[rule.id]}): {rule.reason}"
+def _finding(rule: Rule, number: int, answer: Answer, permitted: bool) -> Finding:
+    if number in answer.errors:
+        reason = f"The rule could not be evaluated ({answer.errors[number]}): {rule.reason}"
         return Finding(rule=rule.id, ok=False, reason=reason)
-    ok = (rule.id in matched) == (rule.effect == "permit")
+    # one permit is enough: where another matched, this one does not stand in the way
+    ok = permitted if rule.effect == "permit" else number not in answer.matched
     return Finding(rule=rule.id, ok=ok, reason=rule.reason)
 
 

@@ -1,78 +1,107 @@
-"""What Cedar is asked: a model and a call as entities and context, in the terms of packs/schema.cedarschema.
+"""What the rules are asked: a model and a call as entities and context, in the terms of packs/schema.cedarschema.
 
-An attribute that is not known is left out, so that a rule has to test for it with `has`.
+An attribute that is not known is left out, so that a rule has to test for it with `has`. Compiled rules rely on the
+types of the schema, so a fact of another type raises TypeError here.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Any
+from functools import lru_cache
+from typing import Any, get_args
 
-from policies.facts import Call, Purpose
+from policies.cedar.values import Entity, Record
+from policies.facts import Action, Call, Purpose
 from policies.licences import LicenceError, facts
 
-__all__ = ["Terms", "context", "entities", "uids"]
+__all__ = ["ACTIONS", "Purposes", "actor", "context", "model"]
 
-# digest, name, task, licence and purposes of a model
-Terms = tuple[str, str, str, str, tuple[str, ...]]
+ACTIONS: Mapping[str, Entity] = {name: Entity(("Action", name)) for name in get_args(Action)}
+
+_MOST = 2**63 - 1
 
 
-def uids(actor: str, action: str, model: str) -> dict[str, Any]:
-    """Who does what with which model, by its digest."""
-    return {
-        "principal": {"type": "Actor", "id": actor},
-        "action": {"type": "Action", "id": action},
-        "resource": {"type": "Model", "id": model},
+def actor(name: str, tenant: str) -> Entity:
+    return Entity(("Actor", _text(name)), {"tenant": _text(tenant)})
+
+
+def model(digest: str, name: str, task: str, licence: str, purposes: tuple[str, ...]) -> Entity:
+    attributes = {
+        "name": _text(name),
+        "task": _text(task),
+        "purposes": frozenset(map(_text, purposes)),
+        "licence": _licence(_text(licence)),
     }
+    return Entity(("Model", _text(digest)), attributes)
 
 
-def entities(actor: str, tenant: str, terms: Terms) -> str:
-    """The JSON of the actor and the model."""
-    digest, name, task, licence, purposes = terms
-    attributes = {"name": name, "task": task, "purposes": list(purposes), "licence": _licence(licence)}
-    return json.dumps(
-        [
-            {"uid": {"type": "Actor", "id": actor}, "attrs": {"tenant": tenant}, "parents": []},
-            {"uid": {"type": "Model", "id": digest}, "attrs": attributes, "parents": []},
-        ]
-    )
+class Purposes:
+    """The purposes that the settings declare. Any other counts as commercial and permits no basis."""
+
+    def __init__(self, declared: Mapping[str, Purpose]) -> None:
+        self._declared = {name: _purpose(name, purpose) for name, purpose in declared.items()}
+
+    def __getitem__(self, name: str) -> Record:
+        return self._declared.get(name) or Record(name=_text(name), declared=False, commercial=True, bases=frozenset())
 
 
-def context(call: Call, purposes: Mapping[str, Purpose]) -> dict[str, Any]:
-    """The facts of the call. A purpose that is not declared counts as commercial and permits no basis."""
-    facts: dict[str, Any] = {
-        "at": call.at,
-        "data": sorted(call.data),
-        "retain_days": call.retain_days,
-        "usage": call.usage,
+def context(call: Call, purposes: Purposes) -> dict[str, Any]:
+    """The facts of the call. Raises TypeError."""
+    made: dict[str, Any] = {
+        "at": _count(call.at),
+        "data": _categories(call.data),
+        "retain_days": _count(call.retain_days),
+        "usage": _count(call.usage),
     }
     if call.purpose is not None:
-        facts["purpose"] = _purpose(call.purpose, purposes.get(call.purpose))
-    for name in ("basis", "consent", "subject", "region"):
-        value = getattr(call, name)
-        if value is not None:
-            facts[name] = value
-    return facts
+        made["purpose"] = purposes[call.purpose]
+    if call.basis is not None:
+        made["basis"] = _text(call.basis)
+    if call.consent is not None:
+        made["consent"] = _text(call.consent)
+    if call.subject is not None:
+        made["subject"] = _text(call.subject)
+    if call.region is not None:
+        made["region"] = _text(call.region)
+    return made
 
 
-def _purpose(name: str, declared: Purpose | None) -> dict[str, Any]:
-    if declared is None:
-        return {"name": name, "declared": False, "commercial": True, "bases": []}
-    return {"name": name, "declared": True, "commercial": declared.commercial, "bases": sorted(declared.bases)}
+def _count(value: object) -> int:
+    if type(value) is not int or not 0 <= value <= _MOST:
+        raise TypeError("a count is no Long")
+    return value
 
 
-def _licence(licence: str) -> dict[str, Any]:
+def _text(value: object) -> str:
+    if type(value) is not str:
+        raise TypeError("a fact is no String")
+    if not value.isascii():
+        value.encode()  # half a surrogate is no Unicode, and stands in no record
+    return value
+
+
+@lru_cache(1_024)
+def _categories(value: object) -> frozenset[str]:
+    if type(value) is not frozenset:
+        raise TypeError("a fact is no Set")
+    return frozenset(map(_text, value))
+
+
+def _purpose(name: str, declared: Purpose) -> Record:
+    return Record(name=name, declared=True, commercial=declared.commercial, bases=frozenset(declared.bases))
+
+
+def _licence(licence: str) -> Record:
     try:
         known = facts(licence)
     except LicenceError:
-        return {"known": False, "id": licence}
-    return {
-        "known": True,
-        "id": known.spdx,
-        "commercial": known.commercial,
-        "derive": known.derive,
-        "share_alike": known.share_alike,
-        "attribution": known.attribution,
-        "notice_file": known.notice_file,
-    }
+        return Record(known=False, id=licence)
+    return Record(
+        known=True,
+        id=known.spdx,
+        commercial=known.commercial,
+        derive=known.derive,
+        share_alike=known.share_alike,
+        attribution=known.attribution,
+        notice_file=known.notice_file,
+    )

@@ -34,6 +34,7 @@ class PolicyError(Refused):
         "policy_empty": "Put at least one rule in force: an empty policy would have nothing to refuse or to allow by.",
         "policy_encoding": "Save the file as UTF-8.",
         "policy_too_large": "Split the file, or the rule into several: one condition per rule reads better, too.",
+        "policy_unsupported": "Say the same in other words: docs/policy.md lists what is supported.",
         "policy_template": "Write the rule out: templates with ?principal or ?resource are not supported.",
         "policy_purpose": "Name purposes in lower case with letters, digits, dots, dashes and underscores; "
         "retain_days is 0 or more.",

@@ -1,0 +1,1 @@
+"""The compiled rules beside cedarpy: the same answers, and in what time."""
