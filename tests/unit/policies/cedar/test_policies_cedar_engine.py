@@ -272,7 +272,7 @@ def test_one_permit_is_enough() -> None:
 
 
 def test_what_a_rule_finds_is_told_for_every_resource_and_actor() -> None:
-    """Rules about one resource or one actor are reached through tables; each answers where it is asked, and only there."""
+    """Rules about one resource or one actor are reached through tables; each answers where it is asked."""
     ann, model = 'principal == Actor::"ann"', f'resource == Model::"{MODEL.digest}"'
     one = forbid("context.usage > 5", "b.one", f"principal, action, {model}")
     two = forbid("context.usage > 7", "c.ann", f"{ann}, action, resource")
