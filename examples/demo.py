@@ -66,8 +66,9 @@ def main() -> None:
         _call(client, "a search", plain, "Where is the ward?", {"X-Purpose": "search"})
         _call(client, "no purpose", plain, "Where is the ward?", {})
         _call(client, "personal data, no legal basis", plain, PERSONAL, {"X-Purpose": "search"})
+        _sealpress("consent", "record", "--subject", "patient-17", "--purpose", "search", cwd=box)
         consented = {"X-Purpose": "search", "X-Legal-Basis": "consent", "X-Subject": "patient-17"}
-        _call(client, "the same with consent", plain, PERSONAL, consented)
+        _call(client, "the same with consent on record", plain, PERSONAL, consented)
         _call(client, "a product on it", noncommercial, "Where is the ward?", {"X-Purpose": "product"})
 
     _step("The same gate inside a process of one's own, where torch cannot be imported")

@@ -9,7 +9,19 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-__all__ = ["Action", "Ancestor", "Basis", "Call", "Decision", "Finding", "Manifest", "Outcome", "Purpose", "Tensor"]
+__all__ = [
+    "Action",
+    "Ancestor",
+    "Basis",
+    "Call",
+    "Consented",
+    "Decision",
+    "Finding",
+    "Manifest",
+    "Outcome",
+    "Purpose",
+    "Tensor",
+]
 
 Action = Literal["infer", "scan", "measure", "compress", "export", "train"]
 # GDPR Art. 6(1)(a) to (f)
@@ -56,19 +68,39 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Purpose(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A purpose as the settings declare it. Commercial unless it says otherwise, so that silence never widens."""
+    """A purpose as the settings declare it. Commercial unless it says otherwise, so that silence never widens.
+
+    `recipients` are those to whom answers are passed on; `data` are categories of personal data that every call for
+    the purpose is taken to carry, such as "health" where no scanner can tell.
+    """
 
     bases: frozenset[Basis]
     commercial: bool = True
     retain_days: int
     recipients: tuple[str, ...] = ()
+    data: frozenset[str] = frozenset()
+
+
+class Consented(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A consent that stands at the time of a call: for its purpose and its subject, not withdrawn, not run out.
+
+    `explicit`: given in express words for this purpose alone (GDPR Art. 9(2)(a), PIPL Art. 29); `guardian`: by who has
+    parental responsibility (GDPR Art. 8(1), PIPL Art. 31).
+    """
+
+    receipt: str
+    explicit: bool = False
+    guardian: bool = False
 
 
 class Call(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One use of a model, as it was asked for.
 
     `at` is in nanoseconds since 1970, never before the last head of the journal; `data` holds the categories of
-    personal data found in the payload; `usage` counts the calls already made under the caller's grant.
+    personal data found in the payload or declared by the caller; `usage` counts the calls already made under the
+    caller's grant, and `quota` how many it allows. `consent` is the receipt that the caller names and `consented` what
+    the store of consents says; `region` is where the data belongs and `host` where this box stands; `signer` signed the
+    model, and its signature and every byte were checked; `sealed`: the journal encrypts what it records.
     """
 
     id: str
@@ -85,6 +117,11 @@ class Call(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     data: frozenset[str] = frozenset()
     retain_days: Count = 0
     usage: Count = 0
+    quota: Count | None = None
+    consented: Consented | None = None
+    host: str | None = None
+    signer: str | None = None
+    sealed: bool = False
 
 
 class Finding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

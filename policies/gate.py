@@ -35,9 +35,12 @@ class Policy(Protocol):
 class Ledger(Protocol):
     """Where calls are recorded. Each method returns only when the record is written, and raises when it cannot be.
 
-    `opened` gives what the later records of the call refer to; what `closed` gives shows that the call is on record.
+    `sealed` is whether what is recorded can be read by auditors only; `opened` gives what the later records of the call
+    refer to; what `closed` gives shows that the call is on record.
     """
 
+    @property
+    def sealed(self) -> bool: ...
     def opened(self, call: Call, model: Manifest, decision: Decision, payload: Payload) -> Any: ...
     def noted(self, entry: Any, kind: str, data: dict[str, Any]) -> None: ...
     def closed(self, entry: Any, outcome: Outcome) -> Any: ...
@@ -107,7 +110,7 @@ def decide_and_open(policy: Policy, model: Manifest, call: Call, payload: Payloa
     """
     if call.model != model.digest:
         raise Ungated("grant_other_model", "the call names another model than the one it was brought to")
-    call = structs.replace(call, data=call.data | categories(payload.texts()))
+    call = structs.replace(call, data=call.data | categories(payload.texts()), sealed=ledger.sealed)
     decision = policy.decide(model, call)
     if decision.policy != policy.digest or not decision.findings:
         raise Ungated("grant_outdated", "the decision was not made by the policy in force")

@@ -19,6 +19,7 @@ _CONTEXT = {
     b"x-consent": "consent",
     b"x-subject": "subject",
     b"x-region": "region",
+    b"x-data": "data",
 }
 _BEARER = "bearer "
 
@@ -48,8 +49,9 @@ def presented(headers: Iterable[tuple[bytes, bytes]]) -> Presented:
 
 def context_of(key: ApiKey, given: dict[str, str]) -> Context:
     """The context of a call: the key is its actor, and what the headers do not say the key may."""
-    defaults: dict[str, Any] = {"purpose": key.purpose, "basis": key.basis}
-    return Context(actor=key.id, **{**defaults, **given})
+    said: dict[str, Any] = {"purpose": key.purpose, "basis": key.basis, **given}
+    declared = [category.strip() for category in said.pop("data", "").split(",")]
+    return Context(actor=key.id, data=frozenset(filter(None, declared)), **said)
 
 
 def _key(value: bytes) -> str:

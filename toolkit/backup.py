@@ -16,7 +16,19 @@ from tempfile import mkdtemp
 from msgspec import Struct
 
 from compliance.backup import salts
-from compliance.backup.archive import API_KEYS, SALTS, SETTINGS, Archive, Contents, Part, SealedSalts, allowed, is_rule
+from compliance.backup.archive import (
+    API_KEYS,
+    CONSENTS,
+    POLICIES,
+    SALTS,
+    SETTINGS,
+    Archive,
+    Contents,
+    Part,
+    SealedSalts,
+    allowed,
+    is_rule,
+)
 from compliance.backup.archive import write as write_archive
 from compliance.backup.errors import BackupError
 from compliance.backup.journal import measured
@@ -26,6 +38,7 @@ from compliance.disk import put, sync_folder
 from compliance.journal.erasure import DAY_NS, finish
 from compliance.keys import fingerprint, from_text, to_text, write_key
 from compliance.state.api_keys import ApiKeys
+from compliance.state.consents import Consents
 from compliance.state.disposition import Backup, Disposition
 from compliance.state.errors import StateError
 from compliance.state.salts import Salts
@@ -146,9 +159,11 @@ def _small(box: Box) -> tuple[list[Part], tuple[str, ...]]:
     parts = [Part.of(SETTINGS, box.path.read_bytes())]
     parts += [Part.of(name, (folder / name).read_bytes()) for name in dict.fromkeys(going)]
     with closing(ApiKeys(folder / "state")) as api_keys:
-        image = api_keys.image()
-    if image is not None:
-        parts.append(Part.of(API_KEYS, image))
+        stores = {API_KEYS: api_keys.image(), CONSENTS: Consents(folder / "state").image()}
+    parts += [Part.of(name, image) for name, image in stores.items() if image is not None]
+    parts += [
+        Part.of(f"{POLICIES}/{path.name}", path.read_bytes()) for path in sorted((folder / POLICIES).glob("*.json"))
+    ]
     return parts, tuple(name for name in names if name not in going)
 
 
@@ -189,13 +204,15 @@ class _Restoring:
         """Write the files of the backup, and return what it holds of the salts, if they are asked for."""
         stored: dict[str, bytes] = {}
         for member, content in self._archive.members():
-            if member.name in (SALTS, API_KEYS):
+            if member.name in (SALTS, API_KEYS, CONSENTS):
                 stored[member.name] = b"".join(content)
             else:
                 self._write(member.name, content, progress)
         if API_KEYS in stored:
             with closing(ApiKeys(self._folder / "state")) as api_keys:
                 api_keys.restore(stored[API_KEYS])
+        if CONSENTS in stored:
+            Consents(self._folder / "state").restore(stored[CONSENTS])
         if self._opener is None:
             return None
         return salts.opened(stored[SALTS], self._contents, self._opener, time.time_ns())

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import time
 from datetime import timedelta
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import asdict
@@ -20,26 +21,29 @@ from compliance.journal.genesis import CERTIFICATES, create, identity
 from compliance.journal.signing import Auditors, DayKeys
 from compliance.journal.writer import Journal
 from compliance.keys import fingerprint, from_text, kind_of, read_key, secret, to_text, write_key
+from compliance.state.consents import Consents
+from compliance.state.policies import archive
 from compliance.state.salts import Salts
 from compliance.verify.statements import DAYS_AHEAD, day_of
-from policies.cedar.engine import Engine, load
+from policies.cedar import Engine
 from policies.errors import Failed
 from policies.facts import Action, Call
 from policies.payload import InputError
+from toolkit.policy import Policy
 from toolkit.settings import (
     NAME,
     VARIABLE,
     Settings,
     SettingsError,
     found_settings,
-    policy_texts,
     read_settings,
-    schema_text,
 )
 
 __all__ = ["Box", "Context", "PrivateKeys", "auditors", "create_box", "day_keys", "exposed"]
 
 MAX_CONTEXT = 256
+MAX_CATEGORIES = 32
+_CATEGORY = re.compile("[a-z][a-z_]{0,31}")
 
 _log = logging.getLogger("sealpress")
 
@@ -49,6 +53,7 @@ format = 1
 
 [box]
 name = "{name}"
+# region = "DE"  # where this machine stands, for rules on transfers
 
 # Whose bundles are accepted. `sealpress trust add KEYFILE` adds a line.
 [trust]
@@ -62,7 +67,7 @@ root = "{journal_root}"
 durability = "buffered"  # "durable": a record is on the disk before the model runs, which takes milliseconds
 
 [policy]
-packs = ["base"]
+packs = ["base", "gdpr", "licence"]  # further ones: ai-act, hipaa, pipl; `sealpress policy show gdpr` explains one
 rules = []  # your own rule files in Cedar, e.g. ["rules/opening-hours.cedar"]
 
 # What models may be used for. A caller names one of these; any other purpose is refused.
@@ -90,9 +95,10 @@ retain_days = 180
 
 
 class Context(Struct, frozen=True, kw_only=True):
-    """Under what a caller asks, and who: without an actor it is the one of the settings.
+    """Under what a caller asks, and who: without an actor it is the one of the settings. `data` are categories of
+    personal data that the caller knows to be in the input, whether or not a scanner would find them.
 
-    Raises InputError for what is no text of at most 256 characters.
+    Raises InputError for what is no text of at most 256 characters, and for a category that is no name.
     """
 
     actor: str | None = None
@@ -101,11 +107,20 @@ class Context(Struct, frozen=True, kw_only=True):
     consent: str | None = None
     subject: str | None = None
     region: str | None = None
+    data: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
+        for name, value in self.said().items():
             if value is not None:
                 _check_context(name, value)
+        if len(self.data) > MAX_CATEGORIES or not all(
+            isinstance(category, str) and _CATEGORY.fullmatch(category) for category in self.data
+        ):
+            raise InputError("input_type", "data names categories, in lower case with underscores, such as health")
+
+    def said(self) -> dict[str, Any]:
+        """All but the categories."""
+        return {name: value for name, value in asdict(self).items() if name != "data"}
 
 
 class Box:
@@ -115,9 +130,9 @@ class Box:
         self.path = settings_path
         self.folder = settings_path.parent
         self.settings = read_settings(settings_path)
-        self.policy: Engine = load(
-            policy_texts(settings_path, self.settings.policy), schema_text(), self.settings.purposes
-        )
+        self.policy: Engine = Policy.in_force(settings_path, self.settings).engine()
+        archive(self.policies_folder, self.policy.digest, self.policy.source)
+        self.consents = Consents(self.folder / "state")
         self.journal = Journal(
             self.journal_folder,
             day_keys(self.folder, self.settings),
@@ -146,6 +161,10 @@ class Box:
         return self.folder / "journal"
 
     @property
+    def policies_folder(self) -> Path:
+        return self.folder / "state" / "policies"
+
+    @property
     def salts_path(self) -> Path:
         return self.folder / "state" / "salts.sqlite"
 
@@ -153,17 +172,30 @@ class Box:
         """The key that signs bundles pressed here. Raises KeyFault."""
         return Signer(secret(self.settings.keys.bundle, "bundle-signing", self.folder))
 
-    def call(self, action: Action, model: str, context: Context) -> Call:
-        """A call of this moment."""
+    def call(self, action: Action, model: str, context: Context, signer: str | None = None) -> Call:
+        """A call of this moment. `signer` is whose signature on the model was checked. Raises JournalError, StateError.
+
+        Whether a consent stands is looked up now, so that one withdrawn a moment ago counts no more.
+        """
         purpose = self.settings.purposes.get(context.purpose or "")
+        tenant, at = self.settings.box.tenant, self.journal.now()
+        consented = None
+        if context.purpose is not None and (context.consent is not None or context.basis == "consent"):
+            consented = self.consents.standing(
+                self.journal.salts, tenant, context.purpose, context.subject, context.consent, at
+            )
         return Call(
             id=fresh(16).hex(),
-            at=self.journal.now(),
-            tenant=self.settings.box.tenant,
+            at=at,
+            tenant=tenant,
             action=action,
             model=model,
+            data=context.data if purpose is None else context.data | purpose.data,
             retain_days=0 if purpose is None else purpose.retain_days,
-            **{**asdict(context), "actor": context.actor or self.settings.box.actor},
+            consented=consented,
+            host=self.settings.box.region,
+            signer=signer,
+            **{**context.said(), "actor": context.actor or self.settings.box.actor},
         )
 
 

@@ -27,10 +27,10 @@ from compliance.verify.leaf import shard_name
 from compliance.verify.note import Note, cosigned_at, regular
 from compliance.verify.statements import Head, JointHead, day_of
 from compliance.witness.witnessed import WITNESSED, Witnessed, last_joint_head
-from policies.cedar.engine import load
 from policies.errors import Fault
 from toolkit.box import auditors, day_keys, exposed
-from toolkit.settings import Settings, policy_texts, read_settings, schema_text
+from toolkit.policy import Policy
+from toolkit.settings import Settings, read_settings
 
 __all__ = ["Finding", "examine"]
 
@@ -98,7 +98,7 @@ def _checked(name: str, check: _Check, patient: _Patient) -> Iterator[Finding]:
 def _settings(patient: _Patient) -> Iterator[Finding]:
     settings = patient.settings
     yield Finding("settings", "ok", f"{patient.path} loads")
-    load(policy_texts(patient.path, settings.policy), schema_text(), settings.purposes)
+    Policy.in_force(patient.path, settings).engine()
     yield Finding("settings", "ok", "the policy loads")
 
 

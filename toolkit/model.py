@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,7 @@ class Model:
         self.manifest: BundleManifest = bundle.manifest
         self._box = box
         self._lane = Lane(bundle.model, bundle.manifest.digest, bundle.reader())
+        self._signer = bundle.signer
         self._about = {"manifest": to_builtins(bundle.manifest), "measurements": to_builtins(bundle.measurements)}
         self.record_loaded()
 
@@ -54,20 +55,23 @@ class Model:
         consent: str | None = None,
         subject: str | None = None,
         region: str | None = None,
+        data: Collection[str] = (),
     ) -> NDArray[np.float32]:
-        """Embeddings of the texts, (n, hidden).
+        """Embeddings of the texts, (n, hidden). `data` names categories of personal data that are known to be in them.
 
         Raises Denied with the findings when the policy refuses (the refusal is on record), InputError for texts that
         cannot be taken, JournalError when the call cannot be recorded; then the model does not run.
         """
-        context = Context(purpose=purpose, basis=basis, consent=consent, subject=subject, region=region)
+        context = Context(
+            purpose=purpose, basis=basis, consent=consent, subject=subject, region=region, data=frozenset(data)
+        )
         return self.ask(texts, context).embeddings
 
     def ask(self, texts: str | Sequence[str], context: Context) -> Answer:
         """The same for a caller with a context of its own, such as a server. Safe for threads."""
         payload = Payload.checked({"texts": checked_texts(texts)})
         in_force = self._box.policy
-        call = self._box.call("infer", self.manifest.digest, context)
+        call = self._box.call("infer", self.manifest.digest, context, self._signer)
         grant = decide_and_open(in_force, self.manifest, call, payload, self._box.journal)
         try:
             embeddings = self._lane.answers(grant, in_force.digest)

@@ -1,11 +1,10 @@
-"""Read sealpress.toml, and the packs and rules it names, and hand them on as values."""
+"""Read sealpress.toml, and hand it on as values."""
 
 from __future__ import annotations
 
 import os
 import tomllib
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -13,10 +12,17 @@ import msgspec
 from msgspec import Meta, Struct
 
 from compliance.keys import from_text
+from policies.cedar.packs import Parameter
 from policies.errors import Unusable
 from policies.facts import Purpose
 
-__all__ = ["Settings", "SettingsError", "found_settings", "policy_texts", "read_settings", "schema_text", "trusting"]
+__all__ = [
+    "Settings",
+    "SettingsError",
+    "found_settings",
+    "read_settings",
+    "trusting",
+]
 
 MAX_FILE = 1_000_000
 NAME = "sealpress.toml"
@@ -37,9 +43,11 @@ class SettingsError(Unusable):
 
 
 class Box(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who runs here. `tenant` and `actor` stand in every record of a call that brings none of its own."""
+    """Who runs here. `tenant` and `actor` stand in every record of a call that brings none of its own; `region` is
+    where the machine stands, as a country code."""
 
     name: str
+    region: str | None = None
     tenant: str = "local"
     actor: str = "local"
 
@@ -76,10 +84,13 @@ class WitnessSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class PolicySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Packs by name, and the user's own rule files, relative to the settings."""
+    """Packs by name, what fills their parameters, and the user's own rule files with cases for them, relative to the
+    settings."""
 
-    packs: tuple[str, ...] = ("base",)
+    packs: tuple[str, ...] = ("base", "gdpr", "licence")
     rules: tuple[str, ...] = ()
+    cases: tuple[str, ...] = ()
+    parameters: dict[str, dict[str, Parameter]] = {}
 
 
 class CompressSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -140,29 +151,6 @@ def read_settings(path: Path) -> Settings:
     for key in (*settings.trust.signers, settings.journal.root, *witness):
         from_text(key)
     return settings
-
-
-def policy_texts(path: Path, policy: PolicySettings) -> dict[str, bytes]:
-    """The policy texts in force by name: shipped packs, then the rule files beside the settings."""
-    texts: dict[str, bytes] = {}
-    shipped = files("policies").joinpath("packs")
-    for pack in policy.packs:
-        source = shipped.joinpath(f"{pack}.cedar")
-        if not pack.isidentifier() or not source.is_file():
-            raise SettingsError("settings_pack", f"there is no pack {pack!r}")
-        texts[f"{pack}.cedar"] = source.read_bytes()
-    for rule in policy.rules:
-        file = path.parent / rule
-        try:
-            texts[rule] = file.read_bytes()
-        except OSError as error:
-            raise SettingsError("settings_pack", f"{file}: {error.strerror}") from None
-    return texts
-
-
-def schema_text() -> bytes:
-    """The Cedar schema that every pack and rule is checked against."""
-    return files("policies").joinpath("packs", "schema.cedarschema").read_bytes()
 
 
 def trusting(text: str, key: str) -> str:

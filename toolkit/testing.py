@@ -95,6 +95,8 @@ class _Allowing:
 
 
 class _Forgetting:
+    sealed = False
+
     def opened(self, call: Call, model: Manifest, decision: Decision, payload: Payload) -> object:
         return call.id
 

@@ -8,19 +8,16 @@ the store one file that is copied and restored as a whole.
 
 from __future__ import annotations
 
-import os
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 from msgspec import Struct
 
 from compliance.crypto import Unauthentic, derive, fresh, same
-from compliance.disk import write_synced
-from compliance.state.errors import StateError
+from compliance.state.store import Store
 from policies.errors import Refused
 
 __all__ = ["ApiKey", "ApiKeyError", "ApiKeys"]
@@ -33,7 +30,6 @@ _SCHEMA = (
     "CREATE TABLE secret (key BLOB NOT NULL) STRICT",
     "CREATE TABLE keys (id TEXT PRIMARY KEY, hash BLOB NOT NULL, purpose TEXT, basis TEXT, made INTEGER NOT NULL,"
     " expires INTEGER, revoked INTEGER) STRICT, WITHOUT ROWID",
-    f"PRAGMA user_version = {FORMAT}",
 )
 
 
@@ -66,7 +62,7 @@ class ApiKeys:
     """The store in a folder `state`, made with the first key. One object belongs to one thread."""
 
     def __init__(self, state: Path) -> None:
-        self._path = state / NAME
+        self._store = Store(state / NAME, FORMAT, _SCHEMA)
         self._table: sqlite3.Connection | None = None
         self._secret = b""
         self._version = -1
@@ -78,10 +74,8 @@ class ApiKeys:
         """A new key, and the text of it, which is kept nowhere. Raises StateError."""
         key = ApiKey(id=fresh(8).hex(), made=now, purpose=purpose, basis=basis, expires=expires)
         text = f"sp_{key.id}_{fresh().hex()}"
-        with self._reported():
-            if not self._path.exists():
-                # SQLite makes files that everybody may read
-                os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600))
+        with self._store.reported():
+            self._store.make()
             table = self._opened()
             row = (key.id, _hashed(self._secret, text), purpose, basis, now, expires, None)
             table.execute("INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?)", row)
@@ -89,8 +83,8 @@ class ApiKeys:
 
     def revoke(self, id_: str, now: int) -> ApiKey:
         """Withdraw a key, from the next call on. Raises ApiKeyError when there is none, StateError."""
-        with self._reported():
-            if self._path.exists():
+        with self._store.reported():
+            if self._store.exists():
                 update = "UPDATE keys SET revoked = coalesce(revoked, ?) WHERE id = ?"
                 self._opened().execute(update, (now, id_))
                 self._known.clear()
@@ -105,7 +99,7 @@ class ApiKeys:
         Keys are remembered until another connection has changed the store, which SQLite tells in microseconds.
         """
         form = _TOKEN.fullmatch(text)
-        with self._reported():
+        with self._store.reported():
             found = self._find(form[1]) if form else None
         try:
             if found is None:
@@ -122,22 +116,11 @@ class ApiKeys:
 
     def image(self) -> bytes | None:
         """The store as one file, also while others write to it; None when no key was ever made. Raises StateError."""
-        with self._reported():
-            if not self._path.exists():
-                return None
-            with closing(sqlite3.connect(":memory:")) as copy:
-                self._opened().backup(copy)
-                return copy.serialize()
+        return self._store.image()
 
     def restore(self, image: bytes) -> None:
         """Make the store from such a file, where there is none. Raises StateError: state_format, state_broken."""
-        with self._reported():
-            write_synced(self._path, image)
-            self._path.chmod(0o600)
-            found = self._opened().execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name")
-            # nothing that runs by itself, such as a trigger
-            if [sql for (sql,) in found] != sorted(_SCHEMA[:2]):
-                raise StateError("state_broken", "the backup holds another store of API keys than sealpress makes")
+        self._store.restore(image)
 
     def close(self) -> None:
         if self._table is not None:
@@ -145,7 +128,7 @@ class ApiKeys:
             self._table = None
 
     def _find(self, id_: str) -> tuple[ApiKey, bytes] | None:
-        if self._table is None and not self._path.exists():
+        if self._table is None and not self._store.exists():
             return None
         table = self._opened()
         (version,) = table.execute("PRAGMA data_version").fetchone()
@@ -164,43 +147,13 @@ class ApiKeys:
 
     def _opened(self) -> sqlite3.Connection:
         if self._table is None:
-            table = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=rw", uri=True, timeout=5)
-            table.isolation_level = None
-            # a reader never waits for a writer, so that making a key does not hold up the server
-            table.execute("PRAGMA journal_mode = WAL")
-            table.execute("PRAGMA synchronous = FULL")
-            if _format(table) == 0:
-                _make(table)
-            if _format(table) != FORMAT:
-                raise StateError("state_format", f"{self._path} has a format that this version does not read")
+            table = self._store.connected()
+            # of two processes that make the store at once, one secret is kept
+            table.execute("INSERT INTO secret SELECT ? WHERE NOT EXISTS (SELECT 1 FROM secret)", (fresh(),))
             (self._secret,) = table.execute("SELECT key FROM secret").fetchone()
             self._table = table
         return self._table
 
-    @contextmanager
-    def _reported(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise StateError("state_broken", f"{self._path}: {error}") from None
-        except OSError as error:
-            raise StateError("state_broken", f"{self._path}: {error.strerror}") from None
-
-
-def _make(table: sqlite3.Connection) -> None:
-    table.execute("BEGIN IMMEDIATE")
-    with table:
-        # two commands may be making it at once
-        if _format(table) == 0:
-            for statement in _SCHEMA:
-                table.execute(statement)
-            table.execute("INSERT INTO secret VALUES (?)", (fresh(),))
-
 
 def _hashed(secret: bytes, text: str) -> bytes:
     return derive(secret, b"api-key", text.encode())
-
-
-def _format(table: sqlite3.Connection) -> int:
-    (version,) = table.execute("PRAGMA user_version").fetchone()
-    return int(version)

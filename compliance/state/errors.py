@@ -17,6 +17,7 @@ class StateError(Failed):
         "state_missing": "Restore the folder state/ from its backup: a new one would make the old records unreadable.",
         "state_broken": "Free some disk space, check the permissions, or restore the folder state/ from its backup.",
         "state_format": "Use the version of sealpress that wrote it: nothing was changed.",
+        "state_policy": "Restore state/policies from a backup: the texts in force then are not here any more.",
         "state_rolled_back": "Restore the newest folder state/ there is: this one would bring back what was erased.",
     }
 

@@ -11,22 +11,32 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha256
+from types import MappingProxyType
+from typing import Literal
 
 import cedarpy
 import msgspec
+from msgspec import Struct
 
 from policies.cedar import request
 from policies.cedar.compiler import Answer, Named, Trace, compiled
+from policies.cedar.packs import Parameter, Parameters
 from policies.cedar.source import PolicyError, Rule, policy_text, read, schema_text
 from policies.facts import Call, Decision, Finding, Manifest, Purpose
 
-__all__ = ["Engine", "load"]
+__all__ = ["Engine", "load", "reloaded"]
 
 MAX_CACHED = 1_024
 
 
-def load(texts: Mapping[str, bytes], schema: bytes, purposes: Mapping[str, Purpose]) -> Engine:
-    """The policy made of these files (name to content) and the purposes that the settings declare.
+def load(
+    texts: Mapping[str, bytes],
+    schema: bytes,
+    purposes: Mapping[str, Purpose],
+    parameters: Parameters = MappingProxyType({}),
+) -> Engine:
+    """The policy made of these files (name to content), the purposes that the settings declare, and the parameters of
+    packs, whose types the schema holds.
 
     Raises PolicyError for a text that is not UTF-8, too large, no valid Cedar, at odds with the schema, without ids
     and reasons, empty, or with a construct that is not supported.
@@ -41,20 +51,45 @@ def load(texts: Mapping[str, bytes], schema: bytes, purposes: Mapping[str, Purpo
     except ValueError as error:
         raise PolicyError("policy_schema", f"the schema: {error}") from None
     rules = read(sources, handle)
-    # the first field is the version of this encoding
-    parts = (1, sources, types, dict(purposes))
-    digest = sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
-    return Engine(rules, purposes, digest)
+    source = Source(texts=sources, schema=types, purposes=dict(purposes), parameters=dict(parameters))
+    return Engine(rules, source)
+
+
+def reloaded(data: bytes) -> Engine:
+    """The policy whose `source` this is. Raises PolicyError, also for what is none."""
+    try:
+        found = msgspec.json.decode(data, type=Source)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise PolicyError("policy_archive", "these are not the sources of a policy") from None
+    texts = {name: text.encode() for name, text in found.texts.items()}
+    return load(texts, found.schema.encode(), found.purposes, found.parameters)
+
+
+class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All that a policy is made of. Its canonical JSON is what the digest of a policy stands for."""
+
+    format: Literal[1] = 1
+    texts: dict[str, str]
+    schema: str
+    purposes: dict[str, Purpose]
+    parameters: dict[str, dict[str, Parameter]]
+
+    def encoded(self) -> bytes:
+        return msgspec.json.encode(self, order="deterministic")
 
 
 class Engine:
-    """A policy in force. `digest` is the SHA-256 of its texts, schema and purposes, in hexadecimal."""
+    """A policy in force. `source` is the canonical JSON of its texts, schema, purposes and parameters, and `digest` the
+    SHA-256 of that in hexadecimal."""
 
-    def __init__(self, rules: Sequence[Rule], purposes: Mapping[str, Purpose], digest: str) -> None:
-        self._rules = tuple(rules)
-        self._purposes = request.Purposes(purposes)
-        self._digest = digest
-        self._program = compiled(self._rules, request.ACTIONS.values())
+    def __init__(self, rules: Sequence[Rule], source: Source) -> None:
+        self.rules = tuple(rules)
+        self.source = source.encoded()
+        self.purposes: Mapping[str, Purpose] = MappingProxyType(source.purposes)
+        self._purposes = request.Purposes(source.purposes)
+        self._parameters = request.parameters(source.parameters)
+        self._digest = sha256(self.source).hexdigest()
+        self._program = compiled(self.rules, request.ACTIONS.values())
         self._actor = lru_cache(MAX_CACHED)(request.actor)
         self._model = lru_cache(MAX_CACHED)(request.model)
         # many calls differ in nothing that a rule tells apart
@@ -73,7 +108,9 @@ class Engine:
             actor = self._actor(call.actor, call.tenant)
             about = self._model(model.digest, model.name, model.task, model.licence, model.purposes)
             action = request.ACTIONS[call.action]
-            trace = self._program.trace(actor, action, about, request.context(call, self._purposes), {})
+            trace = self._program.trace(
+                actor, action, about, request.context(call, self._purposes, self._parameters), {}
+            )
             named = self._program.named(action.uid, about.uid)
             allowed, findings = self._told(named, trace)
         except Exception as error:  # noqa: BLE001 - the facts come from anywhere: whatever fails with them is a refusal
@@ -82,9 +119,9 @@ class Engine:
 
     def _tell(self, named: Named, trace: Trace) -> tuple[bool, tuple[Finding, ...]]:
         answer = self._program.answer(named, trace)
-        effects = {self._rules[number].effect for number in answer.matched}
+        effects = {self.rules[number].effect for number in answer.matched}
         permitted = "permit" in effects
-        findings = [_finding(self._rules[n], n, answer, permitted) for n in sorted(answer.about | answer.errors.keys())]
+        findings = [_finding(self.rules[n], n, answer, permitted) for n in sorted(answer.about | answer.errors.keys())]
         if not permitted:
             reason = "Nothing is allowed unless a rule permits it."
             findings.append(Finding(rule="default.deny", ok=False, reason=reason))

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, get_args
 
+from policies.cedar.packs import Parameters
 from policies.cedar.values import Entity, Record
-from policies.facts import Action, Call, Purpose
+from policies.facts import Action, Call, Consented, Purpose
 from policies.licences import LicenceError, facts
 
-__all__ = ["ACTIONS", "Purposes", "actor", "context", "model"]
+__all__ = ["ACTIONS", "Purposes", "actor", "context", "model", "parameters"]
 
 ACTIONS: Mapping[str, Entity] = {name: Entity(("Action", name)) for name in get_args(Action)}
 
@@ -22,7 +23,7 @@ _MOST = 2**63 - 1
 
 
 def actor(name: str, tenant: str) -> Entity:
-    return Entity(("Actor", _text(name)), {"tenant": _text(tenant)})
+    return Entity(("Actor", _text(name)), {"name": name, "tenant": _text(tenant)})
 
 
 def model(digest: str, name: str, task: str, licence: str, purposes: tuple[str, ...]) -> Entity:
@@ -42,16 +43,34 @@ class Purposes:
         self._declared = {name: _purpose(name, purpose) for name, purpose in declared.items()}
 
     def __getitem__(self, name: str) -> Record:
-        return self._declared.get(name) or Record(name=_text(name), declared=False, commercial=True, bases=frozenset())
+        found = self._declared.get(name)
+        if found is None:
+            nothing: frozenset[str] = frozenset()
+            found = Record(
+                name=_text(name), declared=False, commercial=True, bases=nothing, recipients=nothing, retain_days=0
+            )
+        return found
 
 
-def context(call: Call, purposes: Purposes) -> dict[str, Any]:
-    """The facts of the call. Raises TypeError."""
+def parameters(packs: Parameters) -> Record:
+    """The parameters of the packs in force, a record for each pack."""
+    return Record(
+        {
+            pack: Record({name: frozenset(one) if isinstance(one, list) else one for name, one in filled.items()})
+            for pack, filled in packs.items()
+        }
+    )
+
+
+def context(call: Call, purposes: Purposes, parameters: Record) -> dict[str, Any]:
+    """The facts of the call, and the parameters of the packs as `packs`. Raises TypeError."""
     made: dict[str, Any] = {
         "at": _count(call.at),
         "data": _categories(call.data),
         "retain_days": _count(call.retain_days),
         "usage": _count(call.usage),
+        "sealed": call.sealed is True,
+        "packs": parameters,
     }
     if call.purpose is not None:
         made["purpose"] = purposes[call.purpose]
@@ -63,7 +82,21 @@ def context(call: Call, purposes: Purposes) -> dict[str, Any]:
         made["subject"] = _text(call.subject)
     if call.region is not None:
         made["region"] = _text(call.region)
+    if call.host is not None:
+        made["host"] = _text(call.host)
+    if call.signer is not None:
+        made["signer"] = _text(call.signer)
+    if call.quota is not None:
+        made["quota"] = _count(call.quota)
+    if call.consented is not None:
+        made["consented"] = _consented(call.consented)
     return made
+
+
+def _consented(consented: Consented) -> Record:
+    return Record(
+        receipt=_text(consented.receipt), explicit=consented.explicit is True, guardian=consented.guardian is True
+    )
 
 
 def _count(value: object) -> int:
@@ -88,7 +121,14 @@ def _categories(value: object) -> frozenset[str]:
 
 
 def _purpose(name: str, declared: Purpose) -> Record:
-    return Record(name=name, declared=True, commercial=declared.commercial, bases=frozenset(declared.bases))
+    return Record(
+        name=name,
+        declared=True,
+        commercial=declared.commercial,
+        bases=frozenset(declared.bases),
+        recipients=frozenset(declared.recipients),
+        retain_days=declared.retain_days,
+    )
 
 
 def _licence(licence: str) -> Record:

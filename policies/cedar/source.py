@@ -36,16 +36,21 @@ class PolicyError(Refused):
         "policy_too_large": "Split the file, or the rule into several: one condition per rule reads better, too.",
         "policy_unsupported": "Say the same in other words: docs/policy.md lists what is supported.",
         "policy_template": "Write the rule out: templates with ?principal or ?resource are not supported.",
+        "policy_cases": "Correct the file at the place named; docs/policy.md shows how a case and a claim are written.",
+        "policy_pack": "Give a parameter by the name and in the type that `sealpress policy show PACK` lists.",
+        "policy_archive": "Restore the folder state/policies from its backup: this file is not what was archived.",
         "policy_purpose": "Name purposes in lower case with letters, digits, dots, dashes and underscores; "
         "retain_days is 0 or more.",
     }
 
 
 class Rule(Struct, frozen=True, kw_only=True):
-    """One checked rule. `body` is Cedar's own JSON of it."""
+    """One checked rule. `body` is Cedar's own JSON of it; `source` says which article stands behind it, if any does."""
 
+    file: str
     id: str
     reason: str
+    source: str
     effect: Literal["permit", "forbid"]
     body: dict[str, Any]
 
@@ -96,41 +101,114 @@ def _rules(name: str, text: str, schema: cedarpy.Schema) -> Iterator[Rule]:
     try:
         parsed = json.loads(cedarpy.policies_to_json_str(text))
     except ValueError as error:
-        raise PolicyError("policy_syntax", f"{name}: {str(error)[:300]}") from None
+        message = str(error)[:300]
+        raise PolicyError("policy_syntax", f"{_syntax(name, text, message)}: {message}") from None
     except RecursionError:
         raise PolicyError("policy_too_large", f"{name}: a rule is nested too deep") from None
+    pieces = _pieces(text)
     if parsed["templates"] or parsed["templateLinks"]:
-        raise PolicyError("policy_template", f"{name}: it holds a template")
-    ids: dict[str, str] = {}
+        raise PolicyError("policy_template", f"{_named(name, text, pieces, '?')}: it is a template")
+    rules: dict[str, tuple[Rule, int]] = {}
     for key, body in sorted(parsed["staticPolicies"].items(), key=lambda item: int(item[0].removeprefix("policy"))):
-        rule = _rule(name, len(ids) + 1, body)
-        ids[key] = rule.id
-        yield rule
+        start = pieces[len(rules)][0]
+        rules[key] = _rule(name, _at(name, text, start), body), start
+        yield rules[key][0]
     result = cedarpy.validate_policies(text, schema)
     if not result.validation_passed:
-        first = result.errors[0]
-        raise PolicyError("policy_schema", f"{name}: rule {ids.get(first.policy_id, '?')}: {first.error}")
+        # in an order that is the same each time, and does not tell the same of every action
+        first = min(result.errors, key=lambda error: (int(error.policy_id.removeprefix("policy") or 0), error.error))
+        rule, start = rules[first.policy_id]
+        message = first.error.replace(f"for policy `{first.policy_id}`, ", "")
+        place = _at(name, text, start, _quoted(message))
+        raise PolicyError("policy_schema", f"{place}: rule {rule.id}: {message}")
 
 
-def _rule(name: str, number: int, body: dict[str, Any]) -> Rule:
+def _syntax(name: str, text: str, message: str) -> str:
+    """Where a text stops being Cedar, which the parser does not say: the first rule that cannot be read, and in it the
+    first part after which nothing could be added any more."""
+    for start, end in _pieces(text):
+        if _fault(text[start:end]) is None:
+            continue
+        if not message.startswith(("unexpected token", "invalid token")):
+            return _at(name, text, start, _quoted(message))
+        parts = [match for match in _PART.finditer(text, start, end) if not match[0].startswith("//")]
+        low, high = 0, len(parts) - 1
+        while low < high:
+            middle = (low + high) // 2
+            if _fault(text[start : parts[middle].end()]) == "unexpected end of input":
+                low = middle + 1
+            else:
+                high = middle
+        return _at(name, text, parts[low].start())
+    return name
+
+
+def _fault(text: str) -> str | None:
+    try:
+        cedarpy.policies_to_json_str(text)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _pieces(text: str) -> list[tuple[int, int]]:
+    """Where each rule begins and ends: a semicolon ends it, unless it stands in a string or a comment."""
+    pieces: list[tuple[int, int]] = []
+    start = None
+    for match in _PART.finditer(text):
+        if match[0].startswith("//"):
+            continue
+        start = match.start() if start is None else start
+        if match[0] == ";":
+            pieces.append((start, match.end()))
+            start = None
+    return pieces if start is None else [*pieces, (start, len(text))]
+
+
+def _named(name: str, text: str, pieces: Iterable[tuple[int, int]], part: str) -> str:
+    """The place of the first rule with this part."""
+    starts = [s for s, e in pieces if any(match[0] == part for match in _PART.finditer(text, s, e))]
+    return _at(name, text, starts[0]) if starts else name
+
+
+def _quoted(message: str) -> str:
+    """What a message of Cedar quotes of the text, or nothing."""
+    match = _QUOTED.search(message)
+    return match[1] if match else ""
+
+
+def _at(name: str, text: str, start: int, word: str = "") -> str:
+    """File, line and column (from 1), of the word after the start where there is one."""
+    found = text.find(word, start) if word else start
+    place = start if found < 0 else found
+    return f"{name}:{text.count(chr(10), 0, place) + 1}:{place - (text.rfind(chr(10), 0, place) + 1) + 1}"
+
+
+def _rule(name: str, place: str, body: dict[str, Any]) -> Rule:
     annotations = body.get("annotations", {})
     id_, reason = annotations.get("id") or "", annotations.get("reason") or ""
     if not _ID.fullmatch(id_):
-        raise PolicyError("policy_annotation", f"{name}: rule {number} has no @id, or one that is not well formed")
+        raise PolicyError("policy_annotation", f"{place}: the rule has no @id, or one that is not well formed")
     if not _REASON.fullmatch(reason) or not reason.isprintable():
-        raise PolicyError("policy_annotation", f"{name}: rule {id_} has no @reason, or one that is no sentence")
-    rule = Rule(id=id_, reason=reason, effect=body["effect"], body=body)
+        raise PolicyError("policy_annotation", f"{place}: rule {id_} has no @reason, or one that is no sentence")
+    source = annotations.get("source") or ""
+    if len(source) > 300 or not source.isprintable():
+        raise PolicyError("policy_annotation", f"{place}: rule {id_} has a @source that is no line of text")
+    rule = Rule(file=name, id=id_, reason=reason, source=source, effect=body["effect"], body=body)
     try:
         handle([rule])
     except ValueError:
         # the JSON of a rule is read 128 levels deep, a chain of && has two for each of its parts
-        raise PolicyError("policy_too_large", f"{name}: rule {id_} has too many conditions in one expression") from None
+        raise PolicyError(
+            "policy_too_large", f"{place}: rule {id_} has too many conditions in one expression"
+        ) from None
     return rule
 
 
 # ids stand in reports, in addresses and between backticks in Cedar's messages
 _ID = re.compile(r"(?!default\.|engine\.)[a-z][a-z0-9_]{0,30}(?:\.[a-z0-9][a-z0-9_]{0,30}){1,3}")
 _REASON = re.compile(r"\S.{8,298}\S")
+_QUOTED = re.compile(r"`([^`]+)`")
 _PART = re.compile(r'"(?:[^"\\]|\\[\s\S])*+"?|//[^\n]*|[A-Za-z0-9_]+|[^\sA-Za-z0-9_]')
 
 
@@ -144,7 +222,5 @@ def _refuse_deep(name: str, text: str, opening: str, closing: str) -> None:
         # a stray closing bracket must not buy room for opening ones
         depth = max(0, depth + (part in opening) - (part in closing))
         if depth > MAX_NESTING or parts > MAX_PARTS:
-            line = text.count("\n", 0, match.start()) + 1
-            raise PolicyError(
-                "policy_too_large", f"{name}: line {line}: more than {MAX_NESTING} levels or {MAX_PARTS} parts"
-            )
+            place = _at(name, text, match.start())
+            raise PolicyError("policy_too_large", f"{place}: more than {MAX_NESTING} levels or {MAX_PARTS} parts")

@@ -99,8 +99,8 @@ def test_commands(box: Path, sealpress: Run, arguments: tuple[str, ...], status:
         ("format = 1", "format = 1\nformat = 1", "settings_malformed"),
         ("[box]", "[box]\ncolour = 1", "settings_malformed"),
         ('bases = ["consent"', 'bases = ["because"', "settings_malformed"),
-        ('packs = ["base"]', 'packs = ["../base"]', "settings_pack"),
-        ('packs = ["base"]', 'packs = ["nonsense"]', "settings_pack"),
+        ('packs = ["base", "gdpr", "licence"]', 'packs = ["../base"]', "settings_pack"),
+        ('packs = ["base", "gdpr", "licence"]', 'packs = ["nonsense"]', "settings_pack"),
         ("rules = []", 'rules = ["none.cedar"]', "settings_pack"),
         ("ed25519:", "rsa:", "key_malformed"),
     ],
@@ -195,7 +195,9 @@ def test_nothing_of_a_payload_is_found_anywhere(box: Path, sealpress: Run) -> No
         ("--purpose", "search"),  # refused
         (),  # refused
     ]
-    said = ""
+    subject = ("--subject", f"{CANARY}-subject", "--purpose", "search")
+    done = sealpress("consent", "record", *subject, cwd=box)
+    said = done.stdout + done.stderr
     for arguments in runs:
         for mode in ((), ("--json",)):
             done = sealpress("run", "minilm.bundle", "--text", text, *arguments, *mode, cwd=box)

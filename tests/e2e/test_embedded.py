@@ -19,7 +19,7 @@ model = sealpress.load("minilm.bundle")
 out = {{"shape": list(model.embed(["where is the ward?", "third floor"], purpose="search").shape)}}
 out["dtype"] = str(model.embed(["where is the ward?"], purpose="search").dtype)
 out["with basis"] = model.embed(
-    ["write to jane.doe@example.org"], purpose="search", basis="consent", subject="patient-17"
+    ["write to jane.doe@example.org"], purpose="search", basis="contract", subject="patient-17"
 ).shape[0]
 for name, text, context in (
     ("personal", "write to jane.doe@example.org", {{"purpose": "search"}}),

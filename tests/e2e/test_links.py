@@ -34,7 +34,7 @@ def _erroring_rule(box: Path) -> None:
 
 def _empty_policy(box: Path) -> None:
     settings = box / "sealpress.toml"
-    settings.write_text(settings.read_text().replace('packs = ["base"]', "packs = []"))
+    settings.write_text(settings.read_text().replace('packs = ["base", "gdpr", "licence"]', "packs = []"))
 
 
 def _no_auditor(box: Path) -> None:

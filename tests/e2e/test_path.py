@@ -84,7 +84,7 @@ def test_a_refused_call_names_the_rule_and_runs_nothing(
 
 
 def test_personal_data_with_a_basis_is_allowed(box: Path, sealpress: Run) -> None:
-    arguments = ("--text", PERSONAL, "--purpose", "search", "--basis", "consent", "--subject", "patient-17")
+    arguments = ("--text", PERSONAL, "--purpose", "search", "--basis", "contract", "--subject", "patient-17")
     done = sealpress("run", "minilm.bundle", *arguments, cwd=box)
     assert done.returncode == 0, done.stderr
     assert "1 embeddings of 384 numbers" in done.stdout

@@ -184,7 +184,7 @@ def test_an_unknown_key_and_an_unknown_model_are_the_clients_own_errors(server: 
 
 def test_each_answer_and_each_refusal_is_on_record_with_its_context(server: Served, model: str) -> None:
     key = server.key("--purpose", "search")
-    context = {"x_legal_basis": "contract", "x_subject": "patient-7", "x_region": "EU", "x_consent": "receipt-9"}
+    context = {"x_legal_basis": "contract", "x_subject": "patient-7", "x_consent": "receipt-9"}
     allowed = server.embed(key, PERSONAL, model, **context)
     refused = server.embed(key, PERSONAL, model)
     problem(refused, 403, "denied")
@@ -202,8 +202,8 @@ def test_each_answer_and_each_refusal_is_on_record_with_its_context(server: Serv
     server_records = records(server.box)
     opened, closed = server_records[allowed.headers["x-decision-id"]]
     assert opened["allowed"]
-    assert {name: opened["call"][name] for name in ("actor", "purpose", "basis", "region", "consent")} == {
-        "actor": key["id"], "purpose": "search", "basis": "contract", "region": "EU",
+    assert {name: opened["call"][name] for name in ("actor", "purpose", "basis", "consent")} == {
+        "actor": key["id"], "purpose": "search", "basis": "contract",
         "consent": "receipt-9",
     }  # fmt: skip
     assert re.fullmatch("[0-9a-f]{32}", opened["call"]["subject"])  # a pseudonym

@@ -35,7 +35,7 @@ def test_the_wheel_alone(box: Path, minilm: Path, tmp_path: Path, capsys: pytest
     assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {
         "sealpress.py", "policies", "compliance", "toolkit", "serve",
     }  # fmt: skip
-    assert "policies/packs/base.cedar" in names
+    assert "policies/packs/base/policy.cedar" in names
     python = tmp_path / "empty" / "bin" / "python"
     run(sys.executable, "-m", "venv", tmp_path / "empty")
     run(python, "-m", "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt", wheel)

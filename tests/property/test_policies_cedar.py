@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from policies.cedar import PolicyError, load
-from policies.facts import Call, Manifest, Purpose
+from policies.cedar import PolicyError, load, schema
+from policies.facts import Call, Consented, Manifest, Purpose
+from toolkit.policy import pack, schema_text
 
-PACKS = Path(__file__).resolve().parents[2] / "policies" / "packs"
-SCHEMA = (PACKS / "schema.cedarschema").read_bytes()
-BASE = (PACKS / "base.cedar").read_bytes()
+CHOSEN = [pack("base"), pack("licence")]
+SCHEMA = schema(schema_text(), CHOSEN)
+BASE = b"\n".join(one.policy for one in CHOSEN)
 PURPOSES = {"support": Purpose(bases=frozenset({"contract"}), retain_days=30)}
 MODEL = Manifest(format=1, name="m", version="1", digest="ab" * 32, task="embed", licence="MIT", inputs=(), outputs=())
-CALL = Call(id="c", at=1, actor="ann", tenant="t", action="infer", model=MODEL.digest)
+CALL = Call(id="c", at=1, actor="ann", tenant="t", action="infer", model=MODEL.digest, signer="s", sealed=True)
 OWN = load({"base.cedar": BASE}, SCHEMA, PURPOSES)
 
 WORDS = (
@@ -56,6 +55,8 @@ def test_a_damaged_policy_is_refused_or_still_refuses(place: int, wrong: bytes, 
     actor=ANY, tenant=ANY, purpose=MAYBE | st.just("support"), basis=MAYBE | st.just("contract"),
     consent=MAYBE, subject=MAYBE, region=MAYBE, data=st.frozensets(ANY, max_size=3),
     at=st.integers(), usage=st.integers(), retain_days=st.integers(),
+    quota=st.none() | st.integers(), sealed=st.booleans(), signer=MAYBE, host=MAYBE,
+    consented=st.none() | st.builds(Consented, receipt=ANY, explicit=st.booleans(), guardian=st.booleans()),
     action=st.sampled_from(["infer", "scan", "measure", "compress", "export", "train"]) | ANY,
     licence=st.sampled_from(["MIT", "Apache-2.0", "CC-BY-NC-4.0"]) | ANY,
     name=ANY, purposes=st.lists(ANY, max_size=3).map(tuple),
@@ -78,6 +79,9 @@ def test_every_request_has_an_answer(licence: str, name: str, purposes: tuple[st
             assert licence != "CC-BY-NC-4.0"
             assert not purposes or "support" in purposes
             assert not call.data or call.basis == "contract"
+            assert call.signer is not None
+        assert call.sealed
+        assert call.quota is None or call.usage < call.quota
 
 
 def _refused(texts: dict[str, bytes], schema: bytes) -> None:

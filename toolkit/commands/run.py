@@ -17,6 +17,9 @@ __all__ = ["run"]
 @click.option("--purpose", help="What for: one of the purposes that the settings declare.")
 @click.option("--basis", help="The legal basis, needed when the text holds personal data.")
 @click.option("--subject", help="Whose data it is, under a name of your own choice.")
+@click.option("--consent", help="The receipt of a consent.  [default: the newest of the subject for the purpose]")
+@click.option("--region", help="Where the data belongs, as a country code.")
+@click.option("--data", multiple=True, help="A category of personal data in the text, e.g. health; repeatable.")
 @with_settings
 def run(
     bundle: str,
@@ -24,6 +27,9 @@ def run(
     purpose: str | None,
     basis: str | None,
     subject: str | None,
+    consent: str | None,
+    region: str | None,
+    data: tuple[str, ...],
     settings: str | None,
     as_json: bool,
 ) -> None:
@@ -32,7 +38,9 @@ def run(
     Example: sealpress run model.bundle --text "where is the ward?" --purpose search
     """
     model = load(bundle, found_settings(settings))
-    embeddings = model.embed(texts, purpose=purpose, basis=basis, subject=subject)
+    embeddings = model.embed(
+        texts, purpose=purpose, basis=basis, consent=consent, subject=subject, region=region, data=data
+    )
     start = "\n".join(f"  [{', '.join(f'{x:+.4f}' for x in row[:4])}, ...]" for row in embeddings)
     text = f"{len(embeddings)} embeddings of {embeddings.shape[1]} numbers:\n{start}"
     output({"embeddings": embeddings.tolist()}, as_json, text)

@@ -4,29 +4,40 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
-from pathlib import Path
 from threading import Barrier, Thread
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from policies.cedar import Engine, load
+from policies.cedar import Engine, load, schema
 from policies.errors import Denied, Failed, Ungated
 from policies.facts import Action, Call, Decision, Finding, Manifest, Outcome, Purpose
 from policies.gate import Grant, charge, close, covers, decide_and_open, gate, redeem
 from policies.payload import InputError, Payload
+from toolkit.policy import pack, schema_text
 
-PACKS = Path(__file__).resolve().parents[3] / "policies" / "packs"
 MODEL = Manifest(format=1, name="m", version="1", digest="ab" * 32, task="embed", licence="MIT", inputs=(), outputs=())
 OTHER = "cd" * 32
-CALL = Call(id="c1", at=1, actor="ann", tenant="t", action="infer", model=MODEL.digest, purpose="support")
+CALL = Call(
+    id="c1",
+    at=1,
+    actor="ann",
+    tenant="t",
+    action="infer",
+    model=MODEL.digest,
+    purpose="support",
+    signer="s",
+    sealed=True,
+)
 PAYLOAD = Payload.checked(["a text without personal data"])
 EMAIL = Payload.checked([{"to": ["ann@example.com"]}])
 
 
 class Book:
     """A ledger in memory, which may be told to fail."""
+
+    sealed = True
 
     def __init__(self, failing: str = "") -> None:
         self.failing = failing
@@ -51,8 +62,8 @@ class Book:
 
 def policy() -> Engine:
     purposes = {"support": Purpose(bases=frozenset({"contract"}), retain_days=30)}
-    files = {"base.cedar": (PACKS / "base.cedar").read_bytes()}
-    return load(files, (PACKS / "schema.cedarschema").read_bytes(), purposes)
+    chosen = [pack("base"), pack("licence")]
+    return load({one.name: one.policy for one in chosen}, schema(schema_text(), chosen), purposes)
 
 
 POLICY = policy()

@@ -21,6 +21,7 @@ from serve.problems import STATUSES, RequestError, document, status_of
 OUR_FAULT = {
     "BackupError",
     "HoldError",
+    "ConsentError",
     "BundleError",
     "BundleMissing",
     "CompressionError",

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import cedarpy
 import pytest
 from msgspec.structs import replace
 
-from policies.cedar import Engine, PolicyError, load
+from policies.cedar import Engine, PolicyError, load, reloaded, schema
 from policies.cedar.compiler import Program
-from policies.facts import Call, Decision, Manifest, Purpose
+from policies.facts import Call, Consented, Decision, Manifest, Purpose
+from toolkit.policy import schema_text
 
-PACKS = Path(__file__).resolve().parents[4] / "policies" / "packs"
-SCHEMA = (PACKS / "schema.cedarschema").read_bytes()
+SCHEMA = schema(schema_text(), [])
 ALLOW = '@id("a.allow") @reason("Everything is allowed here.") permit (principal, action, resource);'
-PURPOSE = Purpose(bases=frozenset({"contract"}), retain_days=30)
+PURPOSE = Purpose(bases=frozenset({"contract"}), retain_days=30, recipients=("lab",))
 MODEL = Manifest(format=1, name="m", version="1", digest="ab" * 32, task="embed", licence="MIT", inputs=(), outputs=())
 CALL = Call(id="c", at=1, actor="ann", tenant="t", action="infer", model=MODEL.digest)
 
@@ -151,7 +150,20 @@ def test_a_rule_about_the_call_answers(head: str) -> None:
 @pytest.mark.parametrize(
     ("condition", "call", "model"),
     [
-        ('principal.tenant == "t"', CALL, MODEL),
+        ('principal.tenant == "t" && principal.name == "ann"', CALL, MODEL),
+        ('context has host && context.host == "DE"', replace(CALL, host="DE"), MODEL),
+        (
+            'context has signer && context.signer == "k" && context.sealed',
+            replace(CALL, signer="k", sealed=True),
+            MODEL,
+        ),
+        ("context has quota && context.quota == 9", replace(CALL, quota=9), MODEL),
+        ("!(context has host || context has signer || context has quota || context has consented)", CALL, MODEL),
+        (
+            'context has consented && context.consented == {receipt: "r", explicit: true, guardian: false}',
+            replace(CALL, consented=Consented(receipt="r", explicit=True)),
+            MODEL,
+        ),
         ('resource.name == "m" && resource.task == "embed"', CALL, MODEL),
         ('resource.purposes == ["a", "b"]', CALL, replace(MODEL, purposes=("b", "a"))),
         ('resource.licence.known && resource.licence.id == "MIT"', CALL, MODEL),
@@ -178,7 +190,7 @@ def test_a_rule_about_the_call_answers(head: str) -> None:
         ('context has region && context.region == "EU"', replace(CALL, region="EU"), MODEL),
         (
             'context has purpose && context.purpose == {name: "support", declared: true, commercial: true, '
-            'bases: ["contract"]}',
+            'bases: ["contract"], recipients: ["lab"], retain_days: 30}',
             replace(CALL, purpose="support"),
             MODEL,
         ),
@@ -311,3 +323,18 @@ def test_what_is_not_supported_is_named(condition: str, construct: str) -> None:
 def test_long_chains_are_compiled(joint: str, parts: int) -> None:
     chain = f" {joint} ".join(f"context.usage == {number}" for number in range(parts))
     assert policy(ALLOW, forbid(chain)).decide(MODEL, replace(CALL, usage=100)).allowed
+
+
+def test_a_policy_is_made_again_from_its_source() -> None:
+    own = policy(ALLOW, forbid("context has purpose && !context.purpose.declared"))
+    again = reloaded(own.source)
+    assert again.digest == own.digest
+    for call in (CALL, replace(CALL, purpose="support"), replace(CALL, purpose="x")):
+        assert again.decide(MODEL, call) == own.decide(MODEL, call)
+
+
+@pytest.mark.parametrize("source", [b"", b"{}", b"[]", b"\xff", b'{"format": 2}', b"[" * 100_000])
+def test_what_is_no_source_is_refused(source: bytes) -> None:
+    with pytest.raises(PolicyError) as caught:
+        reloaded(source)
+    assert caught.value.code == "policy_archive"

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 
 import pytest
 
-from policies.cedar import PolicyError, load
+from policies.cedar import PolicyError, load, schema
 from policies.facts import Purpose
+from toolkit.policy import schema_text
 
-PACKS = Path(__file__).resolve().parents[4] / "policies" / "packs"
-SCHEMA = (PACKS / "schema.cedarschema").read_bytes()
+SCHEMA = schema(schema_text(), [])
 ALLOW = '@id("a.allow") @reason("Everything is allowed here.") permit (principal, action, resource);'
 
 
@@ -70,8 +69,26 @@ def test_a_doubtful_text_is_refused(code: str, text: str | bytes) -> None:
     assert "own.cedar" in str(error) or code == "policy_too_large"
 
 
-def test_the_rule_is_named() -> None:
-    assert "a.allow" in str(refused(rule("context.colour == 1")))
+FINE = '@id("a.fine") @reason("A rule; that is fine.") permit (principal, action, resource); // one; two\n'
+HEAD = '@id("a.bad") @reason("A rule that is not.")\npermit (principal, action, resource)\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        (FINE + HEAD + "when { context.colour == 1 };", "own.cedar:4:16: rule a.bad: attribute `colour`"),
+        (FINE + HEAD + 'when { context.usage == "many" };', "own.cedar:2:1: rule a.bad: the types"),
+        (FINE + HEAD + "when { context.usage == == 1 };", "own.cedar:4:25: unexpected token `==`"),
+        (FINE + HEAD + "when { context.usage ### 1 };" + FINE, "own.cedar:4:22: invalid token"),
+        (FINE + HEAD + "when { frob(context.usage) };", "own.cedar:4:8: `frob` is not a valid function"),
+        (FINE + HEAD + "when { context.usage == 1 }", "own.cedar:2:1: unexpected end of input"),
+        (FINE + HEAD.replace('@id("a.bad") ', "") + ";", "own.cedar:2:1: the rule has no @id"),
+        (FINE + HEAD.replace("principal,", "principal == ?principal,") + ";", "own.cedar:2:1: it is a template"),
+        (FINE + HEAD + "when { " + "(" * 50, "own.cedar:4:31: more than"),
+    ],
+)
+def test_the_place_is_named(text: str, place: str) -> None:
+    assert str(refused(text)).startswith(place)
 
 
 def test_an_id_is_unique_over_all_files() -> None:

@@ -46,6 +46,8 @@ class Allowing:
 class Recording:
     """A ledger in memory."""
 
+    sealed = True
+
     def __init__(self) -> None:
         self.outcomes: list[Outcome] = []
 

@@ -26,6 +26,8 @@ class Anything:
 class Memory:
     """A ledger that keeps its records in a list."""
 
+    sealed = True
+
     def __init__(self) -> None:
         self.records: list[Any] = []
 

@@ -1,0 +1,18 @@
+"""sealpress policy"""
+
+from __future__ import annotations
+
+import rich_click as click
+
+from toolkit.commands.policy.check import check, show, test
+
+__all__ = ["policy"]
+
+
+@click.group()
+def policy() -> None:
+    """Check, test and explain the rules that stand before every call."""
+
+
+for command in (check, test, show):
+    policy.add_command(command)
