@@ -16,6 +16,7 @@ from compliance.witness.witnessed import Witnessed
 from serve import health, receipts
 from serve.problems import respond
 from serve.protocols import openai
+from serve.reloading import Reloading
 from serve.service import MAX_BODY, Service
 from serve.telemetry import Log, Metrics, Observed
 from serve.witnessing import Witnessing
@@ -36,7 +37,8 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(service.health.upkeep())]
+        reloading = Reloading(box, log.failed)
+        tasks = [asyncio.create_task(one.upkeep()) for one in (service.health, reloading)]
         if witnessing is not None:
             tasks.append(asyncio.create_task(witnessing.upkeep(log.failed, service.health.stopped)))
         ready()

@@ -12,8 +12,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, NamedTuple
 
-from msgspec import Struct
-from msgspec.structs import asdict
+from msgspec import Struct, structs
 
 from compliance.crypto import Opener, Signer, fresh
 from compliance.journal.certificates import Request, certify
@@ -25,8 +24,8 @@ from compliance.state.consents import Consents
 from compliance.state.policies import archive
 from compliance.state.salts import Salts
 from compliance.verify.statements import DAYS_AHEAD, day_of
-from policies.cedar import Engine
-from policies.errors import Failed
+from policies.cedar import Engine, PolicyError
+from policies.errors import Failed, Fault
 from policies.facts import Action, Call
 from policies.payload import InputError
 from toolkit.policy import Policy
@@ -120,7 +119,7 @@ class Context(Struct, frozen=True, kw_only=True):
 
     def said(self) -> dict[str, Any]:
         """All but the categories."""
-        return {name: value for name, value in asdict(self).items() if name != "data"}
+        return {name: value for name, value in structs.asdict(self).items() if name != "data"}
 
 
 class Box:
@@ -156,6 +155,33 @@ class Box:
                 raise
         return cls(_private_settings())
 
+    def reload(self) -> bool:
+        """Put in force what the settings say by now of rules and purposes, as a whole; whether anything was new.
+
+        Raises SettingsError, PolicyError: what fails its check or one of its cases is not taken, and the old policy
+        stays. JournalError, where the change cannot be put on record.
+        """
+        tenant = self.settings.box.tenant
+        try:
+            settings = read_settings(self.path)
+            found = Policy.in_force(self.path, settings)
+            engine = found.engine()
+            if engine.digest == self.policy.digest:
+                return False
+            failed = [f"{file}: {one.name}" for file, tried in found.tried().items() for one in tried if not one.ok]
+            if failed:
+                raise PolicyError(
+                    "policy_untested", f"{len(failed)} cases come out otherwise, the first is {failed[0]}"
+                )
+        except Fault as fault:
+            self.journal.record("policy_refused", {"code": fault.code, "message": str(fault)}, tenant)
+            raise
+        archive(self.policies_folder, engine.digest, engine.source)
+        self.journal.record("policy_changed", {"policy": engine.digest, "before": self.policy.digest}, tenant)
+        self.settings = structs.replace(self.settings, policy=settings.policy, purposes=settings.purposes)
+        self.policy = engine
+        return True
+
     @property
     def journal_folder(self) -> Path:
         return self.folder / "journal"
@@ -172,12 +198,15 @@ class Box:
         """The key that signs bundles pressed here. Raises KeyFault."""
         return Signer(secret(self.settings.keys.bundle, "bundle-signing", self.folder))
 
-    def call(self, action: Action, model: str, context: Context, signer: str | None = None) -> Call:
-        """A call of this moment. `signer` is whose signature on the model was checked. Raises JournalError, StateError.
+    def call(
+        self, action: Action, model: str, context: Context, signer: str | None = None, policy: Engine | None = None
+    ) -> Call:
+        """A call of this moment. `signer` is whose signature on the model was checked, `policy` by which it will be
+        decided, if that was looked up before. Raises JournalError, StateError.
 
         Whether a consent stands is looked up now, so that one withdrawn a moment ago counts no more.
         """
-        purpose = self.settings.purposes.get(context.purpose or "")
+        purpose = (policy or self.policy).purposes.get(context.purpose or "")
         tenant, at = self.settings.box.tenant, self.journal.now()
         consented = None
         if context.purpose is not None and (context.consent is not None or context.basis == "consent"):

@@ -71,7 +71,7 @@ class Model:
         """The same for a caller with a context of its own, such as a server. Safe for threads."""
         payload = Payload.checked({"texts": checked_texts(texts)})
         in_force = self._box.policy
-        call = self._box.call("infer", self.manifest.digest, context, self._signer)
+        call = self._box.call("infer", self.manifest.digest, context, self._signer, in_force)
         grant = decide_and_open(in_force, self.manifest, call, payload, self._box.journal)
         try:
             embeddings = self._lane.answers(grant, in_force.digest)

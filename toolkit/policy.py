@@ -12,24 +12,30 @@ from msgspec import Struct, structs
 
 from policies.cedar import Engine, Pack, filled, load, schema
 from policies.cedar.cases import Cases, Tried, tried
+from policies.cedar.packs import Parameter
 from policies.facts import Purpose
 from toolkit.settings import Settings, SettingsError, read_settings
 
 __all__ = ["Policy", "pack", "packs", "schema_text"]
 
-CASES = "cases.toml"
+CASES, CLAIMS = "cases.toml", "claims.toml"
 
 
 class Policy(Struct, frozen=True, kw_only=True):
-    """Packs and rule files that are taken together, by name, with cases for them. `own` names the files that are meant,
-    where others are there because those need them."""
+    """Packs and rule files that are taken together, by name, with their cases and claims.
+
+    `own` names the files that are meant, where others are there because those need them; `unfilled`: no settings fill
+    the parameters.
+    """
 
     packs: tuple[Pack, ...]
     texts: dict[str, bytes]
     own: frozenset[str]
     cases: dict[str, bytes]
+    claims: dict[str, bytes]
     purposes: dict[str, Purpose] = {}
     parameters: dict[str, dict[str, Any]] = {}
+    unfilled: bool = False
 
     @classmethod
     def in_force(cls, path: Path, settings: Settings) -> Policy:
@@ -42,6 +48,7 @@ class Policy(Struct, frozen=True, kw_only=True):
             texts=texts,
             own=frozenset(texts),
             cases={name: _read(path.parent / name) for name in settings.policy.cases},
+            claims=_claims(chosen),
             purposes=settings.purposes,
             parameters={name: dict(given) for name, given in settings.policy.parameters.items()},
         )
@@ -51,7 +58,14 @@ class Policy(Struct, frozen=True, kw_only=True):
         """A pack, together with the base, which permits. Raises SettingsError."""
         chosen = tuple(pack(one) for one in dict.fromkeys(("base", name)))
         own = frozenset(_texts(chosen[-1:]))
-        return cls(packs=chosen, texts=_texts(chosen), own=own, cases={f"{name}/{CASES}": chosen[-1].cases})
+        return cls(
+            packs=chosen,
+            texts=_texts(chosen),
+            own=own,
+            cases={f"{name}/{CASES}": chosen[-1].cases},
+            claims=_claims(chosen),
+            unfilled=True,
+        )
 
     @classmethod
     def beside(cls, place: Path, settings: Path | None) -> Policy:
@@ -61,20 +75,31 @@ class Policy(Struct, frozen=True, kw_only=True):
         if not rules:
             raise SettingsError("settings_pack", f"{place} holds no .cedar file")
         own = {file.name: _read(file) for file in rules}
-        cases = (place if place.is_dir() else place.parent) / CASES
+        folder = place if place.is_dir() else place.parent
+        cases, claims = folder / CASES, folder / CLAIMS
         found = cls.shipped("base") if settings is None else cls.in_force(settings, read_settings(settings))
         return structs.replace(
             found,
             texts={**_texts(found.packs), **own},
             own=frozenset(own),
             cases={CASES: _read(cases)} if cases.is_file() else {},
+            claims={**found.claims, **({CLAIMS: _read(claims)} if claims.is_file() else {})},
         )
 
     def engine(self, added: Cases | None = None) -> Engine:
         """The compiled policy, with the purposes and parameters that cases bring along. Raises PolicyError."""
         brought = added or Cases()
         parameters = filled(self.packs, {**self.parameters, **brought.parameters})
-        return load(self.texts, schema(schema_text(), self.packs), {**self.purposes, **brought.purposes}, parameters)
+        return load(self.texts, self.schema, {**self.purposes, **brought.purposes}, parameters)
+
+    @property
+    def schema(self) -> bytes:
+        return schema(schema_text(), self.packs)
+
+    @property
+    def filled(self) -> dict[str, dict[str, Parameter]]:
+        """The parameters of the packs. Raises PolicyError."""
+        return filled(self.packs, self.parameters)
 
     def tried(self) -> dict[str, list[Tried]]:
         """How all cases come out, by file. Raises PolicyError."""
@@ -102,6 +127,10 @@ def schema_text() -> bytes:
 
 def _texts(chosen: Iterable[Pack]) -> dict[str, bytes]:
     return {f"{one.name}/policy.cedar": one.policy for one in chosen}
+
+
+def _claims(chosen: Iterable[Pack]) -> dict[str, bytes]:
+    return {f"{one.name}/{CLAIMS}": one.claims for one in chosen}
 
 
 def _read(file: Path) -> bytes:

@@ -1,0 +1,58 @@
+"""Claims: what no call that a policy allows may ever be, in TOML beside the rules, to be proved for every call.
+
+    [[claim]]
+    name = "no commercial use of a non-commercial licence"
+    never = 'context has purpose && context.purpose.commercial && !resource.licence.commercial'
+
+`never` is a condition in Cedar over principal, action, resource and context, as it stands in a rule.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Any
+
+import cedarpy
+import msgspec
+from msgspec import Struct
+
+from policies.cedar.source import PolicyError, read
+
+__all__ = ["Claim", "Claims", "condition"]
+
+MAX_BYTES = 64_000
+MAX_CLAIMS = 200
+
+
+class Claim(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    name: str
+    never: str
+
+
+class Claims(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A file of claims."""
+
+    claim: tuple[Claim, ...] = ()
+
+    @classmethod
+    def read(cls, name: str, data: bytes) -> Claims:
+        """Raises PolicyError: policy_cases."""
+        if len(data) > MAX_BYTES:
+            raise PolicyError("policy_cases", f"{name}: {len(data)} bytes; at most {MAX_BYTES} are read")
+        try:
+            found = msgspec.convert(tomllib.loads(data.decode()), cls)
+        except (UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError, RecursionError) as error:
+            raise PolicyError("policy_cases", f"{name}: {str(error)[:300]}") from None
+        if len(found.claim) > MAX_CLAIMS:
+            raise PolicyError("policy_cases", f"{name}: {len(found.claim)} claims; at most {MAX_CLAIMS} are read")
+        return found
+
+
+def condition(name: str, text: str, schema: cedarpy.Schema) -> dict[str, Any]:
+    """A condition in Cedar's JSON. Raises PolicyError for what is none, or does not fit the schema."""
+    head = '@id("claim.never") @reason("A condition of a claim.") forbid (principal, action, resource) when {\n'
+    rules = read({name: f"{head}{text}\n}};"}, schema)
+    if len(rules) != 1 or len(rules[0].body["conditions"]) != 1:
+        raise PolicyError("policy_cases", f"{name}: a claim is one condition")
+    found: dict[str, Any] = rules[0].body["conditions"][0]["body"]
+    return found

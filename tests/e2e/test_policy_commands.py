@@ -1,0 +1,159 @@
+"""`sealpress policy` and `sealpress consent` on a box, as a person uses them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from toolkit.policy import packs
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+PERSONAL = "write to jane.doe@example.org"
+RULE = """@id("own.hours") @reason("Calls are made before the year 2040.")
+forbid (principal, action == Action::"infer", resource)
+when {{ context.at > {at} }};
+"""
+CASES = """[[case]]
+name = "in good time"
+allow = {allow}
+rules = {rules}
+call = {{ purpose = "search" }}
+"""
+
+
+def value(done: subprocess.CompletedProcess[str]) -> Any:
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def empty(tmp_path: Path, sealpress: Run) -> Path:
+    """A box in which nothing was pressed."""
+    assert sealpress("init", tmp_path / "box", cwd=tmp_path).returncode == 0
+    return tmp_path / "box"
+
+
+def own_rule(box: Path, at: int = 2_208_988_800 * 10**9, allow: str = "true", rules: str = "[]") -> None:
+    (box / "own.cedar").write_text(RULE.format(at=at), "utf-8")
+    (box / "cases.toml").write_text(CASES.format(allow=allow, rules=rules), "utf-8")
+
+
+@pytest.mark.parametrize("name", packs())
+def test_packs_are_checked_tried_and_shown(name: str, empty: Path, sealpress: Run) -> None:
+    assert value(sealpress("policy", "check", name, "--json", cwd=empty))["ok"]
+    tried = sealpress("policy", "test", name, "--json", cwd=empty)
+    assert tried.returncode == 0
+    assert all(one["ok"] for one in value(tried)["cases"][f"{name}/cases.toml"])
+    shown = value(sealpress("policy", "show", name, "--json", cwd=empty))
+    assert {rule["file"] for rule in shown["rules"]} == {f"{name}/policy.cedar"}
+    text = sealpress("policy", "show", name, cwd=empty).stdout
+    assert all(rule["reason"] in text and rule["source"] in text for rule in shown["rules"])
+
+
+def test_rules_of_ones_own(empty: Path, sealpress: Run) -> None:
+    own_rule(empty)
+    for path in ("own.cedar", "."):
+        assert value(sealpress("policy", "check", path, "--json", cwd=empty))["rules"] == ["own.hours"]
+        assert sealpress("policy", "test", path, cwd=empty).stdout.strip() == "1 of 1 cases came out as they must."
+    own_rule(empty, at=1)
+    failed = sealpress("policy", "test", "own.cedar", cwd=empty)
+    assert failed.returncode == 1
+    assert "in good time: refused by own.hours" in failed.stdout
+    (empty / "own.cedar").write_text(RULE.format(at="context.colour"), "utf-8")
+    wrong = sealpress("policy", "check", "own.cedar", "--json", cwd=empty)
+    assert wrong.returncode == 1
+    assert value(wrong)["code"] == "policy_schema"
+    assert value(wrong)["message"].startswith("own.cedar:3:29: rule own.hours: attribute `colour`")
+    (empty / "cases.toml").unlink()
+    own_rule(empty)
+    (empty / "cases.toml").unlink()
+    assert sealpress("policy", "test", "own.cedar", cwd=empty).returncode == 1  # no case says nothing
+
+
+@pytest.mark.parametrize("path", ["nonsense", "none.cedar", "../box/keys", "none.toml"])
+def test_what_is_not_there_is_said(path: str, empty: Path, sealpress: Run) -> None:
+    done = sealpress("policy", "check", path, "--json", cwd=empty)
+    assert done.returncode == 2
+    assert value(done)["code"] in ("settings_pack", "settings_not_found")
+
+
+def test_parameters_are_filled_by_the_settings(empty: Path, sealpress: Run) -> None:
+    settings = empty / "sealpress.toml"
+    text = settings.read_text("utf-8")
+    settings.write_text(text.replace("[policy]", "[policy.parameters.gdpr]\nretain_days = 7\n\n[policy]"), "utf-8")
+    shown = value(sealpress("policy", "show", "sealpress.toml", "--json", cwd=empty))
+    assert shown["parameters"]["gdpr"]["retain_days"] == 7
+    settings.write_text(text.replace("[policy]", "[policy.parameters.gdpr]\ncolour = 7\n\n[policy]"), "utf-8")
+    assert value(sealpress("policy", "check", "sealpress.toml", "--json", cwd=empty))["code"] == "policy_pack"
+
+
+def test_consent_is_recorded_counts_and_is_withdrawn(box: Path, sealpress: Run) -> None:
+    def asked(*arguments: str) -> list[str]:
+        call = ("run", "minilm.bundle", "--text", PERSONAL, "--purpose", "search", "--basis", "consent", *arguments)
+        done = sealpress(*call, "--json", cwd=box)
+        return [] if done.returncode == 0 else [f["rule"] for f in value(done)["findings"] if not f["ok"]]
+
+    about = ("--subject", "patient-7")
+    assert asked(*about) == ["basis.consent"]
+    made = value(sealpress("consent", "record", *about, "--purpose", "search", "--json", cwd=box))
+    assert asked(*about) == []
+    assert asked(*about, "--consent", made["receipt"]) == []
+    assert asked("--subject", "patient-8", "--consent", made["receipt"]) == ["basis.consent"]
+    assert asked(*about, "--data", "health") == ["gdpr.special"]
+    explicit = ("--explicit", "--expires", "2099-01-01")
+    assert sealpress("consent", "record", *about, "--purpose", "search", *explicit, cwd=box).returncode == 0
+    assert asked(*about, "--data", "health") == []
+    shown = value(sealpress("consent", "show", *about, "--json", cwd=box))["consents"]
+    assert [(one["explicit"], one["stands"]) for one in shown] == [(False, True), (True, True)]
+    assert sealpress("consent", "withdraw", *about, "--purpose", "search", cwd=box).returncode == 0
+    assert asked(*about) == ["basis.consent"]
+    again = sealpress("consent", "withdraw", *about, "--purpose", "search", "--json", cwd=box)
+    assert (again.returncode, value(again)["code"]) == (1, "consent_unknown")
+    odd = sealpress("consent", "record", *about, "--purpose", "resale", "--json", cwd=box)
+    assert (odd.returncode, value(odd)["code"]) == (1, "consent_purpose")
+
+
+def test_a_refusal_is_explained_and_another_policy_tried_on_the_record(box: Path, sealpress: Run) -> None:
+    key = ("--auditor-key", box.with_name("box-auditor") / "auditor.key")
+    run = ("run", "minilm.bundle", "--purpose", "search", "--text")
+    assert sealpress(*run, "where is the ward?", cwd=box).returncode == 0
+    assert sealpress(*run, PERSONAL, cwd=box).returncode == 1
+    read = value(sealpress("journal", "read", *key, "--decision", "refused", "--json", cwd=box))["records"]
+    (refused,) = [record["record"] for record in read if record["kind"] == "refused"]
+
+    # the rules that are in force later do not change what was said then
+    own_rule(box, at=1)
+    settings = box / "sealpress.toml"
+    settings.write_text(settings.read_text("utf-8").replace("rules = []", 'rules = ["own.cedar"]'), "utf-8")
+    explained = value(sealpress("policy", "explain", refused, *key, "--json", cwd=box))
+    assert explained["same"]
+    assert [f["rule"] for f in explained["findings"] if not f["ok"]] == ["privacy.basis"]
+    assert next(f["source"] for f in explained["findings"] if f["rule"] == "privacy.basis").startswith("GDPR Art. 6")
+    ways = [[change["says"] for change in way] for way in explained["ways"]]
+    assert ["the legal basis is contract"] in ways
+    text = sealpress("policy", "explain", refused, *key, cwd=box).stdout
+    assert "It would be allowed if" in text
+
+    simulated = value(sealpress("policy", "simulate", "own.cedar", *key, "--action", "infer", "--json", cwd=box))
+    assert simulated["calls"] == 2
+    assert [(one["was"], one["becomes"], one["rules"]) for one in simulated["changed"]] == [
+        ("allowed", "refused", ["own.hours"])
+    ]
+    same = sealpress("policy", "simulate", "gdpr", *key, "--action", "infer", cwd=box)
+    assert "would come out otherwise" in same.stdout
+    missing = sealpress("policy", "explain", "shard-000/999", *key, "--json", cwd=box)
+    assert missing.returncode == 2
+
+
+def test_an_archived_policy_that_was_altered_explains_nothing(box: Path, sealpress: Run) -> None:
+    key = ("--auditor-key", box.with_name("box-auditor") / "auditor.key")
+    sealpress("run", "minilm.bundle", "--text", PERSONAL, "--purpose", "search", cwd=box)
+    read = value(sealpress("journal", "read", *key, "--decision", "refused", "--json", cwd=box))["records"]
+    for path in (box / "state" / "policies").glob("*.json"):
+        path.write_bytes(path.read_bytes().replace(b"privacy.basis", b"privacy.basic"))
+    done = sealpress("policy", "explain", read[-1]["record"], *key, "--json", cwd=box)
+    assert (done.returncode, value(done)["code"]) == (3, "state_policy")

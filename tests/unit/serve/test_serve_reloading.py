@@ -1,0 +1,109 @@
+"""A changed policy is taken as a whole; one that fails its check or its cases is refused, seen, and changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from policies.errors import Fault
+from policies.facts import Manifest
+from serve.reloading import Reloading
+from toolkit.box import Box, Context, create_box
+
+MODEL = Manifest(format=1, name="m", version="1", digest="ab" * 32, task="embed", licence="MIT", inputs=(), outputs=())
+RULE = '@id("own.closed") @reason("The ward is closed.") forbid (principal, action, resource) when {{ {condition} }};'
+CASES = '[[case]]\nname = "open"\nallow = {allow}\nrules = ["own.closed"]\ncall = {{ purpose = "search" }}\n'
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[Box]:
+    create_box(tmp_path / "box")
+    opened = Box(tmp_path / "box" / "sealpress.toml")
+    with closing(opened.journal):
+        yield opened
+
+
+@pytest.fixture
+def refused() -> list[Fault]:
+    return []
+
+
+def write(box: Box, condition: str = "true", allow: str = "false", settings: str = "") -> None:
+    (box.folder / "own.cedar").write_text(RULE.format(condition=condition), "utf-8")
+    (box.folder / "cases.toml").write_text(CASES.format(allow=allow), "utf-8")
+    if settings:
+        text = box.path.read_text("utf-8").replace("rules = []", settings)
+        box.path.write_text(text, "utf-8")
+
+
+def allowed(box: Box) -> bool:
+    call = box.call("infer", MODEL.digest, Context(purpose="search"), "signer")
+    return box.policy.decide(MODEL, replace(call, sealed=True)).allowed
+
+
+def test_a_changed_policy_is_taken(box: Box, refused: list[Fault]) -> None:
+    reloading = Reloading(box, refused.append)
+    before = box.policy.digest
+    reloading.look()
+    assert box.policy.digest == before
+    assert allowed(box)
+    write(box, settings='rules = ["own.cedar"]\ncases = ["cases.toml"]')
+    reloading.look()
+    assert not refused
+    assert box.policy.digest != before
+    assert not allowed(box)
+    assert (box.policies_folder / f"{box.policy.digest}.json").is_file()
+    assert (box.policies_folder / f"{before}.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("condition", "allow", "code"),
+    [
+        ("context.colour == 1", "false", "policy_schema"),
+        ("this is not Cedar", "false", "policy_syntax"),
+        ('ip("1.2.3.4").isLoopback()', "false", "policy_unsupported"),
+        ("true", "true", "policy_untested"),
+        ("false", "false", "policy_untested"),
+        ("true", "maybe", "policy_cases"),
+    ],
+)
+def test_what_does_not_hold_is_not_taken_and_can_be_mended(
+    box: Box, refused: list[Fault], condition: str, allow: str, code: str
+) -> None:
+    reloading = Reloading(box, refused.append)
+    before = box.policy.digest
+    write(box, condition, allow, settings='rules = ["own.cedar"]\ncases = ["cases.toml"]')
+    reloading.look()
+    reloading.look()  # told of once
+    assert [fault.code for fault in refused] == [code]
+    assert box.policy.digest == before
+    assert allowed(box)
+    write(box)  # the settings stay as they are
+    reloading.look()
+    assert len(refused) == 1
+    assert not allowed(box)
+
+
+def test_settings_that_cannot_be_read_change_nothing(box: Box, refused: list[Fault]) -> None:
+    reloading = Reloading(box, refused.append)
+    before = box.policy.digest
+    text = box.path.read_text("utf-8")
+    for broken in (text[:200], "", text.replace('["base"', '["bass"')):
+        box.path.write_text(broken, "utf-8")
+        reloading.look()
+        assert box.policy.digest == before
+    assert [fault.code for fault in refused] == ["settings_malformed", "settings_malformed", "settings_pack"]
+
+
+def test_purposes_are_taken_with_the_rules(box: Box, refused: list[Fault]) -> None:
+    reloading = Reloading(box, refused.append)
+    text = box.path.read_text("utf-8")
+    box.path.write_text(text + '\n[purposes.late]\nbases = []\nretain_days = 9\ndata = ["health"]\n', "utf-8")
+    reloading.look()
+    call = box.call("infer", MODEL.digest, Context(purpose="late"))
+    assert (call.retain_days, call.data) == (9, frozenset({"health"}))
+    assert not refused
