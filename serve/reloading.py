@@ -8,6 +8,7 @@ from pathlib import Path
 
 from policies.errors import Fault
 from toolkit.box import Box
+from toolkit.proof import NAME
 from toolkit.settings import read_settings
 
 __all__ = ["Reloading"]
@@ -16,7 +17,7 @@ LOOK_S = 1.0
 
 
 class Reloading:
-    """Looks once a second whether the settings, or a file of rules or cases that they name, was written."""
+    """Looks once a second whether the settings, a file that they name for the policy, or its proof was written."""
 
     def __init__(self, box: Box, refused: Callable[[Fault], None]) -> None:
         self._box = box
@@ -43,7 +44,7 @@ class Reloading:
         self._seen = self._written()
 
     def _written(self) -> dict[Path, tuple[int, int, int] | None]:
-        names = (*self._named.rules, *self._named.cases)
+        names = (*self._named.rules, *self._named.cases, *self._named.claims, NAME)
         return {path: _stamp(path) for path in (self._box.path, *(self._box.folder / name for name in names))}
 
 

@@ -29,6 +29,8 @@ from policies.errors import Failed, Fault
 from policies.facts import Action, Call
 from policies.payload import InputError
 from toolkit.policy import Policy
+from toolkit.proof import NAME as NAME_OF_PROOF
+from toolkit.proof import must_be_proved
 from toolkit.settings import (
     NAME,
     VARIABLE,
@@ -129,7 +131,10 @@ class Box:
         self.path = settings_path
         self.folder = settings_path.parent
         self.settings = read_settings(settings_path)
-        self.policy: Engine = Policy.in_force(settings_path, self.settings).engine()
+        found = Policy.in_force(settings_path, self.settings)
+        self.policy: Engine = found.engine()
+        if self.settings.policy.prove:
+            must_be_proved(found, self.policy, self.folder / NAME_OF_PROOF, self.settings.trust.signers)
         archive(self.policies_folder, self.policy.digest, self.policy.source)
         self.consents = Consents(self.folder / "state")
         self.journal = Journal(
@@ -173,6 +178,8 @@ class Box:
                 raise PolicyError(
                     "policy_untested", f"{len(failed)} cases come out otherwise, the first is {failed[0]}"
                 )
+            if settings.policy.prove or self.settings.policy.prove:
+                must_be_proved(found, engine, self.folder / NAME_OF_PROOF, self.settings.trust.signers)
         except Fault as fault:
             self.journal.record("policy_refused", {"code": fault.code, "message": str(fault)}, tenant)
             raise

@@ -48,7 +48,7 @@ class Policy(Struct, frozen=True, kw_only=True):
             texts=texts,
             own=frozenset(texts),
             cases={name: _read(path.parent / name) for name in settings.policy.cases},
-            claims=_claims(chosen),
+            claims={**_claims(chosen), **{name: _read(path.parent / name) for name in settings.policy.claims}},
             purposes=settings.purposes,
             parameters={name: dict(given) for name, given in settings.policy.parameters.items()},
         )

@@ -84,12 +84,14 @@ class WitnessSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class PolicySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Packs by name, what fills their parameters, and the user's own rule files with cases for them, relative to the
-    settings."""
+    """Packs by name, what fills their parameters, and the user's own files of rules, cases and claims, relative to the
+    settings. With `prove`, nothing is put in force whose claims are not proved."""
 
     packs: tuple[str, ...] = ("base", "gdpr", "licence")
     rules: tuple[str, ...] = ()
     cases: tuple[str, ...] = ()
+    claims: tuple[str, ...] = ()
+    prove: bool = False
     parameters: dict[str, dict[str, Parameter]] = {}
 
 

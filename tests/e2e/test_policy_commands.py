@@ -157,3 +157,33 @@ def test_an_archived_policy_that_was_altered_explains_nothing(box: Path, sealpre
         path.write_bytes(path.read_bytes().replace(b"privacy.basis", b"privacy.basic"))
     done = sealpress("policy", "explain", read[-1]["record"], *key, "--json", cwd=box)
     assert (done.returncode, value(done)["code"]) == (3, "state_policy")
+
+
+def test_a_box_that_asks_for_proofs_takes_a_signed_one(empty: Path, sealpress: Run) -> None:
+    pytest.importorskip("z3", reason="the extra `prove` is not installed")
+    settings = empty / "sealpress.toml"
+    settings.write_text(settings.read_text("utf-8").replace("rules = []", "rules = []\nprove = true"), "utf-8")
+    signed = sealpress("policy", "prove", "sealpress.toml", "--sign", "--json", cwd=empty)
+    assert value(signed)["ok"]
+    assert (empty / "policy.proof").is_file()
+    assert sealpress("consent", "show", "--subject", "p7", cwd=empty).returncode == 0  # opens the box
+    wide = '@id("own.wide") @reason("All is allowed here.") permit (principal, action, resource);'
+    (empty / "own.cedar").write_text(wide, "utf-8")
+    settings.write_text(settings.read_text("utf-8").replace("rules = []", 'rules = ["own.cedar"]'), "utf-8")
+    proof = sealpress("policy", "prove", "sealpress.toml", "--sign", cwd=empty)
+    assert proof.returncode == 1
+    assert "does NOT  base/claims.toml: nothing is exported or trained on" in proof.stdout
+    assert "this call is allowed" in proof.stdout
+    opened = sealpress("consent", "show", "--subject", "p7", "--json", cwd=empty)
+    assert (opened.returncode, value(opened)["code"]) == (1, "policy_unproved")
+
+
+def test_an_edit_of_the_policy_is_told(empty: Path, sealpress: Run) -> None:
+    pytest.importorskip("z3", reason="the extra `prove` is not installed")
+    own_rule(empty)
+    narrower = value(sealpress("policy", "diff", "sealpress.toml", "own.cedar", "--json", cwd=empty))
+    assert narrower["widened"] is None
+    assert narrower["narrowed"]["action"] == "infer"
+    assert narrower["narrowed"]["context"]["at"] > 2_208_988_800 * 10**9
+    same = sealpress("policy", "diff", "gdpr", "gdpr", cwd=empty)
+    assert "the same answer to every call" in same.stdout

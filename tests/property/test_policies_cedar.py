@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from policies.cedar import PolicyError, load, schema
+from policies.cedar import PolicyError, load, reloaded, schema
+from policies.cedar.cases import Cases, tried
+from policies.cedar.claims import Claims
 from policies.facts import Call, Consented, Manifest, Purpose
 from toolkit.policy import pack, schema_text
 
@@ -82,6 +84,50 @@ def test_every_request_has_an_answer(licence: str, name: str, purposes: tuple[st
             assert call.signer is not None
         assert call.sealed
         assert call.quota is None or call.usage < call.quota
+
+
+LINES = st.sampled_from(
+    (
+        *(
+            "[[case]]",
+            "[[claim]]",
+            "[case]",
+            'name = "a"',
+            "allow = true",
+            "allow = false",
+            'rules = ["a.b"]',
+            "call = {}",
+        ),
+        *('call = { purpose = "support" }', "call = { usage = 99999999999999999999 }", 'model = { licence = "MIT" }'),
+        *("[purposes.support]", 'bases = ["contract"]', "retain_days = 1", "[parameters.base]", 'never = "true"'),
+        *(
+            "never = 'context.usage > 1 }; permit (principal, action, resource) when {'",
+            "name = 1",
+            "\x00",
+            "[[",
+            "= =",
+        ),
+    )
+)
+
+
+@given(st.lists(LINES | st.text(max_size=8), max_size=30).map("\n".join))
+def test_garbage_is_no_case_and_no_claim(text: str) -> None:
+    """Read, or refused with a code: nothing else, and nothing is put in force by it."""
+    for read in (lambda: tried(OWN, Cases.read("c", text.encode())), lambda: Claims.read("c", text.encode())):
+        try:
+            read()
+        except PolicyError as error:
+            assert error.code == "policy_cases"  # noqa: PT017 - either way is right, and both are checked
+
+
+@given(st.binary(max_size=60) | st.just(OWN.source), st.integers(0, 400), st.binary(max_size=3))
+def test_a_damaged_archive_is_refused_or_another_policy(data: bytes, place: int, wrong: bytes) -> None:
+    damaged = data[:place] + wrong + data[place + len(wrong) :]
+    try:
+        assert (reloaded(damaged).digest == OWN.digest) == (damaged == OWN.source)
+    except PolicyError as error:
+        assert error.hint  # noqa: PT017 - either way is right, and both are checked
 
 
 def _refused(texts: dict[str, bytes], schema: bytes) -> None:

@@ -107,3 +107,20 @@ def test_purposes_are_taken_with_the_rules(box: Box, refused: list[Fault]) -> No
     call = box.call("infer", MODEL.digest, Context(purpose="late"))
     assert (call.retain_days, call.data) == (9, frozenset({"health"}))
     assert not refused
+
+
+def test_where_a_proof_is_asked_for_what_is_not_proved_is_not_taken(box: Box, refused: list[Fault]) -> None:
+    pytest.importorskip("z3", reason="the extra `prove` is not installed")
+    reloading = Reloading(box, refused.append)
+    claims = '[[claim]]\nname = "never more than nine calls"\nnever = "context.usage > 9"\n'
+    (box.folder / "claims.toml").write_text(claims, "utf-8")
+    before = box.policy.digest
+    write(box, "context.usage > 10", settings='rules = ["own.cedar"]\nclaims = ["claims.toml"]\nprove = true')
+    reloading.look()
+    assert [fault.code for fault in refused] == ["policy_unproved"]
+    assert "never more than nine calls" in str(refused[0])
+    assert box.policy.digest == before
+    write(box, "context.usage > 9")
+    reloading.look()
+    assert len(refused) == 1
+    assert box.policy.digest != before

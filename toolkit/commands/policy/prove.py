@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import rich_click as click
 
+from compliance.crypto import Signer
+from compliance.disk import put
+from compliance.keys import secret
 from compliance.report.wording import plain
 from policies.cedar.claims import Claims
 from toolkit.cli import output, with_settings
 from toolkit.commands.policy.check import at
 from toolkit.extras import needs
+from toolkit.proof import NAME, signed
+from toolkit.settings import found_settings, read_settings
 
 __all__ = ["diff", "prove"]
 
 
 @click.command()
 @click.argument("path")
+@click.option("--sign", is_flag=True, help="Write policy.proof beside the sealpress.toml at PATH, signed by this box.")
 @with_settings
-def prove(path: str, settings: str | None, as_json: bool) -> int:
+def prove(path: str, sign: bool, settings: str | None, as_json: bool) -> int:
     """Prove the claims that stand beside the rules at PATH, for every call that there can be.
 
     Those of a pack are proved for every way to fill its parameters, those of a sealpress.toml or of rules of your own
     for yours. A claim that does not hold is answered with a call that is allowed all the same, and ends this with 1.
 
+    With --sign, boxes that trust this one and ask for proofs (`prove = true` under [policy]) need no solver.
+
     Example: sealpress policy prove gdpr
     """
     with needs("prove"):
         from policies.cedar.proof import proved
+    if sign and Path(path).suffix != ".toml":
+        raise click.UsageError("--sign is for what a sealpress.toml puts in force")
     found = at(path, settings)
     rules = found.engine().rules
     claims = {name: Claims.read(name, data).claim for name, data in found.claims.items() if data}
@@ -37,6 +48,10 @@ def prove(path: str, settings: str | None, as_json: bool) -> int:
     results = {name: proved(rules, found.schema.decode(), one, parameters) for name, one in claims.items()}
     count = sum(map(len, results.values()))
     ok = bool(count) and all(one.holds for tried in results.values() for one in tried)
+    if ok and sign:
+        own = found_settings(settings)
+        key = Signer(secret(read_settings(own).keys.bundle, "bundle-signing", own.parent))
+        put(Path(path).resolve().parent / NAME, signed(found, found.engine(), key))
     lines = []
     for name, tried in results.items():
         for one in tried:

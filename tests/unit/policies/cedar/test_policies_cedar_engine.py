@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import cedarpy
@@ -338,3 +339,12 @@ def test_what_is_no_source_is_refused(source: bytes) -> None:
     with pytest.raises(PolicyError) as caught:
         reloaded(source)
     assert caught.value.code == "policy_archive"
+
+
+def test_an_archived_policy_of_format_1_stays_readable() -> None:
+    (golden,) = (Path(__file__).resolve().parents[3] / "vectors" / "policies").glob("*.json")
+    own = reloaded(golden.read_bytes())
+    assert own.digest == golden.stem
+    call = replace(CALL, purpose="care", basis="contract", data=frozenset({"health"}), sealed=True, signer="s")
+    refused = [finding.rule for finding in own.decide(MODEL, call).findings if not finding.ok]
+    assert refused == ["gdpr.special"]
