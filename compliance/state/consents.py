@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from compliance.crypto import NONCE, Unauthentic, derive, fresh, seal, unseal
 from compliance.state.errors import StateError
@@ -22,7 +22,7 @@ from compliance.state.store import Store
 from policies.errors import Refused
 from policies.facts import Consented
 
-__all__ = ["CLASS", "Consent", "ConsentError", "Consents"]
+__all__ = ["CLASS", "Consent", "ConsentError", "Consents", "Terms"]
 
 NAME = "consents.sqlite"
 FORMAT = 1
@@ -44,29 +44,26 @@ class ConsentError(Refused):
     }
 
 
-class _Said(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is sealed of a consent. Times are in nanoseconds since 1970; `wording` is a SHA-256 in hexadecimal."""
+class Terms(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a person agreed to. Times are in nanoseconds since 1970; `wording` is the SHA-256 of the text, in hex."""
 
-    tenant: str
     purpose: str
     at: int
-    expires: int | None
-    explicit: bool
-    guardian: bool
-    wording: str | None
+    expires: int | None = None
+    explicit: bool = False
+    guardian: bool = False
+    wording: str | None = None
 
 
-class Consent(Struct, frozen=True, kw_only=True):
-    """One consent. Times are in nanoseconds since 1970; `wording` is the SHA-256 of what the person agreed to."""
+class _Sealed(Terms, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    tenant: str
+
+
+class Consent(Terms, frozen=True, kw_only=True):
+    """One consent, under its receipt."""
 
     receipt: str
-    purpose: str
-    at: int
-    expires: int | None
-    explicit: bool
-    guardian: bool
-    wording: str | None
-    withdrawn: int | None
+    withdrawn: int | None = None
 
     def stands(self, at: int) -> bool:
         return self.withdrawn is None and self.at <= at and (self.expires is None or at < self.expires)
@@ -78,37 +75,17 @@ class Consents:
     def __init__(self, state: Path) -> None:
         self._store = Store(state / NAME, FORMAT, _SCHEMA)
 
-    def record(
-        self,
-        salts: Salts,
-        tenant: str,
-        subject: str,
-        purpose: str,
-        at: int,
-        *,
-        expires: int | None = None,
-        explicit: bool = False,
-        guardian: bool = False,
-        wording: str | None = None,
-    ) -> Consent:
+    def record(self, salts: Salts, tenant: str, subject: str, terms: Terms) -> Consent:
         """A new consent with its receipt. Raises StateError."""
-        row, salt = salts.for_call(tenant, subject, CLASS, purpose, "")
+        row, salt = salts.for_call(tenant, subject, CLASS, terms.purpose, "")
         receipt = fresh(16).hex()
-        said = _Said(
-            tenant=tenant,
-            purpose=purpose,
-            at=at,
-            expires=expires,
-            explicit=explicit,
-            guardian=guardian,
-            wording=wording,
-        )
-        sealed = seal(_key(salt), fresh(NONCE), msgspec.msgpack.encode(said), receipt.encode())
+        content = msgspec.msgpack.encode(_Sealed(tenant=tenant, **structs.asdict(terms)))
+        sealed = seal(_key(salt), fresh(NONCE), content, receipt.encode())
         with self._store.reported():
             self._store.make()
             with self._opened() as table:
                 table.execute("INSERT INTO consents VALUES (?, ?, ?, NULL)", (receipt, row, sealed))
-        return _consent(receipt, said, None)
+        return Consent(receipt=receipt, **structs.asdict(terms))
 
     def withdraw(
         self, salts: Salts, tenant: str, subject: str, purpose: str, receipt: str | None, at: int
@@ -130,7 +107,7 @@ class Consents:
                 for one in standing:
                     update = "UPDATE consents SET withdrawn = coalesce(withdrawn, ?) WHERE receipt = ?"
                     table.execute(update, (at, one.receipt))
-        return [msgspec.structs.replace(one, withdrawn=at) for one in standing]
+        return [structs.replace(one, withdrawn=at) for one in standing]
 
     def of(self, salts: Salts, tenant: str, subject: str, purpose: str | None = None) -> list[Consent]:
         """The consents of a person, the oldest first. Raises StateError."""
@@ -185,25 +162,13 @@ def _read(table: sqlite3.Connection, salts: Salts, tenant: str, where: str, valu
         if salt is None:
             continue
         try:
-            said = msgspec.msgpack.decode(unseal(_key(salt), sealed, receipt.encode()), type=_Said)
+            said = msgspec.msgpack.decode(unseal(_key(salt), sealed, receipt.encode()), type=_Sealed)
         except (Unauthentic, msgspec.MsgspecError):
             raise StateError("state_broken", f"the consent {receipt} is not what was recorded") from None
         if said.tenant == tenant:
-            found.append(_consent(receipt, said, withdrawn))
+            terms = {name: getattr(said, name) for name in Terms.__struct_fields__}
+            found.append(Consent(receipt=receipt, withdrawn=withdrawn, **terms))
     return found
-
-
-def _consent(receipt: str, said: _Said, withdrawn: int | None) -> Consent:
-    return Consent(
-        receipt=receipt,
-        purpose=said.purpose,
-        at=said.at,
-        expires=said.expires,
-        explicit=said.explicit,
-        guardian=said.guardian,
-        wording=said.wording,
-        withdrawn=withdrawn,
-    )
 
 
 def _key(salt: bytes) -> bytes:

@@ -17,7 +17,7 @@ text stands for a fact that is not known.
 from __future__ import annotations
 
 import tomllib
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct, structs
@@ -27,10 +27,11 @@ from policies.cedar.packs import Parameter
 from policies.cedar.source import PolicyError
 from policies.facts import Call, Decision, Manifest, Purpose
 
-__all__ = ["Case", "Cases", "Tried", "tried"]
+__all__ = ["Case", "Cases", "Tried", "decoded", "tried"]
 
 MAX_BYTES = 256_000
 MAX_CASES = 2_000
+_T = TypeVar("_T")
 
 _MODEL: dict[str, Any] = {
     "format": 1,
@@ -73,12 +74,7 @@ class Cases(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @classmethod
     def read(cls, name: str, data: bytes) -> Cases:
         """Raises PolicyError: policy_cases."""
-        if len(data) > MAX_BYTES:
-            raise PolicyError("policy_cases", f"{name}: {len(data)} bytes; at most {MAX_BYTES} are read")
-        try:
-            found = msgspec.convert(tomllib.loads(data.decode()), cls)
-        except (UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError, RecursionError) as error:
-            raise PolicyError("policy_cases", f"{name}: {str(error)[:300]}") from None
+        found = decoded(name, data, cls)
         if len(found.case) > MAX_CASES:
             raise PolicyError("policy_cases", f"{name}: {len(found.case)} cases; at most {MAX_CASES} are tried")
         return found
@@ -102,6 +98,16 @@ def tried(engine: Engine, cases: Cases) -> list[Tried]:
         ok = decision.allowed is case.allow and (refusing == case.rules or case.allow)
         found.append(Tried(name=case.name, ok=ok, allow=decision.allowed, rules=tuple(sorted(refusing))))
     return found
+
+
+def decoded(name: str, data: bytes, type_: type[_T]) -> _T:
+    """A file in TOML that stands beside rules, as a value of this type. Raises PolicyError: policy_cases."""
+    if len(data) > MAX_BYTES:
+        raise PolicyError("policy_cases", f"{name}: {len(data)} bytes; at most {MAX_BYTES} are read")
+    try:
+        return msgspec.convert(tomllib.loads(data.decode()), type_)
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError, RecursionError) as error:
+        raise PolicyError("policy_cases", f"{name}: {str(error)[:300]}") from None
 
 
 def _decided(engine: Engine, case: Case) -> Decision:

@@ -9,18 +9,16 @@
 
 from __future__ import annotations
 
-import tomllib
 from typing import Any
 
 import cedarpy
-import msgspec
 from msgspec import Struct
 
+from policies.cedar.cases import decoded
 from policies.cedar.source import PolicyError, read
 
 __all__ = ["Claim", "Claims", "condition"]
 
-MAX_BYTES = 64_000
 MAX_CLAIMS = 200
 
 
@@ -37,12 +35,7 @@ class Claims(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @classmethod
     def read(cls, name: str, data: bytes) -> Claims:
         """Raises PolicyError: policy_cases."""
-        if len(data) > MAX_BYTES:
-            raise PolicyError("policy_cases", f"{name}: {len(data)} bytes; at most {MAX_BYTES} are read")
-        try:
-            found = msgspec.convert(tomllib.loads(data.decode()), cls)
-        except (UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError, RecursionError) as error:
-            raise PolicyError("policy_cases", f"{name}: {str(error)[:300]}") from None
+        found = decoded(name, data, cls)
         if len(found.claim) > MAX_CLAIMS:
             raise PolicyError("policy_cases", f"{name}: {len(found.claim)} claims; at most {MAX_CLAIMS} are read")
         return found

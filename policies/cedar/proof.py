@@ -19,8 +19,8 @@ from msgspec import Struct, structs
 
 from policies.cedar.claims import Claim, condition
 from policies.cedar.packs import Parameters
-from policies.cedar.schema import EntityType, RecordType, Schema, SetType, Type
 from policies.cedar.source import PolicyError, Rule
+from policies.cedar.types import EntityType, RecordType, Schema, SetType, Type
 
 __all__ = ["Difference", "Example", "Proved", "difference", "proved"]
 

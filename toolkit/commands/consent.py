@@ -11,7 +11,7 @@ from typing import Any
 
 import rich_click as click
 
-from compliance.state.consents import Consent, ConsentError
+from compliance.state.consents import Consent, ConsentError, Terms
 from toolkit.box import Box, Context
 from toolkit.cli import output, with_settings
 
@@ -57,17 +57,15 @@ def record(
     if declared is None or "consent" not in declared.bases:
         raise ConsentError("consent_purpose", f"the settings declare no purpose {purpose[:80]!r} that permits consent")
     with closing(box.journal) as journal:
-        made = box.consents.record(
-            journal.salts,
-            box.settings.box.tenant,
-            subject,
-            purpose,
-            journal.now(),
+        terms = Terms(
+            purpose=purpose,
+            at=journal.now(),
             expires=None if expires is None else int(expires.replace(tzinfo=UTC).timestamp()) * 10**9,
             explicit=explicit,
             guardian=guardian,
             wording=None if wording is None else sha256(wording.read_bytes()).hexdigest(),
         )
+        made = box.consents.record(journal.salts, box.settings.box.tenant, subject, terms)
         journal.record("consent_given", _told(made), box.settings.box.tenant)
         journal.checkpoint()
     output(made, as_json, f"{made.receipt}\n\nRecorded: {_line(made)}.")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from compliance.state.consents import Consent, ConsentError, Consents
+from compliance.state.consents import Consent, ConsentError, Consents, Terms
 from compliance.state.disposition import Disposition
 from compliance.state.errors import StateError
 from compliance.state.salts import Salts
@@ -29,7 +29,7 @@ def consents(tmp_path: Path) -> Consents:
 
 
 def given(consents: Consents, salts: Salts, subject: str = "p7", purpose: str = "care", at: int = 10) -> Consent:
-    return consents.record(salts, "t", subject, purpose, at)
+    return consents.record(salts, "t", subject, Terms(purpose=purpose, at=at))
 
 
 def test_a_consent_stands_for_its_purpose_person_and_tenant_only(consents: Consents, salts: Salts) -> None:
@@ -53,14 +53,16 @@ def test_a_consent_stands_for_its_purpose_person_and_tenant_only(consents: Conse
 
 
 def test_it_says_how_it_was_given(consents: Consents, salts: Salts) -> None:
-    made = consents.record(salts, "t", "p7", "care", 10, explicit=True, guardian=True, wording="ab" * 32)
+    made = consents.record(
+        salts, "t", "p7", Terms(purpose="care", at=10, explicit=True, guardian=True, wording="ab" * 32)
+    )
     found = consents.standing(salts, "t", "care", "p7", None, 11)
     assert found == Consented(receipt=made.receipt, explicit=True, guardian=True)
     assert consents.of(salts, "t", "p7") == [made]
 
 
 def test_it_runs_out(consents: Consents, salts: Salts) -> None:
-    consents.record(salts, "t", "p7", "care", 10, expires=20)
+    consents.record(salts, "t", "p7", Terms(purpose="care", at=10, expires=20))
     assert consents.standing(salts, "t", "care", "p7", None, 9) is None
     assert consents.standing(salts, "t", "care", "p7", None, 19) is not None
     assert consents.standing(salts, "t", "care", "p7", None, 20) is None
@@ -102,7 +104,8 @@ def test_erasing_the_person_closes_it(tmp_path: Path, consents: Consents, salts:
 
 
 def test_the_file_tells_nothing_of_anybody(tmp_path: Path, consents: Consents, salts: Salts) -> None:
-    consents.record(salts, "tenant-one", "patient-seven", "care-purpose", 10, wording="ab" * 32)
+    terms = Terms(purpose="care-purpose", at=10, wording="ab" * 32)
+    consents.record(salts, "tenant-one", "patient-seven", terms)
     data = b"".join(path.read_bytes() for path in tmp_path.glob("consents.sqlite*"))
     for needle in (b"patient-seven", b"tenant-one", b"care-purpose", b"abababab"):
         assert needle not in data

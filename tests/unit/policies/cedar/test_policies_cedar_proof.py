@@ -175,7 +175,7 @@ def test_a_parameter_can_widen() -> None:
         ("policy_cases", b"\xff"),
         ("policy_cases", b"[[claim]]\nname = 1"),
         ("policy_cases", b'[[claim]]\nname = "a"\nnever = "true"\ncolour = 1'),
-        ("policy_cases", b"#" * 100_000),
+        ("policy_cases", b"#" * 300_000),
         ("policy_cases", b'[[claim]]\nname = "a"\nnever = "true"\n' * 201),
         ("policy_syntax", b'[[claim]]\nname = "a"\nnever = "this is"'),
         ("policy_schema", b'[[claim]]\nname = "a"\nnever = "context.colour == 1"'),
