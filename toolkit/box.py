@@ -133,8 +133,7 @@ class Box:
         self.settings = read_settings(settings_path)
         found = Policy.in_force(settings_path, self.settings)
         self.policy: Engine = found.engine()
-        if self.settings.policy.prove:
-            must_be_proved(found, self.policy, self.folder / NAME_OF_PROOF, self.settings.trust.signers)
+        self._check(found, self.policy, self.settings.policy.prove)
         archive(self.policies_folder, self.policy.digest, self.policy.source)
         self.consents = Consents(self.folder / "state")
         self.journal = Journal(
@@ -173,13 +172,7 @@ class Box:
             engine = found.engine()
             if engine.digest == self.policy.digest:
                 return False
-            failed = [f"{file}: {one.name}" for file, tried in found.tried().items() for one in tried if not one.ok]
-            if failed:
-                raise PolicyError(
-                    "policy_untested", f"{len(failed)} cases come out otherwise, the first is {failed[0]}"
-                )
-            if settings.policy.prove or self.settings.policy.prove:
-                must_be_proved(found, engine, self.folder / NAME_OF_PROOF, self.settings.trust.signers)
+            self._check(found, engine, settings.policy.prove or self.settings.policy.prove)
         except Fault as fault:
             self.journal.record("policy_refused", {"code": fault.code, "message": str(fault)}, tenant)
             raise
@@ -233,6 +226,14 @@ class Box:
             signer=signer,
             **{**context.said(), "actor": context.actor or self.settings.box.actor},
         )
+
+    def _check(self, policy: Policy, engine: Engine, prove: bool) -> None:
+        """Return when every case of the user's own comes out as it must, and where asked for, every claim is proved."""
+        failed = [f"{file}: {one.name}" for file, tried in policy.tried().items() for one in tried if not one.ok]
+        if failed:
+            raise PolicyError("policy_untested", f"{len(failed)} cases come out otherwise, the first is {failed[0]}")
+        if prove:
+            must_be_proved(policy, engine, self.folder / NAME_OF_PROOF, self.settings.trust.signers)
 
 
 class PrivateKeys(NamedTuple):

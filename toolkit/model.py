@@ -55,16 +55,16 @@ class Model:
         consent: str | None = None,
         subject: str | None = None,
         region: str | None = None,
-        data: Collection[str] = (),
+        data: str | Collection[str] = (),
     ) -> NDArray[np.float32]:
         """Embeddings of the texts, (n, hidden). `data` names categories of personal data that are known to be in them.
 
         Raises Denied with the findings when the policy refuses (the refusal is on record), InputError for texts that
         cannot be taken, JournalError when the call cannot be recorded; then the model does not run.
         """
-        context = Context(
-            purpose=purpose, basis=basis, consent=consent, subject=subject, region=region, data=frozenset(data)
-        )
+        # one name is no set of letters
+        declared = frozenset((data,) if isinstance(data, str) else data)
+        context = Context(purpose=purpose, basis=basis, consent=consent, subject=subject, region=region, data=declared)
         return self.ask(texts, context).embeddings
 
     def ask(self, texts: str | Sequence[str], context: Context) -> Answer:

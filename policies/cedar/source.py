@@ -37,8 +37,8 @@ class PolicyError(Refused):
         "policy_unsupported": "Say the same in other words: docs/policy.md lists what is supported.",
         "policy_template": "Write the rule out: templates with ?principal or ?resource are not supported.",
         "policy_unproved": "Say the rule or the claim in simpler terms: docs/policy.md lists what is proved.",
-        "policy_untested": "Mend the rules or the cases; `sealpress policy test sealpress.toml` shows each case. What "
-        "was in force stays in force.",
+        "policy_untested": "Mend the rules or the cases; `sealpress policy test sealpress.toml` shows each case. "
+        "A server keeps what was in force.",
         "policy_cases": "Correct the file at the place named; docs/policy.md shows how a case and a claim are written.",
         "policy_pack": "Give a parameter by the name and in the type that `sealpress policy show PACK` lists.",
         "policy_archive": "Restore the folder state/policies from its backup: this file is not what was archived.",

@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 
+import sealpress as front
+from policies.errors import Denied
+from toolkit.box import Context
 from toolkit.policy import packs
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -187,3 +192,20 @@ def test_an_edit_of_the_policy_is_told(empty: Path, sealpress: Run) -> None:
     assert narrower["narrowed"]["context"]["at"] > 2_208_988_800 * 10**9
     same = sealpress("policy", "diff", "gdpr", "gdpr", cwd=empty)
     assert "the same answer to every call" in same.stdout
+
+
+def test_a_withdrawal_counts_for_a_call_that_waits_for_its_turn(box: Path, sealpress: Run) -> None:
+    about = ("--subject", "patient-7", "--purpose", "search")
+    assert sealpress("consent", "record", *about, cwd=box).returncode == 0
+    model = front.load(box / "minilm.bundle", box / "sealpress.toml")
+    context = Context(purpose="search", basis="consent", subject="patient-7")
+    assert model.ask(PERSONAL, context).tokens > 0
+    turn = Event()
+    with ThreadPoolExecutor(1) as lane:  # as the server's lanes are: what is asked waits here, undecided
+        lane.submit(turn.wait, 60)
+        waiting = lane.submit(model.ask, PERSONAL, context)
+        assert sealpress("consent", "withdraw", *about, cwd=box).returncode == 0
+        turn.set()
+        with pytest.raises(Denied) as denied:
+            waiting.result()
+    assert [f.rule for f in denied.value.findings if not f.ok] == ["basis.consent"]  # type: ignore[attr-defined] # findings

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from policies.cedar import Engine, PolicyError, filled, load, schema
 from policies.cedar.claims import Claim, Claims
@@ -14,7 +15,7 @@ from toolkit.policy import Policy, pack, packs, schema_text
 
 z3 = pytest.importorskip("z3", reason="the extra `prove` is not installed")
 
-from policies.cedar.proof import Difference, Example, difference, proved  # noqa: E402 - needs z3
+from policies.cedar.proof import _ALWAYS, Difference, Example, difference, proved  # noqa: E402 - needs z3
 
 ALLOW = '@id("a.allow") @reason("Everything is allowed here.") permit (principal, action, resource);'
 SCHEMA = schema(schema_text(), [])
@@ -189,3 +190,17 @@ def test_what_is_no_claim_is_refused(code: str, data: bytes) -> None:
     with pytest.raises(PolicyError) as caught:
         proved(own(ALLOW).rules, SCHEMA.decode(), Claims.read("claims.toml", data).claim, {})
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize("always", _ALWAYS)
+def test_what_proofs_take_for_granted_is_so_for_every_call(always: str) -> None:
+    engine = load(
+        {"own.cedar": ALLOW.replace(";", f" when {{ {always} }};").encode()},
+        SCHEMA,
+        {"free": Purpose(bases=frozenset({"contract"}), commercial=False, retain_days=9, recipients=("lab",))},
+    )
+    model = Manifest(format=1, name="m", version="", digest="d", task="", licence="MIT", inputs=(), outputs=())
+    call = Call(id="c", at=1, actor="a", tenant="t", action="infer", model="d")
+    for licence in ("MIT", "Apache-2.0", "CC-BY-NC-4.0", "LicenseRef-other", ""):
+        for purpose in (None, "free", "other"):
+            assert engine.decide(replace(model, licence=licence), replace(call, purpose=purpose)).allowed
