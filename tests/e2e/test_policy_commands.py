@@ -208,4 +208,4 @@ def test_a_withdrawal_counts_for_a_call_that_waits_for_its_turn(box: Path, sealp
         turn.set()
         with pytest.raises(Denied) as denied:
             waiting.result()
-    assert [f.rule for f in denied.value.findings if not f.ok] == ["basis.consent"]  # type: ignore[attr-defined] # findings
+    assert [f.rule for f in denied.value.findings if not f.ok] == ["basis.consent"]  # type: ignore[attr-defined] # findings are rules here
