@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from msgspec.structs import replace
+
 from benchmarks.frame import Result, in_turn, measured
 from policies.facts import Manifest, Outcome
 from policies.gate import gate
@@ -16,6 +18,7 @@ from policies.privacy import categories
 from toolkit.box import Box, Context, create_box
 
 CALLS = 500
+SIGNER = "ed25519:none"  # there is no bundle, and so nobody who signed it
 TEXT = "The third ward moved to the second floor; visiting hours stay as they were, from two to six. " * 11
 
 
@@ -28,12 +31,12 @@ def run() -> list[Result]:
         )
         payload = Payload.checked({"texts": [TEXT]})
         context = Context(purpose="search")
-        sample = box.call("infer", model.digest, context)
+        sample = replace(box.call("infer", model.digest, context, SIGNER), sealed=box.journal.sealed)
         decision = box.policy.decide(model, sample)
         log = os.open(Path(folder) / "plain", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
         def whole() -> None:
-            call = box.call("infer", model.digest, context)
+            call = box.call("infer", model.digest, context, SIGNER)
             gate(box.policy, model, call, payload, box.journal, lambda _: None)
 
         def seal() -> None:

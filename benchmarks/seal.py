@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from msgspec.structs import replace
+
 from benchmarks.frame import HERE, Result, in_turn, measured
 from compliance.crypto import NONCE, fresh, seal
 from compliance.journal.writer import Journal
@@ -138,7 +140,9 @@ def _box(durability: str = "buffered") -> Iterator[Box]:
 
 
 def _asked(box: Box) -> tuple[Call, Decision]:
-    call = box.call("infer", MODEL.digest, Context(purpose="search"))
+    # what the gate adds, and a signer where there is no bundle
+    call = box.call("infer", MODEL.digest, Context(purpose="search"), "ed25519:none")
+    call = replace(call, sealed=box.journal.sealed)
     return call, box.policy.decide(MODEL, call)
 
 

@@ -8,6 +8,8 @@ from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from msgspec.structs import replace
+
 from benchmarks.frame import Result, in_turn, measured
 from compliance.keys import from_text
 from compliance.verify.journal import verify_journal
@@ -57,7 +59,9 @@ def run() -> list[Result]:
 
 
 def _write(box: Box) -> None:
-    call = box.call("infer", MODEL.digest, Context(purpose="search"))
+    # what the gate adds, and a signer where there is no bundle
+    call = box.call("infer", MODEL.digest, Context(purpose="search"), "ed25519:none")
+    call = replace(call, sealed=box.journal.sealed)
     decision = box.policy.decide(MODEL, call)
     payload = Payload.checked({"texts": ["x" * 800]})
     for _ in range(CALLS):
