@@ -99,7 +99,11 @@ def test_an_interrupt_leaves_no_half_bundle_and_the_run_goes_on(tiny: Path, tmp_
         "--trials",
         "4",
     ]
-    running = subprocess.Popen(call, cwd=tmp_path / "box", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell runs in the background
+    try:
+        running = subprocess.Popen(call, cwd=tmp_path / "box", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    finally:
+        signal.signal(signal.SIGINT, before)
     trials = tmp_path / "box" / "x.run" / "trials"
     for _ in range(30_000):
         if trials.exists() and any(trials.iterdir()):
