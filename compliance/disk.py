@@ -17,10 +17,10 @@ __all__ = ["destroy", "put", "put_folder", "staged", "sync_folder", "write_synce
 
 def put(path: Path, data: bytes) -> None:
     """Write beside, sync, and rename into place over what was there. Raises Failed; then nothing has changed."""
-    beside = path.with_name(f".{path.name}.new")
+    # a name of its own: two processes may put the same file at once
+    beside = path.with_name(f".{path.name}.{os.urandom(8).hex()}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.unlink(missing_ok=True)
         write_synced(beside, data)
         beside.rename(path)
         sync_folder(path.parent)

@@ -5,6 +5,7 @@ If a rule needs something, it is a field here: no rule reads a clock, a counter,
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
@@ -65,6 +66,10 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     outputs: tuple[Tensor, ...]
     purposes: tuple[str, ...] = ()
     lineage: tuple[Ancestor, ...] = ()
+
+
+# the name of a category of personal data, as calls and purposes declare it
+CATEGORY = re.compile("[a-z][a-z_]{0,31}")
 
 
 class Purpose(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

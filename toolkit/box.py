@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import shutil
 import time
 from datetime import timedelta
@@ -24,13 +23,12 @@ from compliance.state.consents import Consents
 from compliance.state.policies import archive
 from compliance.state.salts import Salts
 from compliance.verify.statements import DAYS_AHEAD, day_of
-from policies.cedar import Engine, PolicyError
+from policies.cedar import Engine
 from policies.errors import Failed, Fault
-from policies.facts import Action, Call
+from policies.facts import CATEGORY, Action, Call
 from policies.payload import InputError
 from toolkit.policy import Policy
-from toolkit.proof import NAME as NAME_OF_PROOF
-from toolkit.proof import must_be_proved
+from toolkit.proof import must_hold
 from toolkit.settings import (
     NAME,
     VARIABLE,
@@ -44,7 +42,6 @@ __all__ = ["Box", "Context", "PrivateKeys", "auditors", "create_box", "day_keys"
 
 MAX_CONTEXT = 256
 MAX_CATEGORIES = 32
-_CATEGORY = re.compile("[a-z][a-z_]{0,31}")
 
 _log = logging.getLogger("sealpress")
 
@@ -115,7 +112,7 @@ class Context(Struct, frozen=True, kw_only=True):
             if value is not None:
                 _check_context(name, value)
         if len(self.data) > MAX_CATEGORIES or not all(
-            isinstance(category, str) and _CATEGORY.fullmatch(category) for category in self.data
+            isinstance(category, str) and CATEGORY.fullmatch(category) for category in self.data
         ):
             raise InputError("input_type", "data names categories, in lower case with underscores, such as health")
 
@@ -133,7 +130,7 @@ class Box:
         self.settings = read_settings(settings_path)
         found = Policy.in_force(settings_path, self.settings)
         self.policy: Engine = found.engine()
-        self._check(found, self.policy, self.settings.policy.prove)
+        must_hold(found, self.policy, self.folder, self.settings)
         archive(self.policies_folder, self.policy.digest, self.policy.source)
         self.consents = Consents(self.folder / "state")
         self.journal = Journal(
@@ -172,7 +169,7 @@ class Box:
             engine = found.engine()
             if engine.digest == self.policy.digest:
                 return False
-            self._check(found, engine, settings.policy.prove or self.settings.policy.prove)
+            must_hold(found, engine, self.folder, self.settings, prove=settings.policy.prove)
         except Fault as fault:
             self.journal.record("policy_refused", {"code": fault.code, "message": str(fault)}, tenant)
             raise
@@ -226,14 +223,6 @@ class Box:
             signer=signer,
             **{**context.said(), "actor": context.actor or self.settings.box.actor},
         )
-
-    def _check(self, policy: Policy, engine: Engine, prove: bool) -> None:
-        """Return when every case of the user's own comes out as it must, and where asked for, every claim is proved."""
-        failed = [f"{file}: {one.name}" for file, tried in policy.tried().items() for one in tried if not one.ok]
-        if failed:
-            raise PolicyError("policy_untested", f"{len(failed)} cases come out otherwise, the first is {failed[0]}")
-        if prove:
-            must_be_proved(policy, engine, self.folder / NAME_OF_PROOF, self.settings.trust.signers)
 
 
 class PrivateKeys(NamedTuple):

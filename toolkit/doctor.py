@@ -30,6 +30,7 @@ from compliance.witness.witnessed import WITNESSED, Witnessed, last_joint_head
 from policies.errors import Fault
 from toolkit.box import auditors, day_keys, exposed
 from toolkit.policy import Policy
+from toolkit.proof import must_hold
 from toolkit.settings import Settings, read_settings
 
 __all__ = ["Finding", "examine"]
@@ -98,8 +99,9 @@ def _checked(name: str, check: _Check, patient: _Patient) -> Iterator[Finding]:
 def _settings(patient: _Patient) -> Iterator[Finding]:
     settings = patient.settings
     yield Finding("settings", "ok", f"{patient.path} loads")
-    Policy.in_force(patient.path, settings).engine()
-    yield Finding("settings", "ok", "the policy loads")
+    policy = Policy.in_force(patient.path, settings)
+    must_hold(policy, policy.engine(), patient.path.parent, settings)
+    yield Finding("settings", "ok", "the policy can be put in force")
 
 
 def _signing(patient: _Patient) -> Iterator[Finding]:

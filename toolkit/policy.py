@@ -13,6 +13,7 @@ from msgspec import Struct, structs
 from policies.cedar import Engine, Pack, filled, load, schema
 from policies.cedar.cases import Cases, Tried, tried
 from policies.cedar.packs import Parameter
+from policies.cedar.source import MAX_BYTES
 from policies.facts import Purpose
 from toolkit.settings import Settings, SettingsError, read_settings
 
@@ -135,6 +136,8 @@ def _claims(chosen: Iterable[Pack]) -> dict[str, bytes]:
 
 def _read(file: Path) -> bytes:
     try:
-        return file.read_bytes()
+        with file.open("rb") as opened:
+            # one byte more than is read of any of them, so that what is too large is refused as that
+            return opened.read(MAX_BYTES + 1)
     except OSError as error:
         raise SettingsError("settings_pack", f"{file}: {error.strerror}") from None

@@ -20,8 +20,9 @@ from policies.cedar import Engine, PolicyError
 from policies.cedar.claims import Claims
 from toolkit.extras import needs
 from toolkit.policy import Policy
+from toolkit.settings import Settings
 
-__all__ = ["NAME", "must_be_proved", "signed"]
+__all__ = ["NAME", "must_be_proved", "must_hold", "signed"]
 
 NAME = "policy.proof"
 MAX_FILE = 64_000
@@ -50,6 +51,19 @@ def signed(policy: Policy, engine: Engine, signer: Signer) -> bytes:
     )
     value = _Signed(statement=statement, key=to_text(signer.public), signature=signer.sign(_LABEL + statement))
     return msgspec.json.encode(value) + b"\n"
+
+
+def must_hold(policy: Policy, engine: Engine, folder: Path, settings: Settings, *, prove: bool = False) -> None:
+    """Return when every case of the user's own comes out as it must and, where the settings in force or `prove` ask for
+    it, every claim is proved: what a box asks of a policy before it puts it in force.
+
+    Raises PolicyError: policy_untested, policy_cases, policy_unproved; MissingExtra.
+    """
+    failed = [f"{file}: {one.name}" for file, tried in policy.tried().items() for one in tried if not one.ok]
+    if failed:
+        raise PolicyError("policy_untested", f"{len(failed)} cases come out otherwise, the first is {failed[0]}")
+    if prove or settings.policy.prove:
+        must_be_proved(policy, engine, folder / NAME, settings.trust.signers)
 
 
 def must_be_proved(policy: Policy, engine: Engine, statement: Path, trusted: Collection[str]) -> None:

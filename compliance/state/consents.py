@@ -65,6 +65,11 @@ class Consent(Terms, frozen=True, kw_only=True):
     receipt: str
     withdrawn: int | None = None
 
+    @classmethod
+    def to(cls, terms: Terms) -> Consent:
+        """A consent to these terms under a new receipt, to be put on record before it is kept."""
+        return cls(receipt=fresh(16).hex(), **structs.asdict(terms))
+
     def stands(self, at: int) -> bool:
         return self.withdrawn is None and self.at <= at and (self.expires is None or at < self.expires)
 
@@ -75,17 +80,16 @@ class Consents:
     def __init__(self, state: Path) -> None:
         self._store = Store(state / NAME, FORMAT, _SCHEMA)
 
-    def record(self, salts: Salts, tenant: str, subject: str, terms: Terms) -> Consent:
-        """A new consent with its receipt. Raises StateError."""
-        row, salt = salts.for_call(tenant, subject, CLASS, terms.purpose, "")
-        receipt = fresh(16).hex()
-        content = msgspec.msgpack.encode(_Sealed(tenant=tenant, **structs.asdict(terms)))
-        sealed = seal(_key(salt), fresh(NONCE), content, receipt.encode())
+    def record(self, salts: Salts, tenant: str, subject: str, consent: Consent) -> None:
+        """Keep a new consent; from here on it stands. Raises StateError."""
+        row, salt = salts.for_call(tenant, subject, CLASS, consent.purpose, "")
+        terms = {name: getattr(consent, name) for name in Terms.__struct_fields__}
+        content = msgspec.msgpack.encode(_Sealed(tenant=tenant, **terms))
+        sealed = seal(_key(salt), fresh(NONCE), content, consent.receipt.encode())
         with self._store.reported():
             self._store.make()
             with self._opened() as table:
-                table.execute("INSERT INTO consents VALUES (?, ?, ?, NULL)", (receipt, row, sealed))
-        return Consent(receipt=receipt, **structs.asdict(terms))
+                table.execute("INSERT INTO consents VALUES (?, ?, ?, NULL)", (consent.receipt, row, sealed))
 
     def withdraw(
         self, salts: Salts, tenant: str, subject: str, purpose: str, receipt: str | None, at: int
@@ -115,7 +119,7 @@ class Consents:
             return []
         found: list[Consent] = []
         with self._store.reported(), self._opened() as table:
-            for row in salts.rows_of(tenant, subject):
+            for row in salts.rows_of(tenant, subject, CLASS):
                 found += _read(table, salts, tenant, "row = ?", row)
         return sorted((one for one in found if purpose in (None, one.purpose)), key=lambda one: (one.at, one.receipt))
 

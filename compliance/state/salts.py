@@ -67,10 +67,11 @@ class Salts:
             found = table.execute("SELECT sealed FROM salts WHERE row = ?", (row,)).fetchone()
             return None if found is None else sized(key.open(row, found[0]), 32)
 
-    def rows_of(self, tenant: str, subject: str) -> frozenset[bytes]:
-        """The rows of a subject, to find its records by. Raises StateError."""
+    def rows_of(self, tenant: str, subject: str, class_: str | None = None) -> frozenset[bytes]:
+        """The rows of a subject, of one class or of all, to find its records by. Raises StateError."""
         with self._lock, self._table.reading() as (table, key):
-            rows = table.execute("SELECT row FROM salts WHERE who = ?", (key.hashed(b"who", tenant, subject),))
+            who = key.hashed(b"who", tenant, subject)
+            rows = table.execute("SELECT row FROM salts WHERE who = ?1 AND class = coalesce(?2, class)", (who, class_))
             return frozenset(row for (row,) in rows)
 
     def released(self, row: bytes, record: str, auditor: str, at: int) -> bytes | None:

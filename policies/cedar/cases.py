@@ -17,19 +17,18 @@ text stands for a fact that is not known.
 from __future__ import annotations
 
 import tomllib
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
-from msgspec import Struct, structs
+from msgspec import Meta, Struct, structs
 
 from policies.cedar.engine import Engine
 from policies.cedar.packs import Parameter
-from policies.cedar.source import PolicyError
+from policies.cedar.source import MAX_BYTES, PolicyError
 from policies.facts import Call, Decision, Manifest, Purpose
 
 __all__ = ["Case", "Cases", "Tried", "decoded", "tried"]
 
-MAX_BYTES = 256_000
 MAX_CASES = 2_000
 _T = TypeVar("_T")
 
@@ -69,15 +68,12 @@ class Cases(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     purposes: dict[str, Purpose] = {}
     parameters: dict[str, dict[str, Parameter]] = {}
-    case: tuple[Case, ...] = ()
+    case: Annotated[tuple[Case, ...], Meta(max_length=MAX_CASES)] = ()
 
     @classmethod
     def read(cls, name: str, data: bytes) -> Cases:
         """Raises PolicyError: policy_cases."""
-        found = decoded(name, data, cls)
-        if len(found.case) > MAX_CASES:
-            raise PolicyError("policy_cases", f"{name}: {len(found.case)} cases; at most {MAX_CASES} are tried")
-        return found
+        return decoded(name, data, cls)
 
 
 class Tried(Struct, frozen=True, kw_only=True):

@@ -9,10 +9,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import cedarpy
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from policies.cedar.cases import decoded
 from policies.cedar.source import PolicyError, read
@@ -30,15 +30,12 @@ class Claim(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Claims(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A file of claims."""
 
-    claim: tuple[Claim, ...] = ()
+    claim: Annotated[tuple[Claim, ...], Meta(max_length=MAX_CLAIMS)] = ()
 
     @classmethod
     def read(cls, name: str, data: bytes) -> Claims:
         """Raises PolicyError: policy_cases."""
-        found = decoded(name, data, cls)
-        if len(found.claim) > MAX_CLAIMS:
-            raise PolicyError("policy_cases", f"{name}: {len(found.claim)} claims; at most {MAX_CLAIMS} are read")
-        return found
+        return decoded(name, data, cls)
 
 
 def condition(name: str, text: str, schema: cedarpy.Schema) -> dict[str, Any]:

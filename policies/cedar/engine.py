@@ -22,7 +22,7 @@ from policies.cedar import request
 from policies.cedar.compiler import Answer, Named, Trace, compiled
 from policies.cedar.packs import Parameter, Parameters
 from policies.cedar.source import PolicyError, Rule, policy_text, read, schema_text
-from policies.facts import Call, Decision, Finding, Manifest, Purpose
+from policies.facts import CATEGORY, Call, Decision, Finding, Manifest, Purpose
 
 __all__ = ["Engine", "load", "reloaded"]
 
@@ -42,7 +42,7 @@ def load(
     and reasons, empty, or with a construct that is not supported.
     """
     for name, purpose in purposes.items():
-        if not _PURPOSE.fullmatch(name) or purpose.retain_days < 0:
+        if not _PURPOSE.fullmatch(name) or purpose.retain_days < 0 or not all(map(CATEGORY.fullmatch, purpose.data)):
             raise PolicyError("policy_purpose", f"{name[:80]!r} cannot be declared as it stands")
     types = schema_text("the schema", schema)
     sources = {name: policy_text(name, texts[name]) for name in sorted(texts)}

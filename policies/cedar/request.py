@@ -40,15 +40,12 @@ class Purposes:
     """The purposes that the settings declare. Any other counts as commercial and permits no basis."""
 
     def __init__(self, declared: Mapping[str, Purpose]) -> None:
-        self._declared = {name: _purpose(name, purpose) for name, purpose in declared.items()}
+        self._declared = {name: _purpose(name, purpose, declared=True) for name, purpose in declared.items()}
 
     def __getitem__(self, name: str) -> Record:
         found = self._declared.get(name)
         if found is None:
-            nothing: frozenset[str] = frozenset()
-            found = Record(
-                name=_text(name), declared=False, commercial=True, bases=nothing, recipients=nothing, retain_days=0
-            )
+            found = _purpose(_text(name), Purpose(bases=frozenset(), retain_days=0), declared=False)
         return found
 
 
@@ -120,14 +117,14 @@ def _categories(value: object) -> frozenset[str]:
     return frozenset(map(_text, value))
 
 
-def _purpose(name: str, declared: Purpose) -> Record:
+def _purpose(name: str, purpose: Purpose, *, declared: bool) -> Record:
     return Record(
         name=name,
-        declared=True,
-        commercial=declared.commercial,
-        bases=frozenset(declared.bases),
-        recipients=frozenset(declared.recipients),
-        retain_days=declared.retain_days,
+        declared=declared,
+        commercial=purpose.commercial,
+        bases=frozenset(purpose.bases),
+        recipients=frozenset(purpose.recipients),
+        retain_days=purpose.retain_days,
     )
 
 

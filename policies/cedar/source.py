@@ -43,7 +43,7 @@ class PolicyError(Refused):
         "policy_pack": "Give a parameter by the name and in the type that `sealpress policy show PACK` lists.",
         "policy_archive": "Restore the folder state/policies from its backup: this file is not what was archived.",
         "policy_purpose": "Name purposes in lower case with letters, digits, dots, dashes and underscores; "
-        "retain_days is 0 or more.",
+        "retain_days is 0 or more, and data names categories such as health, in lower case.",
     }
 
 

@@ -123,6 +123,9 @@ class Schema:
     def _until(self, end: str) -> list[str]:
         found = []
         while (word := self._next()) != end:
+            # a parent of an action (`in`) would make more rules be about it
+            if not re.fullmatch(r'[A-Za-z_][A-Za-z0-9_]*|"[^"\\]*"|,', word) or word == "in":
+                raise self._refused()
             if word != ",":
                 found.append(word.strip('"'))
         return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -16,7 +16,7 @@ import pytest
 
 from benchmarks.cedar import generator
 from benchmarks.cedar.differential import Case, Compiler, case, cases, compared, said_by
-from policies.cedar import compiler, values
+from policies.cedar import compiler, expressions, values
 
 pytestmark = pytest.mark.slow
 
@@ -134,8 +134,8 @@ class _Mutation(ast.NodeTransformer):
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
-        if name in ("_not", "_entity") and self._now(node, f"{name} dropped"):
-            return node.args[0] if name == "_not" else ast.parse("self.of(node)", mode="eval").body
+        if name in ("not_", "_entity") and self._now(node, f"{name} dropped"):
+            return node.args[0] if name == "not_" else ast.parse("self.of(node)", mode="eval").body
         return self.generic_visit(node)
 
 
@@ -167,6 +167,9 @@ _SAME = {
 }
 
 
+_MODULES: dict[str, ModuleType] = {"compiler": compiler, "expressions": expressions, "values": values}
+
+
 def test_mutants_are_killed() -> None:
     """Every change of one operator, constant, condition or name in the compiler and its operations shows."""
     survivors = [told for name, number in _mutants() if (told := _survived(name, number)) is not None]
@@ -174,7 +177,7 @@ def test_mutants_are_killed() -> None:
 
 
 def _mutants() -> Iterator[tuple[str, int]]:
-    for name in ("compiler", "values"):
+    for name in _MODULES:
         number = 0
         while True:
             mutation = _Mutation(number)
@@ -193,7 +196,7 @@ def _tree(name: str) -> ast.Module:
 
 @cache
 def _source(name: str) -> str:
-    return Path({"compiler": compiler, "values": values}[name].__file__ or "").read_text("utf-8")
+    return Path(_MODULES[name].__file__ or "").read_text("utf-8")
 
 
 @cache
@@ -216,7 +219,7 @@ def _survived(name: str, number: int) -> tuple[str, str] | None:
     sys.modules[module.__name__] = module  # where dataclasses and named tuples look themselves up
     try:
         exec(compile(tree, f"<{name}>", "exec"), module.__dict__)  # noqa: S102 - our own source with one change
-        with _in_place(module) if name == "values" else nullcontext(module.__dict__["compiled"]) as changed:
+        with _in_place(name, module) as changed:
             if any(list(said_by(one, changed)) != one.said for one in _sample()):
                 return None
     except Exception:  # noqa: BLE001 - a mutant that fails is one that shows
@@ -225,7 +228,22 @@ def _survived(name: str, number: int) -> tuple[str, str] | None:
 
 
 @contextmanager
-def _in_place(mutant: ModuleType) -> Iterator[Compiler]:
+def _in_place(name: str, mutant: ModuleType) -> Iterator[Compiler]:
+    """The compiler with a mutant in the place of one of its modules."""
+    if name == "compiler":
+        yield mutant.compiled
+    elif name == "expressions":
+        with pytest.MonkeyPatch.context() as patch:
+            for one in expressions.__all__:
+                patch.setattr(compiler, one, getattr(mutant, one))
+            yield compiler.compiled
+    else:
+        with _operations(mutant):
+            yield compiler.compiled
+
+
+@contextmanager
+def _operations(mutant: ModuleType) -> Iterator[None]:
     """The operations with the code of a mutant: what was made of their classes stays what it is."""
     before = []
     for name, function in _functions(values).items():
@@ -234,7 +252,7 @@ def _in_place(mutant: ModuleType) -> Iterator[Compiler]:
     bounds = values._LEAST, values._MOST
     values._LEAST, values._MOST = mutant._LEAST, mutant._MOST
     try:
-        yield compiler.compiled
+        yield
     finally:
         values._LEAST, values._MOST = bounds
         for function, code in before:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import closing
 from datetime import UTC, datetime
-from hashlib import sha256
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +63,13 @@ def record(
             expires=None if expires is None else int(expires.replace(tzinfo=UTC).timestamp()) * 10**9,
             explicit=explicit,
             guardian=guardian,
-            wording=None if wording is None else sha256(wording.read_bytes()).hexdigest(),
+            wording=None if wording is None else _digest(wording),
         )
-        made = box.consents.record(journal.salts, box.settings.box.tenant, subject, terms)
-        journal.record("consent_given", _told(made), box.settings.box.tenant)
+        made, tenant = Consent.to(terms), box.settings.box.tenant
+        # on record before it counts: what stops in between leaves a record too many, never a consent without one
+        journal.record("consent_given", _told(made), tenant)
         journal.checkpoint()
+        box.consents.record(journal.salts, tenant, subject, made)
     output(made, as_json, f"{made.receipt}\n\nRecorded: {_line(made)}.")
 
 
@@ -107,6 +109,11 @@ def show(subject: str, purpose: str | None, settings: str | None, as_json: bool)
     value = {"consents": [{**_told(one), "stands": one.stands(now)} for one in found]}
     lines = [f"{one.receipt}  {'stands' if one.stands(now) else 'over  '}  {_line(one)}" for one in found]
     output(value, as_json, "\n".join(lines) or "No consent of this person is on record.")
+
+
+def _digest(wording: Path) -> str:
+    with wording.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
 
 
 def _told(one: Consent) -> dict[str, Any]:

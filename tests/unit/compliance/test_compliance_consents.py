@@ -29,7 +29,9 @@ def consents(tmp_path: Path) -> Consents:
 
 
 def given(consents: Consents, salts: Salts, subject: str = "p7", purpose: str = "care", at: int = 10) -> Consent:
-    return consents.record(salts, "t", subject, Terms(purpose=purpose, at=at))
+    made = Consent.to(Terms(purpose=purpose, at=at))
+    consents.record(salts, "t", subject, made)
+    return made
 
 
 def test_a_consent_stands_for_its_purpose_person_and_tenant_only(consents: Consents, salts: Salts) -> None:
@@ -53,16 +55,15 @@ def test_a_consent_stands_for_its_purpose_person_and_tenant_only(consents: Conse
 
 
 def test_it_says_how_it_was_given(consents: Consents, salts: Salts) -> None:
-    made = consents.record(
-        salts, "t", "p7", Terms(purpose="care", at=10, explicit=True, guardian=True, wording="ab" * 32)
-    )
+    made = Consent.to(Terms(purpose="care", at=10, explicit=True, guardian=True, wording="ab" * 32))
+    consents.record(salts, "t", "p7", made)
     found = consents.standing(salts, "t", "care", "p7", None, 11)
     assert found == Consented(receipt=made.receipt, explicit=True, guardian=True)
     assert consents.of(salts, "t", "p7") == [made]
 
 
 def test_it_runs_out(consents: Consents, salts: Salts) -> None:
-    consents.record(salts, "t", "p7", Terms(purpose="care", at=10, expires=20))
+    consents.record(salts, "t", "p7", Consent.to(Terms(purpose="care", at=10, expires=20)))
     assert consents.standing(salts, "t", "care", "p7", None, 9) is None
     assert consents.standing(salts, "t", "care", "p7", None, 19) is not None
     assert consents.standing(salts, "t", "care", "p7", None, 20) is None
@@ -105,7 +106,7 @@ def test_erasing_the_person_closes_it(tmp_path: Path, consents: Consents, salts:
 
 def test_the_file_tells_nothing_of_anybody(tmp_path: Path, consents: Consents, salts: Salts) -> None:
     terms = Terms(purpose="care-purpose", at=10, wording="ab" * 32)
-    consents.record(salts, "tenant-one", "patient-seven", terms)
+    consents.record(salts, "tenant-one", "patient-seven", Consent.to(terms))
     data = b"".join(path.read_bytes() for path in tmp_path.glob("consents.sqlite*"))
     for needle in (b"patient-seven", b"tenant-one", b"care-purpose", b"abababab"):
         assert needle not in data

@@ -124,3 +124,40 @@ def test_where_a_proof_is_asked_for_what_is_not_proved_is_not_taken(box: Box, re
     reloading.look()
     assert len(refused) == 1
     assert box.policy.digest != before
+
+
+def test_what_is_written_while_a_policy_is_taken_is_taken_next(
+    box: Box, refused: list[Fault], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reloading = Reloading(box, refused.append)
+    taken = box.reload
+
+    def and_written() -> bool:
+        done = taken()
+        write(box, "context.usage >= 0 || true")
+        return done
+
+    write(box, "false || false", settings='rules = ["own.cedar"]')
+    with monkeypatch.context() as patch:
+        patch.setattr(box, "reload", and_written)
+        reloading.look()
+    assert allowed(box)
+    reloading.look()
+    assert not allowed(box)
+
+
+def test_what_was_written_before_the_first_look_is_taken(box: Box, refused: list[Fault]) -> None:
+    write(box, settings='rules = ["own.cedar"]')
+    Reloading(box, refused.append).look()
+    assert not allowed(box)
+
+
+def test_whatever_happens_the_looking_goes_on(box: Box, refused: list[Fault], monkeypatch: pytest.MonkeyPatch) -> None:
+    reloading = Reloading(box, refused.append)
+    with monkeypatch.context() as patch:
+        patch.setattr(box, "reload", lambda: 1 // 0)
+        reloading.look()
+    assert [fault.code for fault in refused] == ["internal"]
+    write(box, settings='rules = ["own.cedar"]')
+    reloading.look()
+    assert not allowed(box)

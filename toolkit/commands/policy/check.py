@@ -97,11 +97,10 @@ def at(path: str, settings: str | None) -> Policy:
     place = Path(path)
     if not place.exists() and path in packs():
         return Policy.shipped(path)
-    found = _settings(settings)
     if place.suffix == ".toml":
         named = found_settings(path)
         return Policy.in_force(named, read_settings(named))
-    return Policy.beside(place, found)
+    return Policy.beside(place, _settings(settings))
 
 
 def _settings(given: str | None) -> Path | None:

@@ -83,6 +83,36 @@ def decided(engine: Engine, example: Example) -> bool:
     return asked.decide(model, call).allowed
 
 
+@pytest.mark.parametrize(
+    ("literal", "other"),
+    [
+        ('"\\\\u{41}"', '"A"'),
+        ('"\\\\x41"', '"A"'),
+        ('"\\\\u0041"', '"A"'),
+        ('"\\\\"', '"\\\\u{5c}"'),
+        ('"é"', '"\\\\u{e9}"'),
+    ],
+)
+def test_two_texts_are_never_taken_for_one(literal: str, other: str) -> None:
+    """The solver's own escapes are no escapes of Cedar's."""
+    engine = own(ALLOW, forbid(f"principal.name == {literal}"))
+    assert not holds(engine, f"principal.name == {other}")
+    assert holds(engine, f"principal.name == {literal}")
+    assert not holds(own(ALLOW, forbid(f"principal.name like {literal}")), f"principal.name == {other}")
+    assert not holds(own(ALLOW, forbid(f"[{literal}].contains(principal.name)")), f"principal.name == {other}")
+
+
+def test_a_character_that_the_solver_does_not_know_is_refused() -> None:
+    with pytest.raises(PolicyError) as caught:
+        holds(own(ALLOW, forbid('principal.name == "\U000e0041"')), 'principal.name == "A"')
+    assert caught.value.code == "policy_unproved"
+
+
+def test_what_no_schema_foresees_is_never_there() -> None:
+    assert holds(own(ALLOW), "context has colour")
+    assert not holds(own(ALLOW), "!(context has colour)")
+
+
 @pytest.mark.parametrize("name", packs())
 def test_the_claims_of_packs_hold_for_every_way_to_fill_them(name: str) -> None:
     policy = Policy.shipped(name)
