@@ -1,5 +1,6 @@
 """Find personal data in a payload. Spans only: what becomes of them is decided elsewhere."""
 
+from policies.privacy.redaction import redact
 from policies.privacy.scanner import Detected, Detector, categories, scan
 
-__all__ = ["Detected", "Detector", "categories", "scan"]
+__all__ = ["Detected", "Detector", "categories", "redact", "scan"]

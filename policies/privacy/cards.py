@@ -8,6 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from policies.privacy.checksums import luhn
+from policies.privacy.context import Words
+
 __all__ = ["at"]
 
 
@@ -17,9 +20,9 @@ def at(text: str, start: int) -> Iterator[tuple[int, int, float]]:
     if match is None:
         return
     digits = match[0].translate(_BARE)
-    if not (_issued(digits) and _luhn(digits)):
+    if not (_issued(digits) and luhn(digits)):
         return
-    if _WORDS.search(text, max(0, start - 40), start):
+    if _WORDS.before(text, start):
         yield start, match.end(), 0.97
     elif match["groups"]:
         yield start, match.end(), 0.9
@@ -38,14 +41,23 @@ _SHAPE = re.compile(
     """,
     re.VERBOSE,
 )
-_WORDS = re.compile(r"card|credit|debit|visa|master|amex|cvv|cvc|karte|carte|tarjeta|carta|crédito|卡", re.IGNORECASE)
+_WORDS = Words(
+    "card",
+    "credit",
+    "debit",
+    "visa",
+    "master",
+    "amex",
+    "cvv",
+    "cvc",
+    "karte",
+    "carte",
+    "tarjeta",
+    "carta",
+    "crédito",
+    "卡",
+)
 _BARE = str.maketrans("", "", " .-")
-
-
-def _luhn(digits: str) -> bool:
-    doubled = "0246813579"
-    total = sum(map(int, digits[-1::-2])) + sum(int(doubled[int(digit)]) for digit in digits[-2::-2])
-    return total % 10 == 0
 
 
 # first and last prefix of 4 digits, lengths; from the issuers' published ranges (ISO/IEC 7812 issuer numbers)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from policies.privacy.context import OTHER, Words
+
 __all__ = ["at"]
 
-REACH = 32  # characters before a number that may say what it is
 LEAST = 0.4  # below this it is not worth telling
 
 
@@ -23,7 +24,7 @@ def at(text: str, start: int) -> Iterator[tuple[int, int, float]]:
         match = form.match(text, start)
         end = _end(text, match) if match else 0
         if end:
-            weighed = _weighed(text[max(0, start - REACH) : start], confidence)
+            weighed = _weighed(text, start, confidence)
             if weighed >= LEAST:
                 yield start, end, weighed
             return
@@ -60,12 +61,8 @@ _BARE = re.compile(rf"[0-9]{{9,15}}{_RIGHT}")
 _WEAK, _FAIR, _GOOD, _SURE = 0.3, 0.6, 0.75, 0.9
 _DIGITS = (
     (_AMERICAN, _GOOD),
-    (_CHINESE, _FAIR),
-    (_ITALIAN, _FAIR),
-    (_SPANISH, _FAIR),
-    (_INDIAN, _FAIR),
-    (_SPACED, _WEAK),
-    (_BARE, _WEAK),
+    (re.compile("|".join(form.pattern for form in (_CHINESE, _ITALIAN, _SPANISH, _INDIAN))), _FAIR),
+    (re.compile("|".join(form.pattern for form in (_SPACED, _BARE))), _WEAK),
 )
 _FORMS: dict[str, tuple[tuple[re.Pattern[str], float], ...]] = {
     "+": ((_PLUS, _SURE),),
@@ -74,22 +71,17 @@ _FORMS: dict[str, tuple[tuple[re.Pattern[str], float], ...]] = {
     **dict.fromkeys("123456789", _DIGITS),
 }
 
-_PHONE_WORDS = re.compile(
-    r"phone|mobil|\bcell|\bcall|\bring\b|\bfax|whatsapp|\bsms\b|\btext me|contact|\breach|telef|\btel\b|\bhandy|\banruf"
-    r"|\bruf|t[eé]l\b|appel|portable|joindre|t[eé]l[eé]f|m[oó]vil|ll[aá]m|cellulare|chiam|电话|手机|联系|拨打|致电|号码",
-    re.IGNORECASE | re.ASCII,
-)
-_OTHER_WORDS = re.compile(
-    r"#|\border|\binvoice|\bticket|\bref\b|\breference|\bsku|\bisbn|\bean\b|\bimei|\bserial|\barticle|\bartikel|\bversion"
-    r"|\btracking|\bparcel|\bbestell|\brechnung|\bcommande|\bfacture|\bpedido|\bfactura|\bordine|\bfattura|订单|单号|编号",
-    re.IGNORECASE | re.ASCII,
-)
+_PHONE_WORDS = Words(
+    "phone", "mobil", " cell", " call", " ring ", " fax", "whatsapp", " sms ", " text me", "contact", " reach", "telef",
+    " tel ", " handy", " anruf", " ruf", "tél ", "appel", "portable", "joindre", "télef", "teléf", "téléf", "móvil",
+    "movil", "llam", "llám", "cellulare", "chiam", "电话", "手机", "联系", "拨打", "致电", "号码",
+)  # fmt: skip
 
 
-def _weighed(before: str, confidence: float) -> float:
-    if _PHONE_WORDS.search(before):
+def _weighed(text: str, start: int, confidence: float) -> float:
+    if _PHONE_WORDS.before(text, start):
         confidence = min(0.95, confidence + 0.35)
-    elif _OTHER_WORDS.search(before):
+    elif OTHER.before(text, start):
         confidence -= 0.3
     return round(confidence, 2)
 

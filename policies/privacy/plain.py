@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from unicodedata import is_normalized, normalize
 
 __all__ = ["plain"]
 
@@ -17,7 +18,20 @@ def plain(text: str) -> tuple[str, Sequence[int]]:
     if _UNSEEN.search(text):
         offsets = [place for place in offsets if not _UNSEEN.match(text, place)]
         text = _UNSEEN.sub("", text)
-    return (text.translate(_ASCII) if _FOREIGN.search(text) else text), offsets
+    if _FOREIGN.search(text):
+        text = text.translate(_ASCII)
+    if not is_normalized("NFKC", text):
+        text, offsets = _composed(text, offsets)
+    return text, offsets
+
+
+def _composed(text: str, offsets: Sequence[int]) -> tuple[str, Sequence[int]]:
+    """Every character in its compatible form (Unicode NFKC), such as digits in circles and small capitals of units.
+
+    By character, so that each keeps its place: what is made of several characters stays several.
+    """
+    parts = [normalize("NFKC", one) for one in text]
+    return "".join(parts), [offset for part, offset in zip(parts, offsets, strict=True) for _ in part]
 
 
 # zero-width characters, direction marks, soft hyphens, variation selectors, tags: they split a number for a pattern,
