@@ -7,7 +7,7 @@ from importlib import import_module
 
 from benchmarks.frame import page
 
-NAMES = ("calls", "seal", "verify", "bundle", "server", "compression", "policy")
+NAMES = ("calls", "seal", "verify", "bundle", "server", "compression", "policy", "privacy")
 
 for name in sys.argv[1:] or NAMES:
     if name not in NAMES:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 
 from policies.privacy.checksums import luhn
-from policies.privacy.context import Words
+from policies.privacy.context import OTHER, Words
 
 __all__ = ["at"]
 
@@ -20,20 +20,20 @@ def at(text: str, start: int) -> Iterator[tuple[int, int, float]]:
     if match is None:
         return
     digits = match[0].translate(_BARE)
-    if not (_issued(digits) and luhn(digits)):
+    if not luhn(digits) or len(set(digits)) == 1:
         return
+    # small issuers are in no table: a word is as good as a prefix
     if _WORDS.before(text, start):
         yield start, match.end(), 0.97
-    elif match["groups"]:
-        yield start, match.end(), 0.9
-    else:
+    elif _issued(digits):
         # 13 digits are an old form of one issuer, and the length of every article number
-        yield start, match.end(), 0.4 if len(digits) == 13 else 0.7
+        confidence = 0.9 if match["groups"] else 0.4 if len(digits) == 13 else 0.7
+        yield start, match.end(), round(confidence - 0.3, 2) if OTHER.before(text, start) else confidence
 
 
 _SHAPE = re.compile(
     r"""
-    (?: [2-689][0-9]{12,18}
+    (?: [0-9]{12,19}
       | (?P<groups> [2-689][0-9]{3} (?: (?:[ .-]?[0-9]{4}){3} (?:[ .-]?[0-9]{3})?     # 4-4-4-4, 4-4-4-4-3
                                       | [ .-]?[0-9]{6} [ .-]?[0-9]{4,5} ) )           # 4-6-5, 4-6-4
       | (?<![0-9][ -]) [2-689] (?:[ -][0-9]){12,18} (?![ -][0-9]) )                   # one by one
@@ -45,6 +45,7 @@ _WORDS = Words(
     "card",
     "credit",
     "debit",
+    " cc ",
     "visa",
     "master",
     "amex",

@@ -28,6 +28,7 @@ class _Kind(NamedTuple):
     plain: float
     grouped: float
     words: Words
+    loose: bool = False  # whether a word is as good as what makes it valid
 
 
 def at(text: str, start: int) -> Iterator[Found]:
@@ -50,13 +51,12 @@ def _checked(text: str, match: re.Match[str], end: int) -> Iterator[Found]:
     kind, start = _KINDS[str(match.lastgroup)], match.start()
     number = text[start:end]
     bare = number.translate(_BARE).upper()
-    if end and kind.valid(bare):
+    valid = bool(end) and kind.valid(bare)
+    if (valid or kind.loose) and kind.words.before(text, start):
+        yield kind.category, start, end, 0.97
+    elif valid:
         confidence = kind.grouped if len(bare) < len(number) else kind.plain
-        if kind.words.before(text, start):
-            confidence = 0.97
-        elif OTHER.before(text, start):
-            confidence = round(confidence - 0.3, 2)
-        yield kind.category, start, end, confidence
+        yield kind.category, start, end, round(confidence - 0.3, 2) if OTHER.before(text, start) else confidence
 
 
 def _iban_end(text: str, start: int) -> int:
@@ -76,7 +76,7 @@ def _iban_end(text: str, start: int) -> int:
 def _passports(text: str) -> Iterator[Found]:
     """Passport numbers have no check digit, so only the word tells them; a number has at least five digits."""
     lowered = text.lower()
-    if not any(word in lowered for word in _PASSPORT_WORDS):
+    if not any(map(lowered.__contains__, _PASSPORT_WORDS)):
         return
     for word in _PASSPORT.finditer(lowered):
         number = _PASSPORT_NUMBER.search(text, word.end(), word.end() + REACH)
@@ -90,16 +90,24 @@ def _ssn(digits: str) -> bool:
     return area not in ("000", "666") and area < "900" and group != "00" and serial != "0000" and len(set(digits)) > 1
 
 
+def _nino(number: str) -> bool:
+    """The National Insurance number of the United Kingdom (HMRC, National Insurance Manual NIM39110)."""
+    first, second, suffix = number[0], number[1], number[-1]
+    given = first not in "DFIQUV" and second not in "DFIOQUV" and suffix in "ABCD"
+    return given and number[:2] not in ("BG", "GB", "KN", "NK", "NT", "TN", "ZZ")
+
+
 _BARE = str.maketrans("", "", " -")
 _LETTERED = re.compile(r"[0-9](?:(?<=[A-Za-z].)|(?<=[A-Za-z][ -].))")
 _RIGHT = r"(?![0-9A-Za-z]|[.\-/][0-9]|[ ][0-9]{3})"
 _LETTERS = re.compile(
     rf"""
     (?<![0-9A-Za-z]) (?=[A-Za-z]{{1,6}}[ -]?[0-9]{{2}})
-    (?: (?P<iban> [A-Za-z]{{2}}[0-9]{{2}} (?=[ -]?[0-9A-Za-z]{{4}}) )
-      | (?: (?P<codice> [A-Za-z]{{6}}[0-9L-Vl-v]{{2}}[A-Za-z][0-9L-Vl-v]{{2}}[A-Za-z][0-9L-Vl-v]{{3}}[A-Za-z])
+    (?: (?: (?P<nino> [A-Za-z]{{2}}[ ]?[0-9]{{2}}[ ]?[0-9]{{2}}[ ]?[0-9]{{2}}[ ]?[A-Za-z])
+          | (?P<codice> [A-Za-z]{{6}}[0-9L-Vl-v]{{2}}[A-Za-z][0-9L-Vl-v]{{2}}[A-Za-z][0-9L-Vl-v]{{3}}[A-Za-z])
           | (?P<nie> [XYZxyz][ -]?[0-9]{{7}}[ -]?[A-Za-z])
-          | (?P<uscc> [AY][1-59][0-9]{{6}}[0-9A-HJ-NPQRTUWXY]{{10}}) ) {_RIGHT} )
+          | (?P<uscc> [AY][1-59][0-9]{{6}}[0-9A-HJ-NPQRTUWXY]{{10}}) ) {_RIGHT}
+      | (?P<iban> [A-Za-z]{{2}}[0-9]{{2}} (?=[ -]?[0-9A-Za-z]{{4}}) ) )
     """,
     re.VERBOSE,
 )
@@ -113,7 +121,7 @@ _FIGURES = re.compile(
       | (?P<nir> [12][ ]?[0-9]{{2}}[ ]?(?:0[1-9]|1[0-2]|[2-9][0-9])[ ]?(?:[0-9]{{2}}|2[ABab])
                  (?:[ ]?[0-9]{{3}}){{2}}[ ]?[0-9]{{2}})
       | (?P<aadhaar> [2-9][0-9]{{3}}(?:[ -]?[0-9]{{4}}){{2}})
-      | (?P<ssn> [0-8][0-9]{{2}}(?:-[0-9]{{2}}-|[ ][0-9]{{2}}[ ]|[0-9]{{2}})[0-9]{{4}})
+      | (?P<ssn> [0-9]{{3}}(?:-[0-9]{{2}}-|[ ][0-9]{{2}}[ ]|[0-9]{{2}})[0-9]{{4}})
       | (?P<nhs> [0-9]{{3}}(?:-[0-9]{{3}}-|[ ][0-9]{{3}}[ ]|[0-9]{{3}})[0-9]{{4}})
       | (?P<steuer> [1-9][0-9](?:[ ]?[0-9]{{3}}){{3}}) )
     {_RIGHT}
@@ -135,7 +143,10 @@ _KINDS = {
     "uscc_": _COMPANY,
     "nir": _Kind("ssn", checksums.nir, 0.8, 0.9, Words("sécu", "secu", " nir ", "insee", "assuré", "vitale")),
     "aadhaar": _Kind("national_id", checksums.aadhaar, 0.4, 0.6, Words("aadhaar", "aadhar", "uidai", "आधार")),
-    "ssn": _Kind("ssn", _ssn, 0.2, 0.7, Words("ssn", "social sec", " ss #", "taxpayer", " itin ")),
+    "ssn": _Kind("ssn", _ssn, 0.2, 0.7, Words("ssn", "social sec", " ss #", "taxpayer", " itin "), loose=True),
+    "nino": _Kind(
+        "ssn", _nino, 0.75, 0.75, Words("national insurance", "nino", " ni ", "social sec", "ssn"), loose=True
+    ),
     "nhs": _Kind("health_id", checksums.nhs, 0.2, 0.45, Words(" nhs", "patient", "health number", "health service")),
     "steuer": _Kind(
         "tax_id", checksums.steuer_id, 0.45, 0.75, Words("steuer", "idnr", " tin ", " tax", "identifikationsn")

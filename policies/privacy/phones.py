@@ -24,7 +24,7 @@ def at(text: str, start: int) -> Iterator[tuple[int, int, float]]:
         match = form.match(text, start)
         end = _end(text, match) if match else 0
         if end:
-            weighed = _weighed(text, start, confidence)
+            weighed = _weighed(text, start, end, confidence)
             if weighed >= LEAST:
                 yield start, end, weighed
             return
@@ -45,7 +45,8 @@ _ZEROS = re.compile(r"00[ ]?(?P<international>[1-9][0-9]{0,5}[ (.\-/](?:[ ().\-/
 _TRUNK = re.compile(r"(?P<trunk>(?:\(0[1-9][0-9]{0,4}\)[ /-]?|0[1-9][0-9]{0,4}[ /-])[0-9]{2,8}(?:[ -][0-9]{2,8}){0,3})")
 _FRENCH = re.compile(rf"0[1-9](?:[ .-][0-9]{{2}}){{4}}{_RIGHT}{_ALONE}")
 _AMERICAN = re.compile(
-    rf"(?:1[ .-])?(?:\([2-9][0-8][0-9]\)[ ]?|[2-9][0-8][0-9][-.])[2-9][0-9]{{2}}[-. ][0-9]{{4}}{_RIGHT}"
+    rf"(?:1[ .-])?(?:\([2-9][0-8][0-9]\)[ ]?|[2-9][0-8][0-9][-.])[2-9][0-9]{{2}}[-. ][0-9]{{4}}"
+    rf"(?:[ ]?(?:x|ext\.?)[ ]?[0-9]{{1,6}})?{_RIGHT}"
 )
 _CHINESE = re.compile(rf"1[3-9][0-9][ -]?[0-9]{{4}}[ -]?[0-9]{{4}}{_RIGHT}{_ALONE}")
 _INDIAN = re.compile(rf"(?<![0-9][ ])[6-9][0-9]{{4}}[ -][0-9]{{5}}{_RIGHT}{_ALONE}")
@@ -56,30 +57,34 @@ _ITALIAN = re.compile(rf"(?<![0-9][ ])3[2-9][0-9](?:[ /-][0-9]{{6,7}}|[ ][0-9]{{
 # 415 555 2671, 612 345 678: so are columns of numbers written
 _SPACED = re.compile(rf"(?<![0-9][ ])[2-9][0-9]{{2}}[ ][0-9]{{3}}[ -][0-9]{{3,4}}{_RIGHT}{_ALONE}")
 _BARE = re.compile(rf"[0-9]{{9,15}}{_RIGHT}")
+# any groups at all, with an extension
+_ANY = re.compile(rf"\(?[0-9](?:[ ().\-]{{0,2}}[0-9]){{6,14}}(?:[ ]?(?:x|ext\.?)[ ]?[0-9]{{1,6}})?{_RIGHT}")
 
 # a weak form counts only after a word that speaks of phones
 _WEAK, _FAIR, _GOOD, _SURE = 0.3, 0.6, 0.75, 0.9
 _DIGITS = (
     (_AMERICAN, _GOOD),
     (re.compile("|".join(form.pattern for form in (_CHINESE, _ITALIAN, _SPANISH, _INDIAN))), _FAIR),
-    (re.compile("|".join(form.pattern for form in (_SPACED, _BARE))), _WEAK),
+    (re.compile("|".join(form.pattern for form in (_SPACED, _BARE, _ANY))), _WEAK),
 )
 _FORMS: dict[str, tuple[tuple[re.Pattern[str], float], ...]] = {
     "+": ((_PLUS, _SURE),),
-    "(": ((_AMERICAN, _GOOD), (_TRUNK, _GOOD)),
-    "0": ((_ZEROS, _GOOD), (_FRENCH, _GOOD), (_TRUNK, _FAIR), (_BARE, _WEAK)),
+    "(": ((_AMERICAN, _GOOD), (_TRUNK, _GOOD), (_ANY, _WEAK)),
+    "0": ((_ZEROS, _GOOD), (_FRENCH, _GOOD), (_TRUNK, _FAIR), (_BARE, _WEAK), (_ANY, _WEAK)),
     **dict.fromkeys("123456789", _DIGITS),
 }
 
 _PHONE_WORDS = Words(
-    "phone", "mobil", " cell", " call", " ring ", " fax", "whatsapp", " sms ", " text me", "contact", " reach", "telef",
-    " tel ", " handy", " anruf", " ruf", "tél ", "appel", "portable", "joindre", "télef", "teléf", "téléf", "móvil",
-    "movil", "llam", "llám", "cellulare", "chiam", "电话", "手机", "联系", "拨打", "致电", "号码",
+    "phone", "mobil", " cell", " call", " ring ", " fax", "whatsapp", " sms ", " text me", " message",
+    "answering", " desk ", " office ", "registered", "contact", " reach", "telef", " tel ", " handy", " anruf",
+    " ruf", "tél ", "appel", "portable", "joindre", "télef", "teléf", "téléf", "móvil", "movil", "llam", "llám",
+    "cellulare", "chiam", "电话", "手机", "联系", "拨打", "致电", "号码",
 )  # fmt: skip
+_AFTER = re.compile(r"[ ,\-]{1,2}(?:office|fax|mobile|cell|home|work)\b", re.IGNORECASE)
 
 
-def _weighed(text: str, start: int, confidence: float) -> float:
-    if _PHONE_WORDS.before(text, start):
+def _weighed(text: str, start: int, end: int, confidence: float) -> float:
+    if _PHONE_WORDS.before(text, start) or _AFTER.match(text, end):
         confidence = min(0.95, confidence + 0.35)
     elif OTHER.before(text, start):
         confidence -= 0.3
@@ -103,7 +108,7 @@ _CODE = re.compile(
     r"|2[1-689][0-9]|3[578][0-9]|42[013]|50[0-9]|59[0-9]|67[0-9]|68[0-9]|69[0-2]|8[058][0-9]|9[679][0-9]"
 )
 _GROUP = re.compile(r"[0-9]+|\(0\)")
-_EDGE = re.compile(_RIGHT)
+_EDGE = re.compile(rf"(?=x[0-9]{{1,6}}{_RIGHT})|{_RIGHT}")
 
 
 def _end(text: str, match: re.Match[str]) -> int:

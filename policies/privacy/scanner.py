@@ -51,6 +51,9 @@ def scan(text: str) -> list[Detected]:
 
     Also returns what is doubtful, with a confidence below THRESHOLD.
     """
+    # texts within texts: an escaped end of a line separates as the end of a line does
+    if "\\" in text:
+        text = _ESCAPED.sub("  ", text)
     if text.isascii():
         return _find(text)
     # found in the plain form, told in the offsets of the text as it came
@@ -67,6 +70,7 @@ def categories(texts: Iterable[str]) -> frozenset[str]:
 # look-arounds, since \b finds no boundary between a digit and a Han character; they stand behind the first character,
 # so that the search can skip to it.
 _START = re.compile(r"[+(0-9](?<![0-9A-Za-z].)(?<![0-9]\..)(?=(?:[ ().\-/]{0,2}[0-9]){5}[ ().\-/ABab]{0,2}[0-9])")
+_ESCAPED = re.compile(r"\\[nrt]")
 _DIGIT = re.compile("[0-9]")
 
 
