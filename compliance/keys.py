@@ -27,6 +27,7 @@ from policies.errors import Unusable
 __all__ = ["KeyFault", "Kind", "fingerprint", "from_text", "kind_of", "read_key", "secret", "to_text", "write_key"]
 
 Kind = Literal[
+    "approver-signing",
     "auditor-private",
     "auditor-public",
     "bundle-signing",
@@ -39,6 +40,7 @@ Kind = Literal[
 ]
 # Ed25519, and X-Wing as seeds of 64 and 32 bytes in private, 1184 and 32 bytes in public
 _SIZES: Mapping[Kind, int] = {
+    "approver-signing": 32,
     "auditor-private": 96,
     "auditor-public": 1216,
     "bundle-signing": 32,

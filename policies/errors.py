@@ -15,6 +15,7 @@ line turns them into its exit status.
         │   ├── NotReadable             compliance/journal: a record that these keys do not open
         │   ├── ReportError             compliance/report: a journal whose records and signed counters disagree
         │   ├── ConsentError            compliance/state: a consent that cannot be recorded, or is not there
+        │   ├── OverrideError           compliance/state: an override that cannot be made, or is not there
         │   ├── HoldError               compliance/state: a legal hold that is in the way, or is not there
         │   ├── WitnessError            compliance/witness: a head that is not co-signed, or an answer that is not kept
         │   ├── BackupError             compliance/backup: a backup that cannot be restored

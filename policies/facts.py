@@ -98,6 +98,17 @@ class Consented(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     guardian: bool = False
 
 
+class Override(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An override that stands at the time of a call: under what name it was opened, and by whom, at least two persons.
+
+    It opens what a pack says it may, and nothing else.
+    """
+
+    id: str
+    name: str
+    approvers: frozenset[str]
+
+
 class Call(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One use of a model, as it was asked for.
 
@@ -105,7 +116,8 @@ class Call(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     personal data found in the payload or declared by the caller; `usage` counts the calls already made under the
     caller's grant, and `quota` how many it allows. `consent` is the receipt that the caller names and `consented` what
     the store of consents says; `region` is where the data belongs and `host` where this box stands; `signer` signed the
-    model, and its signature and every byte were checked; `sealed`: the journal encrypts what it records.
+    model, and its signature and every byte were checked; `sealed`: the journal encrypts what it records;
+    `override` is what two persons opened and the caller names.
     """
 
     id: str
@@ -127,6 +139,7 @@ class Call(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     host: str | None = None
     signer: str | None = None
     sealed: bool = False
+    override: Override | None = None
 
 
 class Finding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

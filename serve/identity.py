@@ -20,6 +20,7 @@ _CONTEXT = {
     b"x-subject": "subject",
     b"x-region": "region",
     b"x-data": "data",
+    b"x-override": "override",
 }
 _BEARER = "bearer "
 

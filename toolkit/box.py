@@ -20,6 +20,7 @@ from compliance.journal.signing import Auditors, DayKeys
 from compliance.journal.writer import Journal
 from compliance.keys import fingerprint, from_text, kind_of, read_key, secret, to_text, write_key
 from compliance.state.consents import Consents
+from compliance.state.overrides import Overrides
 from compliance.state.policies import archive
 from compliance.state.salts import Salts
 from compliance.verify.statements import DAYS_AHEAD, day_of
@@ -94,7 +95,8 @@ retain_days = 180
 
 class Context(Struct, frozen=True, kw_only=True):
     """Under what a caller asks, and who: without an actor it is the one of the settings. `data` are categories of
-    personal data that the caller knows to be in the input, whether or not a scanner would find them.
+    personal data that the caller knows to be in the input, whether or not a scanner would find them; `override` names
+    what two persons opened.
 
     Raises InputError for what is no text of at most 256 characters, and for a category that is no name.
     """
@@ -105,6 +107,7 @@ class Context(Struct, frozen=True, kw_only=True):
     consent: str | None = None
     subject: str | None = None
     region: str | None = None
+    override: str | None = None
     data: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
@@ -133,6 +136,8 @@ class Box:
         must_hold(found, self.policy, self.folder, self.settings)
         archive(self.policies_folder, self.policy.digest, self.policy.source)
         self.consents = Consents(self.folder / "state")
+        journal = identity(self.journal_folder, from_text(self.settings.journal.root))
+        self.overrides = Overrides(self.folder / "state" / "overrides", journal, self.settings.override.approvers)
         self.journal = Journal(
             self.journal_folder,
             day_keys(self.folder, self.settings),
@@ -210,6 +215,10 @@ class Box:
             consented = self.consents.standing(
                 self.journal.salts, tenant, context.purpose, context.subject, context.consent, at
             )
+        said = context.said()
+        override = None if context.override is None else self.overrides.standing(context.override, at)
+        if override is not None:
+            _log.warning("a call runs under the override %s, opened by %s", override.id, ", ".join(override.approvers))
         return Call(
             id=fresh(16).hex(),
             at=at,
@@ -221,7 +230,7 @@ class Box:
             consented=consented,
             host=self.settings.box.region,
             signer=signer,
-            **{**context.said(), "actor": context.actor or self.settings.box.actor},
+            **{**said, "actor": context.actor or self.settings.box.actor, "override": override},
         )
 
 

@@ -55,6 +55,7 @@ class Model:
         consent: str | None = None,
         subject: str | None = None,
         region: str | None = None,
+        override: str | None = None,
         data: str | Collection[str] = (),
     ) -> NDArray[np.float32]:
         """Embeddings of the texts, (n, hidden). `data` names categories of personal data that are known to be in them.
@@ -64,7 +65,15 @@ class Model:
         """
         # one name is no set of letters
         declared = frozenset((data,) if isinstance(data, str) else data)
-        context = Context(purpose=purpose, basis=basis, consent=consent, subject=subject, region=region, data=declared)
+        context = Context(
+            purpose=purpose,
+            basis=basis,
+            consent=consent,
+            subject=subject,
+            region=region,
+            override=override,
+            data=declared,
+        )
         return self.ask(texts, context).embeddings
 
     def ask(self, texts: str | Sequence[str], context: Context) -> Answer:

@@ -101,6 +101,12 @@ class CompressSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     steps: tuple[str, ...] = ()
 
 
+class OverrideSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who may approve an override, by name, with the public key of each."""
+
+    approvers: dict[str, str] = {}
+
+
 class ServeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Limits of the server: requests a second and at once for each API key, and how many may wait for a lane."""
 
@@ -119,6 +125,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     keys: KeySettings = KeySettings()
     witness: WitnessSettings | None = None
     policy: PolicySettings = PolicySettings()
+    override: OverrideSettings = OverrideSettings()
     serve: ServeSettings = ServeSettings()
     compress: CompressSettings = CompressSettings()
     purposes: dict[str, Purpose]

@@ -118,6 +118,8 @@ def _heads(evidence: Evidence, about: About) -> str:
 def _tables(recount: Recount) -> list[Table]:
     models = [Tally(name=f"{m.name} ({m.digest[:12]})", allowed=m.allowed, refused=m.refused) for m in recount.models]
     found = [
+        # first, since it has to be seen
+        Table("Calls under an override that two persons opened", "Override", _rows(recount.overrides, "no name")),
         Table("Calls by purpose", "Purpose", _rows(recount.purposes, "none stated")),
         Table("Calls by model", "Model", _rows(models, "no name")),
         Table("Calls by action", "Action", _rows(recount.actions, "none")),

@@ -91,7 +91,8 @@ class Recount(Struct, frozen=True, kw_only=True):
 
     `erased` and `elsewhere` count what cannot be read, since it was erased, or is sealed to other auditors only;
     `misdated` the calls whose time is none of a day, or lies after the head that covers them: they are in every tally
-    but that of the days. `unread` calls were read, but their outcome cannot be.
+    but that of the days. `overrides` are calls under an override, by its name and who opened it. `unread` calls were
+    read, but their outcome cannot be.
     """
 
     days: tuple[Day, ...]
@@ -99,6 +100,7 @@ class Recount(Struct, frozen=True, kw_only=True):
     purposes: tuple[Tally, ...]
     models: tuple[Model, ...]
     data: tuple[Tally, ...]
+    overrides: tuple[Tally, ...]
     rules: dict[str, int]
     policies: tuple[Policy, ...]
     done: int
@@ -122,6 +124,7 @@ class Recounting:
         self.days: dict[int, list[int]] = {}
         self.misdated = 0
         self.actions, self.purposes, self.models, self.data = _Calls(), _Calls(), _Calls(), _Calls()
+        self.overrides = _Calls()
         self.names: dict[str, str] = {}
         self.answered: Counter[str] = Counter()
         self.papers: dict[str, Papers] = {}
@@ -145,6 +148,7 @@ class Recounting:
             purposes=self.purposes.tallies(),
             models=tuple(self._model(tally) for tally in self.models.tallies()),
             data=self.data.tallies(),
+            overrides=self.overrides.tallies(),
             rules=ranked(sum(self.rules.values(), Counter())),
             policies=tuple(sorted(self.policies.values(), key=lambda policy: (policy.first, policy.digest))),
             done=self.done,
@@ -181,6 +185,8 @@ class Recounting:
         self.names[call.model] = opened.model.get("name", "")
         for category in call.data:
             self.data.add(category, allowed)
+        if call.override is not None:
+            self.overrides.add(f"{call.override.name} ({', '.join(sorted(call.override.approvers))})", allowed)
         if 0 <= call.at <= shard.at and call.at // _DAY <= _LAST_DAY:
             self.days.setdefault(call.at // _DAY, [0, 0])[0 if allowed else 1] += 1
         else:

@@ -86,6 +86,9 @@ class Engine:
         self.rules = tuple(rules)
         self.source = source.encoded()
         self.purposes: Mapping[str, Purpose] = MappingProxyType(source.purposes)
+        known = (given.get("overrides") for given in source.parameters.values())
+        # names of overrides that some pack opens something for
+        self.overrides = frozenset(str(name) for names in known if isinstance(names, list) for name in names)
         self._purposes = request.Purposes(source.purposes)
         self._parameters = request.parameters(source.parameters)
         self._digest = sha256(self.source).hexdigest()

@@ -87,6 +87,9 @@ def context(call: Call, purposes: Purposes, parameters: Record) -> dict[str, Any
         made["quota"] = _count(call.quota)
     if call.consented is not None:
         made["consented"] = _consented(call.consented)
+    if call.override is not None:
+        names = frozenset(map(_text, call.override.approvers))
+        made["override"] = Record(name=_text(call.override.name), approvers=names)
     return made
 
 

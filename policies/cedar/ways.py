@@ -12,7 +12,7 @@ from typing import Any, get_args
 from msgspec import Struct, structs
 
 from policies.cedar.engine import Engine
-from policies.facts import Basis, Call, Consented, Manifest
+from policies.facts import Basis, Call, Consented, Manifest, Override
 
 __all__ = ["Change", "Way", "ways"]
 
@@ -88,6 +88,10 @@ def _changes(engine: Engine, model: Manifest, call: Call) -> Iterator[_Changed]:
         yield change("signer", "a trusted signer signed the model", signer="-")
     if not call.sealed:
         yield change("sealed", "the journal is sealed", sealed=True)
+    for name in sorted(engine.overrides):
+        if call.override is None or call.override.name != name:
+            opened = Override(id="-", name=name, approvers=frozenset({"-", "--"}))
+            yield change("override", f"two persons opened the override {name}", override=opened)
     if call.quota is not None and call.usage >= call.quota:
         yield change("quota", "the grant has calls left", usage=0, quota=1)
     for days in (0, 10 * 366):

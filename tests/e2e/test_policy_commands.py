@@ -122,6 +122,56 @@ def test_consent_is_recorded_counts_and_is_withdrawn(box: Path, sealpress: Run) 
     assert (odd.returncode, value(odd)["code"]) == (1, "consent_purpose")
 
 
+def test_two_persons_open_what_a_pack_says_may_be_opened(box: Path, sealpress: Run) -> None:
+    def asked(*arguments: str) -> list[str]:
+        call = ("run", "minilm.bundle", "--text", "a text", "--purpose", "search", "--basis", "contract")
+        done = sealpress(*call, "--data", "health", *arguments, "--json", cwd=box)
+        return [] if done.returncode == 0 else [f["rule"] for f in value(done)["findings"] if not f["ok"]]
+
+    def person(name: str) -> str:
+        return str(value(sealpress("override", "key", box.parent / f"{name}.key", "--json", cwd=box))["approver"])
+
+    persons = "".join(f'{name} = "{person(name)}"\n' for name in ("ann", "bob"))
+    person("eve")
+    settings = box / "sealpress.toml"
+    packs = '\n[policy.parameters.gdpr]\noverrides = ["emergency"]\n'
+    settings.write_text(settings.read_text("utf-8") + f"\n[override.approvers]\n{persons}{packs}", "utf-8")
+    why = ("--name", "emergency", "--reason", "Cardiac arrest, ward 3", "--minutes", "5")
+
+    def signed(verb: str, *arguments: object, by: str) -> subprocess.CompletedProcess[str]:
+        return sealpress("override", verb, *arguments, "--key", box.parent / f"{by}.key", "--json", cwd=box)
+
+    under = ("--override", "emergency")
+    assert asked(*under) == ["gdpr.special"]
+    made = value(signed("ask", *why, by="ann"))
+    assert asked(*under) == ["gdpr.special"]
+    for nobody, code in (("ann", "override_same"), ("eve", "override_approver")):
+        assert value(signed("approve", made["id"], by=nobody))["code"] == code
+    assert asked(*under) == ["gdpr.special"]
+    assert value(signed("approve", made["id"], by="bob"))["approvers"] == ["ann", "bob"]
+    assert asked(*under) == []
+    assert asked() == ["gdpr.special"]  # who does not name it is not under it
+    assert asked("--override", "curiosity") == ["gdpr.special"]
+    loud = sealpress("run", "minilm.bundle", "--text", "a", "--purpose", "search", *under, cwd=box)
+    assert f"the override {made['id']}" in loud.stderr
+    shown = value(sealpress("override", "show", "--json", cwd=box))["overrides"]
+    assert [(one["name"], one["reason"], one["stands"]) for one in shown] == [
+        ("emergency", "Cardiac arrest, ward 3", True)
+    ]
+    assert sealpress("override", "end", made["id"], cwd=box).returncode == 0
+    assert asked(*under) == ["gdpr.special"]
+    key = ("--auditor-key", box.with_name("box-auditor") / "auditor.key")
+    read = value(sealpress("journal", "read", *key, "--json", cwd=box))["records"]
+    notes = [one["metadata"] for one in read if one.get("metadata", {}).get("kind", "").startswith("override_")]
+    assert [one["kind"] for one in notes] == ["override_asked", "override_opened", "override_ended"]
+    assert notes[1]["data"]["approvers"] == ["ann", "bob"]
+    called = [one["metadata"]["call"]["override"] for one in read if one["kind"] == "allowed"]
+    assert {"id": made["id"], "name": "emergency", "approvers": ["ann", "bob"]} in called
+    out = box.parent / "report"
+    assert sealpress("audit", "report", *key, "--out", out, cwd=box).returncode == 0
+    assert "emergency (ann, bob)" in (out / "report.html").read_text("utf-8")
+
+
 def test_a_refusal_is_explained_and_another_policy_tried_on_the_record(box: Path, sealpress: Run) -> None:
     key = ("--auditor-key", box.with_name("box-auditor") / "auditor.key")
     run = ("run", "minilm.bundle", "--purpose", "search", "--text")

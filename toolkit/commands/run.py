@@ -19,6 +19,7 @@ __all__ = ["run"]
 @click.option("--subject", help="Whose data it is, under a name of your own choice.")
 @click.option("--consent", help="The receipt of a consent.  [default: the newest of the subject for the purpose]")
 @click.option("--region", help="Where the data belongs, as a country code.")
+@click.option("--override", help="The name of an override that two persons opened: sealpress override.")
 @click.option("--data", multiple=True, help="A category of personal data in the text, e.g. health; repeatable.")
 @with_settings
 def run(
@@ -29,6 +30,7 @@ def run(
     subject: str | None,
     consent: str | None,
     region: str | None,
+    override: str | None,
     data: tuple[str, ...],
     settings: str | None,
     as_json: bool,
@@ -39,7 +41,14 @@ def run(
     """
     model = load(bundle, found_settings(settings))
     embeddings = model.embed(
-        texts, purpose=purpose, basis=basis, consent=consent, subject=subject, region=region, data=data
+        texts,
+        purpose=purpose,
+        basis=basis,
+        consent=consent,
+        subject=subject,
+        region=region,
+        override=override,
+        data=data,
     )
     start = "\n".join(f"  [{', '.join(f'{x:+.4f}' for x in row[:4])}, ...]" for row in embeddings)
     text = f"{len(embeddings)} embeddings of {embeddings.shape[1]} numbers:\n{start}"

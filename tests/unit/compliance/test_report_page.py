@@ -51,6 +51,7 @@ RECOUNT = Recount(
     purposes=(Tally(name="search", allowed=3_023, refused=12), Tally(name="", allowed=0, refused=25)),
     models=(Model(digest="d0" * 32, name="small", allowed=3_023, refused=37, answered=3_019, papers=PAPERS),),
     data=(Tally(name="email", allowed=71, refused=13),),
+    overrides=(Tally(name="emergency (ann, bob)", allowed=3, refused=1),),
     rules={"purpose.stated": 29, "privacy.basis": 14},
     policies=(Policy(digest="b7" * 32, calls=3_060, first=10**18, last=10**18 + 10**9),),
     done=3_010,
@@ -326,6 +327,7 @@ def test_fix_first_says_what_is_the_case_and_nothing_else() -> None:
 def test_an_empty_journal_has_a_page() -> None:
     nothing = Recount(
         days=(),
+        overrides=(),
         actions=(),
         purposes=(),
         models=(),

@@ -22,6 +22,7 @@ OUR_FAULT = {
     "BackupError",
     "HoldError",
     "ConsentError",
+    "OverrideError",
     "BundleError",
     "BundleMissing",
     "CompressionError",
