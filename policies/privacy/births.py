@@ -15,7 +15,7 @@ REACH = 24  # characters between the word and the date
 def find(text: str) -> Iterator[Found]:
     """The dates of birth in a text in plain form."""
     lowered = text.lower()
-    if len(lowered) != len(text) or not any(map(lowered.__contains__, _LITERALS)):
+    if not any(map(lowered.__contains__, _LITERALS)):
         return
     for word in _WORDS.finditer(lowered):
         date = _DATE.search(lowered, word.end(), word.end() + REACH + 20)

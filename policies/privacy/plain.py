@@ -53,5 +53,6 @@ _ASCII: dict[int, str] = {
     **dict.fromkeys([0x00A0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000], " "),
     **dict.fromkeys([0x2024, 0xFE52], "."),
     0xFE6B: "@",
+    0x0130: "I",  # the one letter that is two in lower case, which would move every offset behind it
 }
 _FOREIGN = re.compile("[" + re.escape("".join(map(chr, _ASCII))) + "]")
