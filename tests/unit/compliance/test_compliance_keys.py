@@ -18,6 +18,7 @@ from compliance.keys import KeyFault, Kind, fingerprint, from_text, kind_of, rea
 SIGNER = Signer.generate()
 OPENER = Opener.generate()
 KEYS: dict[Kind, bytes] = {
+    "approver-signing": SIGNER.private_bytes(),
     "auditor-private": OPENER.private_bytes(),
     "auditor-public": OPENER.public,
     "bundle-signing": SIGNER.private_bytes(),
@@ -28,7 +29,14 @@ KEYS: dict[Kind, bytes] = {
     "witness-signing": SIGNER.private_bytes(),
     "witness-verifying": SIGNER.public,
 }
-PRIVATE: tuple[Kind, ...] = ("auditor-private", "bundle-signing", "journal-root", "journal-signing", "witness-signing")
+PRIVATE: tuple[Kind, ...] = (
+    "approver-signing",
+    "auditor-private",
+    "bundle-signing",
+    "journal-root",
+    "journal-signing",
+    "witness-signing",
+)
 
 
 def test_every_kind_is_tried_here() -> None:
