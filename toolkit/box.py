@@ -218,7 +218,9 @@ class Box:
         said = context.said()
         override = None if context.override is None else self.overrides.standing(context.override, at)
         if override is not None:
-            _log.warning("a call runs under the override %s, opened by %s", override.id, ", ".join(override.approvers))
+            _log.warning(
+                "a call runs under the override %s, opened by %s", override.id, ", ".join(sorted(override.approvers))
+            )
         return Call(
             id=fresh(16).hex(),
             at=at,

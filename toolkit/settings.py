@@ -157,7 +157,7 @@ def read_settings(path: Path) -> Settings:
     if settings.format != 1:
         raise SettingsError("settings_malformed", f"{path}: format {settings.format}, this version reads format 1")
     witness = () if settings.witness is None else (settings.witness.key,)
-    for key in (*settings.trust.signers, settings.journal.root, *witness):
+    for key in (*settings.trust.signers, settings.journal.root, *witness, *settings.override.approvers.values()):
         from_text(key)
     return settings
 

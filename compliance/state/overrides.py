@@ -1,13 +1,14 @@
 """Overrides: two persons open, for a time, what a pack would refuse and says may be opened (break-glass).
 
 An override is one file: a statement of name, reason and time, with the Ed25519 signatures of those who approve it. It
-stands while at least two of the approvers that the settings name have signed it. A file tells its own truth: nothing
-that somebody writes into the folder opens anything. Source: 45 CFR 164.312(a)(2)(ii), emergency access procedure.
+stands while at least two of the approvers that the settings name have signed it, so that a file alone opens nothing.
+That it was ended is not signed: who can write into the folder can take that back until its time is over, and the
+journal says when it was ended. Source: 45 CFR 164.312(a)(2)(ii), emergency access procedure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -26,7 +27,6 @@ __all__ = ["APPROVERS", "MAX_MINUTES", "Kept", "OverrideError", "Overrides", "St
 APPROVERS = 2
 MAX_MINUTES = 24 * 60
 MAX_FILE = 16_384
-MAX_FILES = 1_000
 _LABEL = b"sealpress.override/1\x00"
 
 
@@ -117,17 +117,19 @@ class Overrides:
 
     def all(self) -> list[Kept]:
         """Every override of this box, the oldest first. Raises StateError."""
-        paths = sorted(self._folder.glob("*.json")) if self._folder.is_dir() else []
-        if len(paths) > MAX_FILES:
-            raise StateError("state_broken", f"more than {MAX_FILES} overrides lie in {self._folder}")
-        return sorted((self._checked(self._read(path.stem)) for path in paths), key=lambda one: one.stated.starts)
+        return sorted(map(self._checked, self._files()), key=lambda one: one.stated.starts)
 
     def standing(self, name: str, at: int) -> Override | None:
         """The override of this name that stands now, as rules read it. Raises StateError."""
-        for kept in self.all():
-            if kept.stated.name == name and kept.stands(at):
-                return Override(id=kept.stated.id, name=name, approvers=kept.approvers)
+        for file in self._files():
+            stated = _stated(file)
+            # signatures last: a call waits for this, and most files are those of years
+            if stated.name == name and stated.starts <= at < stated.ends and (kept := self._checked(file)).stands(at):
+                return Override(id=stated.id, name=name, approvers=kept.approvers)
         return None
+
+    def _files(self) -> Iterator[_File]:
+        return (self._read(path.stem) for path in sorted(self._folder.glob("*.json")))
 
     def _person(self, signer: Signer) -> str:
         for person, key in self._approvers.items():
@@ -137,10 +139,7 @@ class Overrides:
 
     def _checked(self, file: _File) -> Kept:
         """What a file says, with those signatures that are right. A key counts once, whatever it is called."""
-        try:
-            stated = msgspec.json.decode(file.statement, type=Stated)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            raise StateError("state_broken", "an override states nothing that can be read") from None
+        stated = _stated(file)
         by_key: dict[bytes, str] = {}
         for person, signature in file.signatures.items():
             try:
@@ -162,3 +161,10 @@ class Overrides:
                 return msgspec.json.decode(opened.read(MAX_FILE), type=_File)
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
             raise StateError("state_broken", f"{path} cannot be read") from None
+
+
+def _stated(file: _File) -> Stated:
+    try:
+        return msgspec.json.decode(file.statement, type=Stated)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise StateError("state_broken", "an override states nothing that can be read") from None

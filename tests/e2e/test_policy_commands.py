@@ -166,7 +166,9 @@ def test_two_persons_open_what_a_pack_says_may_be_opened(box: Path, sealpress: R
     assert [one["kind"] for one in notes] == ["override_asked", "override_opened", "override_ended"]
     assert notes[1]["data"]["approvers"] == ["ann", "bob"]
     called = [one["metadata"]["call"]["override"] for one in read if one["kind"] == "allowed"]
-    assert {"id": made["id"], "name": "emergency", "approvers": ["ann", "bob"]} in called
+    assert (made["id"], "emergency", {"ann", "bob"}) in [
+        (one["id"], one["name"], set(one["approvers"])) for one in called if one is not None
+    ]
     out = box.parent / "report"
     assert sealpress("audit", "report", *key, "--out", out, cwd=box).returncode == 0
     assert "emergency (ann, bob)" in (out / "report.html").read_text("utf-8")

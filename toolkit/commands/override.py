@@ -54,7 +54,7 @@ def ask(name: str, reason: str, minutes: int, key_file: Path, settings: str | No
 
     Example: sealpress override ask --name emergency --reason "Cardiac arrest, ward 3" --key ann.key
     """
-    Context(purpose=name, subject=reason)  # the same limits as in a call
+    Context(override=name, subject=reason)  # the same limits as in a call
     box = Box.open(settings)
     with closing(box.journal) as journal:
         made = box.overrides.ask(name, reason, minutes, _signer(key_file), journal.now())
