@@ -15,9 +15,10 @@ from weakref import WeakKeyDictionary
 from msgspec import structs
 
 from policies.errors import Denied, Fault, Ungated
-from policies.facts import Call, Decision, Manifest, Outcome
+from policies.facts import Call, Decision, Manifest, Obligation, Outcome, Sanitised
 from policies.payload import Payload
 from policies.privacy import categories
+from policies.sanitising import Pseudonymise, sanitised, undone
 
 __all__ = ["Grant", "Ledger", "Policy", "charge", "close", "covers", "decide_and_open", "gate", "redeem"]
 
@@ -61,6 +62,11 @@ class Grant:
         return _issue(self).call
 
     @property
+    def obligations(self) -> tuple[Obligation, ...]:
+        """What was done to the payload, and what the answer has to carry."""
+        return _issue(self).obligations
+
+    @property
     def usage(self) -> dict[str, int]:
         """What was charged to the call so far."""
         return dict(_issue(self).usage)
@@ -69,11 +75,12 @@ class Grant:
 class _Issue:
     """What a grant stands for."""
 
-    def __init__(self, ledger: Ledger, entry: object, call: Call, policy: str, payload: Payload) -> None:
+    def __init__(self, ledger: Ledger, entry: object, call: Call, decision: Decision, payload: Payload) -> None:
         self.ledger = ledger
         self.entry = entry
         self.call = call
-        self.policy = policy
+        self.policy = decision.policy
+        self.obligations = decision.obligations
         self.payload = payload
         self.covered = {call.model}
         # the steps of a compression touch the parent and what they derive from it many times under one grant
@@ -87,13 +94,19 @@ _lock = Lock()
 
 
 def gate(
-    policy: Policy, model: Manifest, call: Call, payload: Payload, ledger: Ledger, work: Callable[[Grant], T]
+    policy: Policy,
+    model: Manifest,
+    call: Call,
+    payload: Payload,
+    ledger: Ledger,
+    work: Callable[[Grant], T],
+    pseudonymise: Pseudonymise | None = None,
 ) -> T:
     """Run `work` under a recorded grant and record how it ended. Raises Denied when the policy refuses.
 
     No record, no run; no record of the outcome, no answer.
     """
-    grant = decide_and_open(policy, model, call, payload, ledger)
+    grant = decide_and_open(policy, model, call, payload, ledger, pseudonymise)
     try:
         result = work(grant)
     except BaseException as error:
@@ -103,26 +116,51 @@ def gate(
     return result
 
 
-def decide_and_open(policy: Policy, model: Manifest, call: Call, payload: Payload, ledger: Ledger) -> Grant:
+def decide_and_open(
+    policy: Policy,
+    model: Manifest,
+    call: Call,
+    payload: Payload,
+    ledger: Ledger,
+    pseudonymise: Pseudonymise | None = None,
+) -> Grant:
     """Scan the payload, decide, and record the decision. Raises Denied, after the refusal has been recorded.
 
-    The payload of a refused call is not recorded: there is no ground on which it could be kept.
+    Where nothing refuses but rules that give way to a payload without personal data, such a payload takes the place of
+    the one that came, and is decided on anew: from there on there is no other one. `pseudonymise` makes the pseudonyms
+    of the call's subject. The payload of a refused call is not recorded: there is no ground on which it could be kept.
     """
     if call.model != model.digest:
         raise Ungated("grant_other_model", "the call names another model than the one it was brought to")
-    call = structs.replace(call, data=call.data | categories(payload.texts()), sealed=ledger.sealed)
+    found = categories(payload.texts())
+    asked = structs.replace(call, data=call.data | found, sealed=ledger.sealed, sanitised=None)
+    decision = _decided(policy, model, asked)
+    kind = undone(decision, asked)
+    clean = None if kind is None else sanitised(kind, payload, pseudonymise)
+    if kind is not None and clean is not None:
+        payload = clean
+        # what has a pseudonym stays personal data
+        data = call.data if kind == "redact" else asked.data
+        asked = structs.replace(asked, data=data, sanitised=Sanitised(kind=kind, data=found))
+        decision = _decided(policy, model, asked)
+    if decision.allowed and undone(decision, asked):
+        raise Ungated("grant_outdated", "the decision asks for something that was not done to the payload")
+    if not decision.allowed:
+        entry = ledger.opened(asked, model, decision, Payload(value=None))
+        failing = [finding for finding in decision.findings if not finding.ok]
+        raise Denied(decision.findings, call.id, "refused: " + "; ".join(f.reason for f in failing), entry)
+    entry = ledger.opened(asked, model, decision, payload)
+    grant = Grant()
+    with _lock:
+        _issues[grant] = _Issue(ledger, entry, asked, decision, payload)
+    return grant
+
+
+def _decided(policy: Policy, model: Manifest, call: Call) -> Decision:
     decision = policy.decide(model, call)
     if decision.policy != policy.digest or not decision.findings:
         raise Ungated("grant_outdated", "the decision was not made by the policy in force")
-    if not decision.allowed:
-        entry = ledger.opened(call, model, decision, Payload(value=None))
-        failing = [finding for finding in decision.findings if not finding.ok]
-        raise Denied(decision.findings, call.id, "refused: " + "; ".join(f.reason for f in failing), entry)
-    entry = ledger.opened(call, model, decision, payload)
-    grant = Grant()
-    with _lock:
-        _issues[grant] = _Issue(ledger, entry, call, decision.policy, payload)
-    return grant
+    return decision
 
 
 def redeem(grant: Grant, digest: str, in_force: str) -> Payload:

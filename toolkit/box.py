@@ -22,12 +22,14 @@ from compliance.keys import fingerprint, from_text, kind_of, read_key, secret, t
 from compliance.state.consents import Consents
 from compliance.state.overrides import Overrides
 from compliance.state.policies import archive
+from compliance.state.pseudonyms import Pseudonyms
 from compliance.state.salts import Salts
 from compliance.verify.statements import DAYS_AHEAD, day_of
 from policies.cedar import Engine
 from policies.errors import Failed, Fault
 from policies.facts import CATEGORY, Action, Call
 from policies.payload import InputError
+from policies.sanitising import Pseudonymise
 from toolkit.policy import Policy
 from toolkit.proof import must_hold
 from toolkit.settings import (
@@ -234,6 +236,12 @@ class Box:
             signer=signer,
             **{**said, "actor": context.actor or self.settings.box.actor, "override": override},
         )
+
+    def pseudonymise(self, subject: str | None) -> Pseudonymise | None:
+        """What makes the pseudonyms of a subject, where there is one; the gate calls it only if a rule asks for that."""
+        if subject is None:
+            return None
+        return Pseudonyms(self.journal.salts, self.settings.box.tenant, subject).pseudonymise
 
 
 class PrivateKeys(NamedTuple):

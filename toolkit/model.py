@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from compliance.journal.receipts import Written
 from policies.errors import Denied
+from policies.facts import Obligation
 from policies.gate import close, decide_and_open
 from policies.payload import Payload
 from toolkit.box import Box, Context
@@ -23,12 +24,17 @@ __all__ = ["Answer", "Model", "load"]
 
 
 class Answer(Struct, frozen=True):
-    """What a call gave: embeddings (n, hidden), the tokens it took, and how it is on record: its id and its records."""
+    """What a call gave: embeddings (n, hidden), the tokens it took, and how it is on record: its id and its records.
+
+    `obligations` says what was done to the input before the model ran, and what has to go with the answer to whoever
+    gets it: an attribution, a notice.
+    """
 
     embeddings: NDArray[np.float32]
     tokens: int
     call: str
     written: tuple[Written, ...]
+    obligations: tuple[Obligation, ...] = ()
 
 
 class Model:
@@ -81,14 +87,18 @@ class Model:
         payload = Payload.checked({"texts": checked_texts(texts)})
         in_force = self._box.policy
         call = self._box.call("infer", self.manifest.digest, context, self._signer, in_force)
-        grant = decide_and_open(in_force, self.manifest, call, payload, self._box.journal)
+        pseudonymise = self._box.pseudonymise(context.subject)
+        grant = decide_and_open(in_force, self.manifest, call, payload, self._box.journal, pseudonymise)
         try:
             embeddings = self._lane.answers(grant, in_force.digest)
-            tokens = grant.usage["tokens"]
+            tokens, obligations = grant.usage["tokens"], grant.obligations
         except BaseException as error:
             close(grant, error)
             raise
-        return Answer(embeddings=embeddings, tokens=tokens, call=call.id, written=close(grant))
+        written = close(grant)
+        return Answer(
+            embeddings=embeddings, tokens=tokens, call=call.id, written=written, obligations=obligations
+        )
 
     def receipt(self, of: Answer | Denied) -> bytes:
         """What shows that the call is on record, as JSON (docs/formats.md): `sealpress receipt verify` checks it.
