@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from msgspec.structs import replace
@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from policies.cedar import Engine, PolicyError, filled, load, schema
 from policies.cedar.claims import Claim, Claims
 from policies.cedar.engine import Source
-from policies.facts import Call, Consented, Manifest, Purpose
+from policies.facts import Call, Consented, Decision, Manifest, Purpose, Sanitised, Sanitising
 from toolkit.policy import Policy, pack, packs, schema_text
 
 z3 = pytest.importorskip("z3", reason="the extra `prove` is not installed")
@@ -68,6 +68,8 @@ def decided(engine: Engine, example: Example) -> bool:
     if consented is not None:
         context["consented"] = Consented(**{"receipt": "", **consented})
     context.pop("packs", None)
+    for kind in set(context.pop("obligations", [])) & set(get_args(Sanitising)):
+        context["sanitised"] = Sanitised(kind=kind, data=frozenset())
     context["data"] = frozenset(context.get("data", ()))
     call = Call(
         id="e", actor=example.actor["id"], tenant=example.actor.get("tenant", ""), action=example.action,  # type: ignore[arg-type] # a text
