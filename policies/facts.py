@@ -169,8 +169,8 @@ class Finding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Obligation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a rule asks for to give way.
 
-    Of an allowed call: what was done to its payload, where `text` names the categories that were taken out, and what its
-    answer has to carry, word for word. Of a refused one: what done to its payload would be decided on anew.
+    Of an allowed call: what was done to its payload, where `text` names the categories that were taken out, and what
+    its answer has to carry, word for word. Of a refused one: what would have to be done to its payload.
     """
 
     kind: Sanitising | Carried

@@ -20,7 +20,7 @@ _SANITISING = get_args(Sanitising)
 
 
 def undone(decision: Decision, call: Call) -> Sanitising | None:
-    """What a decision asks to be done to the payload and was not done."""
+    """What a decision asks to be done to the payload of a call, if it was not done to it."""
     done = None if call.sanitised is None else call.sanitised.kind
     return next((one.kind for one in decision.obligations if one.kind in _SANITISING and one.kind != done), None)
 
@@ -28,8 +28,8 @@ def undone(decision: Decision, call: Call) -> Sanitising | None:
 def sanitised(kind: Sanitising, payload: Payload, pseudonymise: Pseudonymise | None) -> Payload | None:
     """The payload in its form, with its texts changed, in which the first tier finds nothing any more.
 
-    None where that cannot be had: something is found in a key, a number or the name of a blob, without which it would be
-    another payload; there is nobody to make pseudonyms; or with them it is too large.
+    None where that cannot be had: something is found in a key, a number or the name of a blob, without which it would
+    be another payload; there is nobody to make pseudonyms; or with them it is too large.
     """
     try:
         clean = Payload.checked(_changed(payload.value, _change(kind, pseudonymise)), payload.blobs)

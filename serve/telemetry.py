@@ -19,6 +19,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from policies.errors import Fault
+from policies.facts import Obligation
+from serve.obligations import headers
 from toolkit.box import Context
 
 __all__ = ["METRICS_TYPE", "Log", "Metrics", "Observed", "Trace", "trace_of", "where"]
@@ -33,7 +35,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 class Trace:
     """What is found out about a request on its way: who asks, under what, and how it ended."""
 
-    __slots__ = ("call", "code", "context", "key", "model", "reason", "receipt", "refused_by")
+    __slots__ = ("call", "code", "context", "key", "model", "obligations", "reason", "receipt", "refused_by")
 
     def __init__(self) -> None:
         self.key: str | None = None
@@ -44,9 +46,11 @@ class Trace:
         self.reason: str | None = None
         self.receipt: bytes | None = None
         self.refused_by: tuple[str, ...] = ()
+        self.obligations: tuple[Obligation, ...] = ()
 
     def headers(self) -> dict[str, str]:
-        """The call as it is on record, with its receipt, and the digest of the model, as far as it came to that."""
+        """The call as it is on record, its receipt, the digest of the model, and what the answer has to carry, as far
+        as it came to that."""
         found: dict[str, str] = {}
         if self.call is not None:
             found |= {"X-Decision-Id": self.call, "X-Request-Id": self.call}
@@ -54,7 +58,7 @@ class Trace:
             found["X-Receipt"] = urlsafe_b64encode(self.receipt).decode()
         if self.model is not None:
             found["X-Model-Digest"] = self.model
-        return found
+        return found | headers(self.obligations)
 
 
 class Metrics:

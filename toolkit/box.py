@@ -238,7 +238,7 @@ class Box:
         )
 
     def pseudonymise(self, subject: str | None) -> Pseudonymise | None:
-        """What makes the pseudonyms of a subject, where there is one; the gate calls it only if a rule asks for that."""
+        """What makes the pseudonyms of a subject, where there is one; the gate uses it only if a rule asks for them."""
         if subject is None:
             return None
         return Pseudonyms(self.journal.salts, self.settings.box.tenant, subject).pseudonymise

@@ -96,9 +96,7 @@ class Model:
             close(grant, error)
             raise
         written = close(grant)
-        return Answer(
-            embeddings=embeddings, tokens=tokens, call=call.id, written=written, obligations=obligations
-        )
+        return Answer(embeddings=embeddings, tokens=tokens, call=call.id, written=written, obligations=obligations)
 
     def receipt(self, of: Answer | Denied) -> bytes:
         """What shows that the call is on record, as JSON (docs/formats.md): `sealpress receipt verify` checks it.

@@ -55,7 +55,7 @@ _CALL: dict[str, Any] = {
 
 
 class Case(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One case. `rules` are those that refuse, all of them; `obligations`, where given, all that the decision asks for."""
+    """One case. `rules` are those that refuse, all of them; `obligations`, where given, all that the decision names."""
 
     name: str
     allow: bool

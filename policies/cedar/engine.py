@@ -4,9 +4,9 @@ A call is allowed only if a rule permits it, none forbids it, and no rule failed
 `forbid` whose condition fails, and allows; that refuses here, as does anything unexpected. cedarpy checks every text
 at load; calls are decided by the compiled program, which tests compare with cedarpy.
 
-A forbid with an obligation gives way once it is met. What an answer can carry is granted here: the fact
-`obligations` names it, and the rules are asked once more. What has to be done to a payload is left to the gate, and only
-where nothing else refuses.
+A forbid with an obligation gives way once it is met. What an answer can carry is granted here: the fact `obligations`
+names it, and the rules are asked once more. What has to be done to a payload is left to the gate, and only where
+nothing else refuses.
 """
 
 from __future__ import annotations
@@ -129,9 +129,7 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - the facts come from anywhere: whatever fails with them is a refusal
             told = _Told(False, (_stopped(f"The policy could not be evaluated: {type(error).__name__}."),))
             obligations = ()
-        return Decision(
-            allowed=told.allowed, findings=told.findings, policy=self._digest, obligations=obligations
-        )
+        return Decision(allowed=told.allowed, findings=told.findings, policy=self._digest, obligations=obligations)
 
     def _tell(self, named: Named, trace: Trace) -> _Told:
         answer = self._program.answer(named, trace)
@@ -182,8 +180,8 @@ _PURPOSE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
 
 def _words(rules: Sequence[Rule], parameters: Parameters) -> str:
-    """The words of the notice: the parameter `ai_notice` of a pack. Raises PolicyError where rules ask for one and there
-    is none, or no line of text."""
+    """The words of the notice: the parameter `ai_notice` of a pack. Raises PolicyError where a rule asks for one and
+    there is none, or no line of text."""
     given = [one["ai_notice"] for one in parameters.values() if "ai_notice" in one]
     asking = [rule for rule in rules if rule.obligation == "ai_notice"]
     if asking and len(given) != 1:

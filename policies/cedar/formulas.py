@@ -1,14 +1,14 @@
 """Cedar as formulas for an SMT solver (z3): a rule becomes what it matches, and whether it can be evaluated.
 
 A request is a set of free variables, typed by the schema: one for each attribute, and one for each optional attribute
-that says whether it is there. Sets hold strings alone, and no entity has a parent: so are the schemas of packs. The fact
-`obligations` is not free: it is what the gate did to the payload, and what the engine grants (policies/cedar/engine.py).
+that says whether it is there. Sets hold strings alone, and no entity has a parent: so are the schemas of packs. The
+fact `obligations` is not free: it is what the gate did to the payload, and what the engine grants.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, get_args
 
@@ -124,7 +124,7 @@ class Requests:
         raise PolicyError("policy_unproved", f"{path} has a type of which nothing is proved yet")
 
     def answers(self, rules: Iterable[Rule]) -> Answers:
-        """The answers of these rules. What `holds` is asked afterwards is about calls as they were decided in the end."""
+        """The answers of these rules. What `holds` is asked afterwards is about calls as they were decided at last."""
         rules = list(rules)
         self._grant([rule for rule in rules if rule.obligation in get_args(Carried)])
         permits: list[z3.BoolRef] = []
@@ -306,8 +306,10 @@ class Requests:
                     return term.as_long()
                 case z3.SeqRef():
                     return _told(term)
-            members = (one for one in sorted(strings) if z3.is_true(model.eval(z3.IsMember(_text(one), term))))
-            return list(members)
+            candidates = sorted(strings | {_told(one) for one in _literals(term)})
+            members = [one for one in candidates if z3.is_true(model.eval(z3.IsMember(_text(one), term)))]
+            # of a set of nearly all strings, one that nobody named will do
+            return members or (["-"] if z3.is_true(model.eval(z3.IsMember(_text("-"), term))) else [])
 
         def facts(attributes: _Attributes) -> dict[str, Any]:
             made = {name: one for name, (there, one) in attributes.made.items() if z3.is_true(model.eval(there, True))}
@@ -364,6 +366,14 @@ def _pattern(pattern: Sequence[Any]) -> z3.ReRef:
     anything = z3.Star(z3.AllChar(z3.ReSort(z3.StringSort())))
     parts = [anything if one == "Wildcard" else z3.Re(_text(one["Literal"])) for one in pattern]
     return z3.Concat(z3.Re(""), z3.Re(""), *parts)
+
+
+def _literals(term: z3.ExprRef) -> Iterator[z3.SeqRef]:
+    """The strings that stand in a value of the solver's."""
+    if isinstance(term, z3.SeqRef) and term.is_string_value():
+        yield term
+    for part in term.children():
+        yield from _literals(part)
 
 
 def _unproved(construct: str) -> PolicyError:

@@ -47,7 +47,7 @@ class Proved(Struct, frozen=True, kw_only=True):
 
 class Difference(Struct, frozen=True, kw_only=True):
     """A call that a new policy allows and the old one refuses, and one the other way round, where there is one; and a
-    call that the new one would decide anew once its payload is sanitised, where the old one refuses, and the other way."""
+    call that the new one decides anew once its payload is sanitised, where the old one refuses, and the other way."""
 
     widened: Example | None
     narrowed: Example | None

@@ -31,8 +31,8 @@ class PolicyError(Refused):
         "policy_syntax": "Correct the text at the place named; https://docs.cedarpolicy.com describes the language.",
         "policy_schema": "Use only the attributes and actions of the schema; test an optional one with `has` first.",
         "policy_annotation": 'Give every rule @id("area.rule"), unique over all files, lower case with dots, and '
-        '@reason("One sentence."); ids that begin with default. or engine. are the engine\'s own. @obligation stands on '
-        'a forbid about Action::"infer" alone, and is one of redact, pseudonymise, attribution, ai_notice.',
+        '@reason("One sentence."); ids that begin with default. or engine. are the engine\'s own. @obligation stands '
+        'on a forbid about Action::"infer" alone, and is one of redact, pseudonymise, attribution, ai_notice.',
         "policy_empty": "Put at least one rule in force: an empty policy would have nothing to refuse or to allow by.",
         "policy_encoding": "Save the file as UTF-8.",
         "policy_too_large": "Split the file, or the rule into several: one condition per rule reads better, too.",
@@ -50,8 +50,8 @@ class PolicyError(Refused):
 
 
 class Rule(Struct, frozen=True, kw_only=True):
-    """One checked rule. `body` is Cedar's own JSON of it; `source` says which article stands behind it, if any does;
-    `obligation` is what a forbid gives way to once it is met."""
+    """One checked rule. `body` is Cedar's own JSON of it; `source` says which article stands behind it, if any
+    does; `obligation` is what a forbid gives way to once it is met."""
 
     file: str
     id: str

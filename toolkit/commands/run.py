@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import rich_click as click
 
+from toolkit.box import Context
 from toolkit.cli import output, with_settings
 from toolkit.model import load
 from toolkit.settings import found_settings
@@ -37,19 +40,32 @@ def run(
 ) -> None:
     """Run a model on texts, through the gate and on record.
 
+    Below the answer stands what was masked first, and what has to go with it.
+
     Example: sealpress run model.bundle --text "where is the ward?" --purpose search
     """
     model = load(bundle, found_settings(settings))
-    embeddings = model.embed(
-        texts,
+    context = Context(
         purpose=purpose,
         basis=basis,
         consent=consent,
         subject=subject,
         region=region,
         override=override,
-        data=data,
+        data=frozenset(data),
     )
+    answer = model.ask(texts, context)
+    embeddings = answer.embeddings
     start = "\n".join(f"  [{', '.join(f'{x:+.4f}' for x in row[:4])}, ...]" for row in embeddings)
-    text = f"{len(embeddings)} embeddings of {embeddings.shape[1]} numbers:\n{start}"
-    output({"embeddings": embeddings.tolist()}, as_json, text)
+    lines = [f"{len(embeddings)} embeddings of {embeddings.shape[1]} numbers:", start]
+    lines += [f"{_TOLD[one.kind]}: {one.text}" for one in answer.obligations if one.text]
+    value = {"embeddings": embeddings.tolist(), "obligations": answer.obligations}
+    output(value, as_json, "\n".join(lines))
+
+
+_TOLD: Mapping[str, str] = {
+    "redact": "Masked before the model ran",
+    "pseudonymise": "Replaced by pseudonyms before the model ran",
+    "attribution": "Attribution",
+    "ai_notice": "Notice",
+}
