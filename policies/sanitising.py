@@ -16,13 +16,14 @@ __all__ = ["Pseudonymise", "sanitised", "undone"]
 # the text with a pseudonym in the place of every finding
 Pseudonymise = Callable[[str, Iterable[Detected]], str]
 
-_SANITISING = get_args(Sanitising)
+_SANITISING: tuple[Sanitising, ...] = get_args(Sanitising)
 
 
 def undone(decision: Decision, call: Call) -> Sanitising | None:
     """What a decision asks to be done to the payload of a call, if it was not done to it."""
     done = None if call.sanitised is None else call.sanitised.kind
-    return next((one.kind for one in decision.obligations if one.kind in _SANITISING and one.kind != done), None)
+    asked = {one.kind for one in decision.obligations} - {done}
+    return next((kind for kind in _SANITISING if kind in asked), None)
 
 
 def sanitised(kind: Sanitising, payload: Payload, pseudonymise: Pseudonymise | None) -> Payload | None:

@@ -141,12 +141,11 @@ class Engine:
             reason = "Nothing is allowed unless a rule permits it."
             findings.append(Finding(rule="default.deny", ok=False, reason=reason))
         passes = permitted and not answer.errors
-        (only,) = refusing if passes and len(refusing) == 1 else (None,)
         return _Told(
             allowed=passes and not refusing,
             findings=tuple(findings),
             carry=_CARRIED & refusing,
-            sanitise=only if only in _SANITISING else None,
+            sanitise=next((kind for kind in _SANITISING if passes and refusing == {kind}), None),
         )
 
     def _obligations(self, model: Manifest, call: Call, met: frozenset[str], told: _Told) -> tuple[Obligation, ...]:
@@ -174,7 +173,7 @@ class _Told(NamedTuple):
     sanitise: Sanitising | None = None
 
 
-_SANITISING: frozenset[object] = frozenset(get_args(Sanitising))
+_SANITISING: tuple[Sanitising, ...] = get_args(Sanitising)
 _CARRIED: frozenset[str] = frozenset(get_args(Carried))
 _PURPOSE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 

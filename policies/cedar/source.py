@@ -201,13 +201,14 @@ def _rule(name: str, place: str, body: dict[str, Any]) -> Rule:
     source = annotations.get("source") or ""
     if len(source) > 300 or not source.isprintable():
         raise PolicyError("policy_annotation", f"{place}: rule {id_} has a @source that is no line of text")
-    obligation = annotations["obligation"] or "" if "obligation" in annotations else None
-    if obligation is not None and (body["effect"] != "forbid" or body["action"] != _INFER):
-        raise PolicyError("policy_annotation", f'{place}: rule {id_} is no forbid about Action::"infer" alone')
-    if obligation not in (None, *_OBLIGATIONS):
-        raise PolicyError("policy_annotation", f"{place}: rule {id_} has an @obligation that is not known")
     rule = Rule(
-        file=name, id=id_, reason=reason, source=source, effect=body["effect"], body=body, obligation=obligation
+        file=name,
+        id=id_,
+        reason=reason,
+        source=source,
+        effect=body["effect"],
+        body=body,
+        obligation=_obligation(f"{place}: rule {id_}", body, annotations),
     )
     try:
         handle([rule])
@@ -219,10 +220,23 @@ def _rule(name: str, place: str, body: dict[str, Any]) -> Rule:
     return rule
 
 
+def _obligation(rule: str, body: dict[str, Any], annotations: dict[str, str | None]) -> Sanitising | Carried | None:
+    if "obligation" not in annotations:
+        return None
+    found = _OBLIGATIONS.get(annotations["obligation"] or "")
+    if found is None:
+        raise PolicyError("policy_annotation", f"{rule} has an @obligation that is not known")
+    if body["effect"] != "forbid" or body["action"] != _INFER:
+        raise PolicyError(
+            "policy_annotation", f'{rule} has an @obligation, and is no forbid about Action::"infer" alone'
+        )
+    return found
+
+
 # ids stand in reports, in addresses and between backticks in Cedar's messages
 _ID = re.compile(r"(?!default\.|engine\.)[a-z][a-z0-9_]{0,30}(?:\.[a-z0-9][a-z0-9_]{0,30}){1,3}")
 _REASON = re.compile(r"\S.{8,298}\S")
-_OBLIGATIONS = (*get_args(Sanitising), *get_args(Carried))
+_OBLIGATIONS: dict[str, Sanitising | Carried] = {kind: kind for kind in (*get_args(Sanitising), *get_args(Carried))}
 # a model answers where it is run: nothing else has a payload to be sanitised, or an answer that could carry anything
 _INFER = {"op": "==", "entity": {"type": "Action", "id": "infer"}}
 _QUOTED = re.compile(r"`([^`]+)`")

@@ -91,7 +91,8 @@ def ran(
 def refused(
     call: Call = CALL, payload: Payload = EMAIL, policy: Any = POLICY, pseudonymise: Any = initials
 ) -> tuple[Book, list[str]]:
-    book, never = Book(), []
+    book = Book()
+    never: list[Grant] = []
     with pytest.raises(Denied) as caught:
         gate(policy, MODEL, call, payload, book, never.append, pseudonymise)
     assert never == []

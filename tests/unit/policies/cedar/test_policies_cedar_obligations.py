@@ -161,15 +161,21 @@ def _json(value: Any) -> Any:
             rule("redact").replace('("redact")', "", 1),
             "own.cedar:2:1: rule a.rule has an @obligation that is not known",
         ),
-        (rule("redact").replace("forbid", "permit", 1), "own.cedar:2:1: rule a.rule is no forbid"),
-        (rule("redact").replace(INFER, "principal, action, resource", 1), "own.cedar:2:1: rule a.rule is no forbid"),
+        (
+            rule("redact").replace("forbid", "permit", 1),
+            "own.cedar:2:1: rule a.rule has an @obligation, and is no forbid",
+        ),
+        (
+            rule("redact").replace(INFER, "principal, action, resource", 1),
+            "own.cedar:2:1: rule a.rule has an @obligation, and is no forbid",
+        ),
         (
             rule("redact").replace(INFER, 'principal, action in [Action::"infer"], resource', 1),
-            "own.cedar:2:1: rule a.rule is no forbid",
+            "own.cedar:2:1: rule a.rule has an @obligation, and is no forbid",
         ),
         (
             rule("redact").replace(INFER, 'principal, action == Action::"scan", resource', 1),
-            "own.cedar:2:1: rule a.rule is no forbid",
+            "own.cedar:2:1: rule a.rule has an @obligation, and is no forbid",
         ),
     ],
 )
