@@ -8,7 +8,7 @@ from typing import get_args
 from policies.facts import Call, Decision, Sanitising
 from policies.payload import InputError, Payload
 from policies.privacy import Detected, categories, redact, scan
-from policies.privacy.redaction import MASK
+from policies.privacy.redaction import MASK, MAX_PASSES
 from policies.privacy.scanner import THRESHOLD
 
 __all__ = ["Pseudonymise", "sanitised", "undone"]
@@ -65,9 +65,12 @@ def _found(text: str) -> list[Detected]:
 
 def _uncovered(text: str) -> list[Detected]:
     """The findings in a text, and those that come to light once these are gone; for a text has its pseudonyms once."""
-    found, characters = [], list(text)
+    found: list[Detected] = []
+    characters = list(text)
     left = _found(text)
-    while left:
+    for _ in range(MAX_PASSES):
+        if not left:
+            break
         found += left
         for one in left:
             characters[one.start : one.end] = MASK[0] * (one.end - one.start)

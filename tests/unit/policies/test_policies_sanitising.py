@@ -9,8 +9,8 @@ import pytest
 
 from policies.facts import Call, Decision, Finding, Obligation, Sanitised
 from policies.payload import MAX_CHARACTERS, Payload
-from policies.privacy import Detected, categories
-from policies.privacy.redaction import MASK
+from policies.privacy import Detected, categories, scan
+from policies.privacy.redaction import MASK, MAX_PASSES
 from policies.sanitising import sanitised, undone
 
 EMAIL, CARD = "ann@example.com", "4111 1111 1111 1111"
@@ -97,6 +97,27 @@ def test_what_comes_to_light_beside_a_pseudonym_gets_one_too(text: str) -> None:
     clean = sanitised("pseudonymise", Payload.checked([text]), lettered)
     assert clean is not None
     assert categories(clean.texts()) == frozenset()
+
+
+@pytest.mark.parametrize("kind", ["redact", "pseudonymise"])
+def test_a_text_that_shows_one_more_each_time_costs_a_few_passes(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Masked one after the other, a megabyte of this would take days."""
+    scans = 0
+
+    def counted(text: str) -> list[Detected]:
+        nonlocal scans
+        scans += 1
+        return scan(text)
+
+    monkeypatch.setattr("policies.privacy.redaction.scan", counted)
+    monkeypatch.setattr("policies.sanitising.scan", counted)
+    clean = sanitised(kind, Payload.checked(["+4930123456" * 200, "the ward"]), lettered)
+    assert scans < 2 * (MAX_PASSES + 2)
+    if kind == "redact":
+        assert clean is not None
+        assert clean.value == [MASK, "the ward"]
+    else:
+        assert clean is None
 
 
 @pytest.mark.parametrize(
