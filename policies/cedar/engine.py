@@ -26,7 +26,18 @@ from policies.cedar import request
 from policies.cedar.compiler import Answer, Named, Trace, compiled
 from policies.cedar.packs import Parameter, Parameters
 from policies.cedar.source import PolicyError, Rule, policy_text, read, schema_text
-from policies.facts import CATEGORY, Call, Carried, Decision, Finding, Manifest, Obligation, Purpose, Sanitising
+from policies.facts import (
+    CATEGORY,
+    Call,
+    Carried,
+    Decision,
+    Finding,
+    Manifest,
+    Obligation,
+    Purpose,
+    Sanitised,
+    Sanitising,
+)
 from policies.licences import attribution
 
 __all__ = ["Engine", "load", "reloaded"]
@@ -104,6 +115,7 @@ class Engine:
         self._model = lru_cache(MAX_CACHED)(request.model)
         # many calls differ in nothing that a rule tells apart
         self._told = lru_cache(MAX_CACHED)(self._tell)
+        self._owed = lru_cache(MAX_CACHED)(self._owe)
 
     @property
     def digest(self) -> str:
@@ -153,12 +165,18 @@ class Engine:
             # what was done to a payload once is not done again
             asked = told.sanitise if call.sanitised is None else None
             return () if asked is None else (Obligation(kind=asked),)
+        parent = model.lineage[0].name if model.lineage else None
+        return self._owed(model.name, parent, model.licence, met & _CARRIED, call.sanitised)
+
+    def _owe(
+        self, name: str, parent: str | None, licence: str, carried: frozenset[str], done: Sanitised | None
+    ) -> tuple[Obligation, ...]:
         found: list[Obligation] = []
-        if call.sanitised is not None:
-            found.append(Obligation(kind=call.sanitised.kind, text=", ".join(sorted(call.sanitised.data))))
-        if "attribution" in met:
-            found.append(Obligation(kind="attribution", text=attribution(model)))
-        if "ai_notice" in met:
+        if done is not None:
+            found.append(Obligation(kind=done.kind, text=", ".join(sorted(done.data))))
+        if "attribution" in carried:
+            found.append(Obligation(kind="attribution", text=attribution(name, parent, licence)))
+        if "ai_notice" in carried:
             found.append(Obligation(kind="ai_notice", text=self._words))
         return tuple(found)
 

@@ -96,8 +96,8 @@ def test_an_unchanged_client_finds_it_in_the_raw_response(server: Served) -> Non
 
 def test_a_refusal_is_one_and_carries_nothing(server: Served) -> None:
     key = server.key("--purpose", "search")
-    for key, context in ((key, {"x_data": "health"}), (server.key("--purpose", "product"), {})):
-        answer = server.embed(key, TEXT, **context)
+    other = server.key("--purpose", "product")
+    for answer in (server.embed(key, TEXT, x_data="health"), server.embed(other, TEXT)):
         problem(answer, 403, "denied")
         assert not {"x-redacted", "x-attribution", "x-ai-notice"} & set(answer.headers)
     refused = problem(server.embed(key, TEXT, x_data="health"), 403, "denied")
