@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from policies.cedar.packs import Parameters
 from policies.cedar.values import Entity, Record
-from policies.facts import Action, Call, Consented, Purpose
+from policies.facts import Action, Call, Consented, Purpose, Sanitised, Sanitising
 from policies.licences import LicenceError, facts
 
 __all__ = ["ACTIONS", "Purposes", "actor", "context", "model", "parameters"]
@@ -68,7 +68,7 @@ def context(call: Call, purposes: Purposes, parameters: Record) -> dict[str, Any
         "retain_days": _count(call.retain_days),
         "usage": _count(call.usage),
         "sealed": call.sealed is True,
-        "obligations": _NOTHING if call.sanitised is None else frozenset({_text(call.sanitised.kind)}),
+        "obligations": _NOTHING if call.sanitised is None else _done(call.sanitised),
         "packs": parameters,
     }
     if call.purpose is not None:
@@ -99,6 +99,12 @@ def _consented(consented: Consented) -> Record:
     return Record(
         receipt=_text(consented.receipt), explicit=consented.explicit is True, guardian=consented.guardian is True
     )
+
+
+def _done(sanitised: Sanitised) -> frozenset[str]:
+    if sanitised.kind not in get_args(Sanitising):
+        raise TypeError("what was done to a payload is nothing that can be done")
+    return frozenset({sanitised.kind})
 
 
 def _count(value: object) -> int:
