@@ -29,14 +29,16 @@ MAX_BODY = 8_000_000
 BODY_S = 10.0
 
 
-class Asked(Protocol):
-    """A request as a protocol reads it: which model, which texts, and how the answer is written."""
+class Request(Protocol):
+    """A request as a protocol reads it: which model, what it says of its context, the payload that this model takes, and
+    how the answer is written, with the headers that belong to it."""
 
     @property
     def model(self) -> str: ...
     @property
-    def texts(self) -> str | list[str]: ...
-    def written(self, model: Model, answer: Answer) -> bytes: ...
+    def said(self) -> Mapping[str, str]: ...
+    def payload(self, manifest: BundleManifest) -> Payload: ...
+    def written(self, model: Model, answer: Answer) -> tuple[bytes, Mapping[str, str]]: ...
 
 
 class Service:

@@ -177,7 +177,13 @@ class Bundle(Struct, frozen=True, kw_only=True):
     def reader(self) -> Reader:
         """What turns inputs into tensors. Raises ModelError."""
         manifest = self.manifest
-        return reader_of(manifest.inputs, manifest.text or None, manifest.image or None, self.tokenizer)
+        return reader_of(
+            manifest.inputs,
+            manifest.text or None,
+            manifest.image or None,
+            self.tokenizer,
+            classes=bool(manifest.labels),
+        )
 
 
 def write_bundle(

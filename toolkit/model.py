@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,22 +11,31 @@ from msgspec import Struct, to_builtins
 from numpy.typing import NDArray
 
 from compliance.journal.receipts import Written
+from policies.cedar import Engine
 from policies.errors import Denied
-from policies.gate import close, decide_and_open
-from policies.payload import Payload
+from policies.gate import Grant, close, decide_and_open
+from policies.payload import InputError, Payload
 from toolkit.box import Box, Context
 from toolkit.bundle import Bundle, BundleManifest
 from toolkit.runtime.lane import Lane
-from toolkit.runtime.readers import checked_texts
+from toolkit.runtime.readers import Outputs, checked_texts
 
-__all__ = ["Answer", "Model", "load"]
+__all__ = ["Answer", "Asked", "Model", "load"]
+
+
+class Asked(Struct, frozen=True):
+    """What a model is asked, and under what."""
+
+    payload: Payload
+    context: Context
 
 
 class Answer(Struct, frozen=True):
-    """What a call gave: embeddings (n, hidden), the tokens it took, and how it is on record: its id and its records."""
+    """What a call gave: outputs by name (`embedding` (n, hidden), `logits` (n, classes), or what the model calls them),
+    what it used (texts, tokens, images), and how it is on record: its id and its records."""
 
-    embeddings: NDArray[np.float32]
-    tokens: int
+    outputs: Outputs
+    usage: Mapping[str, int]
     call: str
     written: tuple[Written, ...]
 
@@ -34,10 +43,11 @@ class Answer(Struct, frozen=True):
 class Model:
     """A verified bundle in memory, under the policy and with the journal of a box."""
 
-    def __init__(self, bundle: Bundle, box: Box) -> None:
+    def __init__(self, bundle: Bundle, box: Box, *, threads: int = 1, batch: int = 1) -> None:
+        """`threads` serve each run, and `batch` items at most go into one. Raises ModelError, JournalError."""
         self.manifest: BundleManifest = bundle.manifest
         self._box = box
-        self._lane = Lane(bundle.model, bundle.manifest.digest, bundle.reader())
+        self._lane = Lane(bundle.model, bundle.manifest.digest, bundle.reader(), threads=threads, batch=batch)
         self._signer = bundle.signer
         self._about = {"manifest": to_builtins(bundle.manifest), "measurements": to_builtins(bundle.measurements)}
         self.record_loaded()
@@ -58,7 +68,8 @@ class Model:
         override: str | None = None,
         data: str | Collection[str] = (),
     ) -> NDArray[np.float32]:
-        """Embeddings of the texts, (n, hidden). `data` names categories of personal data that are known to be in them.
+        """Embeddings of the texts, (n, hidden), or logits (n, classes) where the model has classes. `data` names
+        categories of personal data that are known to be in them.
 
         Raises Denied with the findings when the policy refuses (the refusal is on record), InputError for texts that
         cannot be taken, JournalError when the call cannot be recorded; then the model does not run.
@@ -74,21 +85,56 @@ class Model:
             override=override,
             data=declared,
         )
-        return self.ask(texts, context).embeddings
+        (answered,) = self.ask({"texts": checked_texts(texts)}, context).outputs.values()
+        return answered
 
-    def ask(self, texts: str | Sequence[str], context: Context) -> Answer:
-        """The same for a caller with a context of its own, such as a server. Safe for threads."""
-        payload = Payload.checked({"texts": checked_texts(texts)})
+    def ask(self, value: object, context: Context, blobs: Mapping[str, bytes] | None = None) -> Answer:
+        """The same for any model, with the payload that its reader takes, such as {"texts": [...]}. Safe for threads.
+
+        Raises Denied, InputError, JournalError, and what the runtime raises.
+        """
+        (answer,) = self.answers([Asked(Payload.checked(value, blobs), context)])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def answers(
+        self, asked: Sequence[Asked], go_on: Callable[[], None] = lambda: None
+    ) -> list[Answer | Exception]:
+        """Each call through the gate for itself, then those that are allowed together: what each gave, or why not.
+
+        Callers see to it that all are of one tenant. `go_on` is called between batches and raises what ends the run.
+        """
         in_force = self._box.policy
-        call = self._box.call("infer", self.manifest.digest, context, self._signer, in_force)
-        grant = decide_and_open(in_force, self.manifest, call, payload, self._box.journal)
+        opened = [self._opened(one, in_force) for one in asked]
+        grants = [one for one in opened if isinstance(one, Grant)]
         try:
-            embeddings = self._lane.answers(grant, in_force.digest)
-            tokens = grant.usage["tokens"]
+            ran = iter(self._lane.run(grants, in_force.digest, go_on) if grants else ())
         except BaseException as error:
-            close(grant, error)
-            raise
-        return Answer(embeddings=embeddings, tokens=tokens, call=call.id, written=close(grant))
+            for grant in grants:
+                close(grant, error)
+            if not isinstance(error, Exception):
+                raise
+            return [error if isinstance(one, Grant) else one for one in opened]
+        return [self._closed(one, next(ran)) if isinstance(one, Grant) else one for one in opened]
+
+    def _opened(self, asked: Asked, in_force: Engine) -> Grant | Exception:
+        try:
+            call = self._box.call("infer", self.manifest.digest, asked.context, self._signer, in_force)
+            return decide_and_open(in_force, self.manifest, call, asked.payload, self._box.journal)
+        except Exception as error:  # noqa: BLE001 - it is the answer to this call alone
+            return error
+
+    def _closed(self, grant: Grant, outputs: Outputs | InputError) -> Answer | Exception:
+        call, usage = grant.call.id, grant.usage
+        failed = outputs if isinstance(outputs, InputError) else None
+        try:
+            written = close(grant, failed)
+        except Exception as error:  # noqa: BLE001 - no record of the outcome, no answer to this call
+            return error
+        if isinstance(outputs, InputError):
+            return outputs
+        return Answer(outputs=outputs, usage=usage, call=call, written=written)
 
     def receipt(self, of: Answer | Denied) -> bytes:
         """What shows that the call is on record, as JSON (docs/formats.md): `sealpress receipt verify` checks it.
