@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -14,10 +15,14 @@ from litestar import Request, Router, get, post
 from litestar.types import ASGIApp
 from msgspec import Struct
 
+from policies.payload import Payload
 from serve.answer import Json
 from serve.problems import RequestError
 from serve.service import Service, admission_to
+from toolkit.bundle import BundleManifest
 from toolkit.model import Answer, Model
+from toolkit.models import Entry, Models
+from toolkit.runtime.readers import checked_texts
 
 __all__ = ["EmbeddingsRequest", "routes"]
 
@@ -32,15 +37,22 @@ class EmbeddingsRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     user: str | None = None
 
     @property
-    def texts(self) -> str | list[str]:
-        return self.input
+    def version(self) -> None:
+        return None
 
-    def written(self, model: Model, answer: Answer) -> bytes:
+    @property
+    def said(self) -> Mapping[str, str]:
+        return {}
+
+    def payload(self, manifest: BundleManifest) -> Payload:
+        return Payload.checked({"texts": checked_texts(self.input)})
+
+    def written(self, model: Model, answer: Answer) -> tuple[bytes, Mapping[str, str]]:
         """The answer as OpenAI writes it; base64 holds 32-bit floats, the lowest byte first."""
-        return _written(self, model, answer)
+        return _written(self, model, answer), {}
 
 
-def read(body: bytes) -> EmbeddingsRequest:
+def read(body: bytes, _: Mapping[bytes, bytes]) -> EmbeddingsRequest:
     """Raises RequestError: request_malformed, request_type. The message names a place, never what stands there."""
     try:
         return _DECODER.decode(body)
@@ -53,7 +65,6 @@ def read(body: bytes) -> EmbeddingsRequest:
 
 def routes(service: Service, made: int) -> Router:
     """The routes under /v1. `made` is in seconds since 1970: since when the models are served."""
-    listed = {name: _model(name, model, made) for name, model in service.models.items()}
 
     @post("/embeddings", status_code=200)
     async def embeddings(request: Request[Any, Any, Any]) -> ASGIApp:
@@ -61,12 +72,12 @@ def routes(service: Service, made: int) -> Router:
 
     @get("/models", sync_to_thread=False)
     def models() -> ASGIApp:
-        return Json(msgspec.json.encode({"object": "list", "data": list(listed.values())}))
+        return Json(msgspec.json.encode({"object": "list", "data": _listed(service.models, made)}))
 
     @get("/models/{name:str}", sync_to_thread=False)
     def model(name: str) -> ASGIApp:
-        service.model(name)
-        return Json(msgspec.json.encode(listed[name]))
+        entry = service.models.find(name)
+        return Json(msgspec.json.encode(_model(name, entry, made)))
 
     return Router("/v1", route_handlers=[embeddings, models, model], before_request=admission_to(service))
 
@@ -78,23 +89,29 @@ _PLACE = re.compile(r" - at `(\$\.(?:model|input(?:\[\d{1,9}\])?|encoding_format
 
 def _written(asked: EmbeddingsRequest, model: Model, answer: Answer) -> bytes:
     rows: list[Any]
+    (embeddings,) = answer.outputs.values()
     if asked.encoding_format == "base64":
-        little = answer.embeddings.astype("<f4", copy=False)
+        little = embeddings.astype("<f4", copy=False)
         rows = [base64.b64encode(row.tobytes()).decode() for row in little]
     else:
-        rows = answer.embeddings.tolist()
+        rows = embeddings.tolist()
     return msgspec.json.encode(
         {
             "object": "list",
             "data": [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)],
             "model": asked.model,
-            "usage": {"prompt_tokens": answer.tokens, "total_tokens": answer.tokens},
+            "usage": {"prompt_tokens": answer.usage["tokens"], "total_tokens": answer.usage["tokens"]},
         }
     )
 
 
-def _model(name: str, model: Model, made: int) -> dict[str, Any]:
-    manifest = model.manifest
+def _listed(models: Models, made: int) -> list[dict[str, Any]]:
+    return [_model(name, entry, made) for name, entry in models.entries.items() if entry.manifest is not None]
+
+
+def _model(name: str, entry: Entry, made: int) -> dict[str, Any]:
+    manifest = entry.manifest
+    assert manifest is not None  # noqa: S101 - only such are listed and found
     return {
         "id": name,
         "object": "model",
@@ -104,4 +121,6 @@ def _model(name: str, model: Model, made: int) -> dict[str, Any]:
         "digest": manifest.digest,
         "task": manifest.task,
         "licence": manifest.licence,
+        "state": entry.state,
+        "plan": entry.model and entry.model.plan,
     }
