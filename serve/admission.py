@@ -1,19 +1,15 @@
-"""Who gets in at all: a rate for each key, and a bounded number of places for everybody.
-
-Both come before the gate, so that a flood costs neither a scan nor a record.
-"""
+"""Who gets in at all: a rate for each key, before the gate, so that a flood costs neither a scan nor a record."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from policies.errors import Unusable
 
-__all__ = ["Busy", "Places", "Rate"]
+__all__ = ["RETRY_S", "Busy", "Rate"]
 
 RETRY_S = 1
 
@@ -24,6 +20,9 @@ class Busy(Unusable):
     hints: ClassVar[Mapping[str, str]] = {
         "rate_exceeded": "Wait as long as Retry-After says; the operator sets the rate of a key under [serve].",
         "queue_full": "Wait as long as Retry-After says, and send fewer requests at once.",
+        "bodies_full": "Wait as long as Retry-After says, and send smaller requests, or fewer at once.",
+        "deadline_short": "Give more time in X-Timeout-Ms, or ask when the server is less busy.",
+        "deadline_exceeded": "Give more time in X-Timeout-Ms, or ask when the server is less busy.",
     }
 
     def __init__(self, code: str, message: str, retry_after_s: int) -> None:
@@ -54,27 +53,3 @@ class Rate:
             wait = math.ceil((1 - left) / self._per_s)
             raise Busy("rate_exceeded", f"the key may make {self._per_s:g} calls a second", max(RETRY_S, wait))
         self._buckets[key] = left - 1, now
-
-
-class Places:
-    """How many requests may be inside: one for each lane, and `queue` that wait. For one thread."""
-
-    def __init__(self, lanes: int, queue: int) -> None:
-        self.lanes = lanes
-        self.inside = 0
-        self._most = lanes + queue
-
-    @property
-    def waiting(self) -> int:
-        return max(0, self.inside - self.lanes)
-
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        """A place for as long as the context lasts. Raises Busy: queue_full, at once."""
-        if self.inside >= self._most:
-            raise Busy("queue_full", f"{self._most} requests are inside already", RETRY_S)
-        self.inside += 1
-        try:
-            yield
-        finally:
-            self.inside -= 1

@@ -6,6 +6,7 @@ to the trailers behind a body in chunks; so that is done here.
 
 from __future__ import annotations
 
+import asyncio
 from http import HTTPStatus
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -16,14 +17,42 @@ from serve.problems import MEDIA_TYPE, RequestError, document, status_of
 __all__ = ["BoundedHead"]
 
 MAX_HEAD = 16_384
+HEAD_S = 10.0
+MAX_CONNECTIONS = 4_096
 
 
 class BoundedHead(HttpToolsProtocol):
-    """uvicorn's protocol, which buffers as many bytes that are not of a body as `MAX_HEAD` and one read."""
+    """uvicorn's protocol, which buffers as many bytes that are not of a body as `MAX_HEAD` and one read.
+
+    It waits for a head no longer than `HEAD_S`.
+    """
 
     _beside_body = 0
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+        super().connection_made(transport)
+        if len(self.connections) > MAX_CONNECTIONS:
+            transport.abort()
+        else:
+            self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_came()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        # a lane asks it, from its own thread
+        self.scope["state"]["gone"] = self.transport.is_closing
+
+    def on_headers_complete(self) -> None:
+        self._head_came()
+        super().on_headers_complete()
 
     def data_received(self, data: bytes) -> None:
+        if self._late is None and (self.cycle is None or self.cycle.response_complete):
+            self._expect_head()
         self._beside_body += len(data)
         super().data_received(data)
         if self._beside_body > MAX_HEAD and not self.transport.is_closing():
@@ -36,6 +65,14 @@ class BoundedHead(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._beside_body = 0
         super().on_message_complete()
+
+    def _expect_head(self) -> None:
+        self._late = self.loop.call_later(HEAD_S, self.transport.abort)
+
+    def _head_came(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
 
     def send_400_response(self, msg: str) -> None:
         """Called by uvicorn for what llhttp does not take; `msg` is uvicorn's own and says nothing more."""

@@ -23,6 +23,7 @@ from policies.errors import Denied, Failed, Fault, Unusable
 from policies.payload import InputError
 from serve.admission import Busy
 from serve.telemetry import trace_of, where
+from toolkit.models import Unserved
 
 __all__ = ["MEDIA_TYPE", "STATUSES", "RequestError", "document", "respond", "status_of"]
 
@@ -48,7 +49,6 @@ class RequestError(Unusable):
         "request_incomplete": "Send the whole body without a long pause.",
         "route_unknown": "Check the path: GET /v1/models lists what is served.",
         "method_unknown": "Use the method that the header Allow names.",
-        "model_unknown": "Take a name from GET /v1/models.",
     }
 
 
@@ -65,7 +65,9 @@ STATUSES: Mapping[type[Fault] | str, HTTPStatus] = {
     "request_incomplete": HTTPStatus.REQUEST_TIMEOUT,
     "route_unknown": HTTPStatus.NOT_FOUND,
     "method_unknown": HTTPStatus.METHOD_NOT_ALLOWED,
+    Unserved: HTTPStatus.SERVICE_UNAVAILABLE,
     "model_unknown": HTTPStatus.NOT_FOUND,
+    "request_abandoned": HTTPStatus.SERVICE_UNAVAILABLE,
     WitnessError: HTTPStatus.FORBIDDEN,
     "exchange_malformed": HTTPStatus.BAD_REQUEST,
     "witness_unknown": HTTPStatus.NOT_FOUND,

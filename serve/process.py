@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import uvicorn
 from litestar.types import ASGIApp
@@ -17,25 +19,47 @@ from compliance.state.api_keys import ApiKeys
 from compliance.state.disposition import Disposition
 from serve.app import create_app
 from serve.head import BoundedHead
+from serve.service import Service
+from serve.telemetry import Log
 from toolkit.box import Box
-from toolkit.model import Model
+from toolkit.models import Models
 
-__all__ = ["run", "serve"]
+__all__ = ["DRAIN_S", "run", "serve"]
 
 DRAIN_S = 20
 
 
-def run(box: Box, models: Mapping[str, Model], listening: socket.socket, ready: Callable[[], None]) -> None:
-    """Serve until SIGTERM or SIGINT: then take no more, finish what is inside, and sign the last head."""
+def run(
+    settings: Path,
+    places: Sequence[Path],
+    listening: socket.socket,
+    ready: Callable[[Models], None],
+    *,
+    workers: int = 1,
+) -> None:
+    """Serve the bundles at `places` until SIGTERM or SIGINT: then take no more, finish what is inside, and seal.
+
+    SIGHUP looks at settings, policy and bundles at once. This process is one of `workers`. Raises what opening the box
+    and loading the models raise.
+    """
     # uvicorn gives the signal back once it is done; before it has started, and then, this ends the process in order
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # what a process holds, payloads and keys, must not be left on the disk when it dies
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    box = Box(settings)
     with Disposition.open(box.salts_path) as disposition:
         finish(box.journal, disposition)
+    log = Log()
+    models = Models(box, places, cores=max(1, len(os.sched_getaffinity(0)) // workers), refused=log.failed)
     keys = ApiKeys(box.folder / "state")
-    app = create_app(box, models, keys, lanes=len(os.sched_getaffinity(0)), ready=ready)
+    service = Service(box, models, keys)
     try:
+        models.refresh()
+        models.must_serve()
+        app = create_app(box, service, log, ready=lambda: ready(models))
+        # what is there by now stays: it need not be looked through again and again
+        gc.collect()
+        gc.freeze()
         serve(app, listening)
     finally:
         keys.close()

@@ -17,6 +17,7 @@ from policies.gate import Grant, close, decide_and_open
 from policies.payload import InputError, Payload
 from toolkit.box import Box, Context
 from toolkit.bundle import Bundle, BundleManifest
+from toolkit.plan import PLAIN, Plan
 from toolkit.runtime.lane import Lane
 from toolkit.runtime.readers import Outputs, checked_texts
 
@@ -43,11 +44,12 @@ class Answer(Struct, frozen=True):
 class Model:
     """A verified bundle in memory, under the policy and with the journal of a box."""
 
-    def __init__(self, bundle: Bundle, box: Box, *, threads: int = 1, batch: int = 1) -> None:
-        """`threads` serve each run, and `batch` items at most go into one. Raises ModelError, JournalError."""
+    def __init__(self, bundle: Bundle, box: Box, plan: Plan = PLAIN) -> None:
+        """Raises ModelError, JournalError, StateError."""
         self.manifest: BundleManifest = bundle.manifest
+        self.plan = plan
         self._box = box
-        self._lane = Lane(bundle.model, bundle.manifest.digest, bundle.reader(), threads=threads, batch=batch)
+        self._lane = Lane(bundle.model, bundle.manifest.digest, bundle.reader(), threads=plan.threads, batch=plan.batch)
         self._signer = bundle.signer
         self._about = {"manifest": to_builtins(bundle.manifest), "measurements": to_builtins(bundle.measurements)}
         self.record_loaded()
@@ -98,9 +100,15 @@ class Model:
             raise answer
         return answer
 
-    def answers(
-        self, asked: Sequence[Asked], go_on: Callable[[], None] = lambda: None
-    ) -> list[Answer | Exception]:
+    def size(self, payload: Payload) -> int:
+        """What a call with this payload costs beside others, in the units of the plan's `pace`.
+
+        Raises InputError for one that this model does not take.
+        """
+        reader = self._lane.reader
+        return sum(map(reader.size, reader.items(payload)))
+
+    def answers(self, asked: Sequence[Asked], go_on: Callable[[], None] = lambda: None) -> list[Answer | Exception]:
         """Each call through the gate for itself, then those that are allowed together: what each gave, or why not.
 
         Callers see to it that all are of one tenant. `go_on` is called between batches and raises what ends the run.

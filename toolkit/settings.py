@@ -108,11 +108,17 @@ class OverrideSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class ServeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Limits of the server: requests a second and at once for each API key, and how many may wait for a lane."""
+    """Limits of the server: requests a second and at once for each API key, and how many may wait for each model.
+
+    Beyond `memory_mb` of models, those that were not asked for the longest rest until they are asked again. `alias`
+    gives a model a further name.
+    """
 
     rate_per_s: Annotated[float, Meta(gt=0)] = 100.0
     burst: Annotated[int, Meta(ge=1)] = 200
     queue: Annotated[int, Meta(ge=1)] = 64
+    memory_mb: Annotated[int, Meta(ge=1)] | None = None
+    alias: dict[str, str] = {}
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

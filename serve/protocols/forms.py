@@ -15,8 +15,8 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from policies.payload import InputError
+from serve.body import MAX_BODY
 from serve.problems import RequestError
-from serve.service import MAX_BODY
 from toolkit.box import MAX_CONTEXT
 
 __all__ = ["Form", "Said", "bounded", "inflated"]

@@ -23,6 +23,7 @@ from serve.protocols.forms import Form, Said, bounded, inflated
 from serve.service import Service, admission_to
 from toolkit.bundle import BundleManifest
 from toolkit.model import Answer, Model
+from toolkit.models import Entry
 from toolkit.runtime.numbers import packed
 from toolkit.runtime.readers import MAX_TEXTS
 
@@ -93,20 +94,18 @@ def read(body: bytes, headers: Mapping[bytes, bytes]) -> Embeddings:
 
 def routes(service: Service, made: int) -> Router:
     """The routes under /v1. `made` is in seconds since 1970: since when the models are served."""
-    listed = {name: _model(name, model, made) for name, model in service.models.items()}
-
     @post("/embeddings", status_code=200)
     async def embeddings(request: Request[Any, Any, Any]) -> ASGIApp:
         return await service.ask(request, read)
 
     @get("/models", sync_to_thread=False)
     def models() -> ASGIApp:
-        return Json(msgspec.json.encode({"object": "list", "data": list(listed.values())}))
+        listed = [_model(name, entry, made) for name, entry in service.models.entries.items() if entry.manifest]
+        return Json(msgspec.json.encode({"object": "list", "data": listed}))
 
     @get("/models/{name:str}", sync_to_thread=False)
     def model(name: str) -> ASGIApp:
-        service.model(name)
-        return Json(msgspec.json.encode(listed[name]))
+        return Json(msgspec.json.encode(_model(name, service.models.find(name), made)))
 
     return Router("/v1", route_handlers=[embeddings, models, model], before_request=admission_to(service))
 
@@ -118,8 +117,8 @@ _TEXTS: Form[str | list[str]] = Form(str | list[str])
 _TOKENS = re.compile(rb"\s*\[\s*[\[\d-]")
 
 
-def _model(name: str, model: Model, made: int) -> dict[str, Any]:
-    manifest = model.manifest
+def _model(name: str, entry: Entry, made: int) -> dict[str, Any]:
+    manifest = entry.known
     return {
         "id": name,
         "object": "model",
@@ -129,4 +128,6 @@ def _model(name: str, model: Model, made: int) -> dict[str, Any]:
         "digest": manifest.digest,
         "task": manifest.task,
         "licence": manifest.licence,
+        "state": entry.state,
+        "plan": entry.model and entry.model.plan,
     }

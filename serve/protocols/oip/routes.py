@@ -16,6 +16,7 @@ from serve.protocols.forms import Form
 from serve.protocols.oip.inference import read
 from serve.protocols.oip.metadata import PLATFORM, inputs_of, outputs_of
 from serve.service import Service, admission_to
+from toolkit.models import Entry
 
 __all__ = ["routes"]
 
@@ -64,9 +65,10 @@ def _models(service: Service) -> Router:
     @get(["/models/{name:str}", "/models/{name:str}/versions/{version:str}"], sync_to_thread=False)
     def model(name: str, version: str | None = None) -> ASGIApp:
         manifest = service.models.find(name, version).known
+        others = (entry.manifest for entry in service.models.entries.values() if entry.state != "refused")
         content = {
             "name": manifest.name,
-            "versions": service.models.versions(manifest.name),
+            "versions": sorted({other.version for other in others if other is not None and other.name == manifest.name}),
             "platform": PLATFORM,
             "inputs": inputs_of(manifest),
             "outputs": outputs_of(manifest),
@@ -90,22 +92,19 @@ def _repository(service: Service) -> Router:
     @post("/index", status_code=200)
     async def index(request: Request[Any, Any, Any]) -> ASGIApp:
         asked = _INDEX.read(await service.body(request) or b"{}")
-        listed = [
-            {"name": name, "version": manifest.version, "state": STATES[entry.state], "reason": entry.reason or ""}
-            for name, entry in service.models.entries.items()
-        ]
+        listed = (_indexed(name, entry) for name, entry in service.models.entries.items())
         return _json([one for one in listed if one["state"] == "READY" or not asked.ready])
 
     @post("/models/{name:str}/load", status_code=200)
     async def load(request: Request[Any, Any, Any], name: str) -> ASGIApp:
         _LOAD.read(await service.body(request) or b"{}")
-        await service.load(request, name)
+        await service.load(name)
         return _json({})
 
     @post("/models/{name:str}/unload", status_code=200)
     async def unload(request: Request[Any, Any, Any], name: str) -> ASGIApp:
         _LOAD.read(await service.body(request) or b"{}")
-        await service.unload(request, name)
+        await service.unload(name)
         return _json({})
 
     return Router("/repository", route_handlers=[index, load, unload], before_request=admission_to(service))
@@ -113,6 +112,12 @@ def _repository(service: Service) -> Router:
 
 _INDEX: Form[IndexBody] = Form(IndexBody, "ready")
 _LOAD: Form[LoadBody] = Form(LoadBody, "parameters", "unload_dependents")
+
+
+def _indexed(name: str, entry: Entry) -> dict[str, str]:
+    """A model, also one that was refused and whose version is not known; the reason is the code of a fault."""
+    version = "" if entry.manifest is None else entry.manifest.version
+    return {"name": name, "version": version, "state": STATES[entry.state], "reason": entry.reason or ""}
 
 
 def _json(content: object, status: int = 200) -> ASGIApp:

@@ -1,4 +1,4 @@
-"""The rate of a key and the places of the server."""
+"""The rate of a key."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from serve.admission import Busy, Places, Rate
+from serve.admission import Busy, Rate
 
 
 class Clock:
@@ -86,28 +86,6 @@ def test_after_the_seconds_it_says_there_is_a_call_to_have(per_s: float, seconds
 def test_a_clock_that_stands_gives_nothing() -> None:
     rate = Rate(per_s=1000, burst=1, clock=Clock())
     assert taken(rate, "a", at_most=5) == 1
-
-
-def test_as_many_are_inside_as_there_are_lanes_and_queue() -> None:
-    places = Places(lanes=2, queue=1)
-    with places.place():
-        assert (places.inside, places.waiting) == (1, 0)
-        with places.place(), places.place():
-            assert (places.inside, places.waiting) == (3, 1)
-            with pytest.raises(Busy) as caught, places.place():
-                pass
-            assert (caught.value.code, caught.value.retry_after_s) == ("queue_full", 1)
-            assert places.inside == 3
-        assert places.inside == 1
-    assert places.inside == 0
-
-
-def test_a_place_is_given_back_after_an_error() -> None:
-    places = Places(lanes=1, queue=1)
-    for _ in range(5):
-        with pytest.raises(ZeroDivisionError), places.place():
-            raise ZeroDivisionError
-    assert places.inside == 0
 
 
 def test_the_fault_survives_a_process_border() -> None:

@@ -20,19 +20,19 @@ JSON = st.recursive(
 
 def refused(body: bytes) -> RequestError:
     with pytest.raises(RequestError) as caught:
-        read(body)
+        read(body, {})
     return caught.value
 
 
 @pytest.mark.parametrize("texts", ["one", ["one", "two"]])
 def test_a_text_or_a_list_of_texts(texts: str | list[str]) -> None:
-    asked = read(json.dumps({"model": "m", "input": texts}).encode())
-    assert (asked.model, asked.texts, asked.encoding_format) == ("m", texts, "float")
+    asked = read(json.dumps({"model": "m", "input": texts}).encode(), {})
+    assert (asked.model, asked.input, asked.encoding_format) == ("m", texts, "float")
 
 
 def test_what_the_openai_package_sends_beside_is_taken() -> None:
     body = {"model": "m", "input": "one", "encoding_format": "base64", "user": "u"}
-    assert read(json.dumps(body).encode()).encoding_format == "base64"
+    assert read(json.dumps(body).encode(), {}).encoding_format == "base64"
 
 
 @pytest.mark.parametrize(
