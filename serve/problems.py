@@ -42,8 +42,8 @@ class RequestError(Unusable):
         "request_encoding": "Send the body as it is, or whole under a Content-Encoding of gzip or deflate.",
         "request_tokens": "Send texts: the model's own tokenizer makes tokens of them.",
         "request_dimensions": "Leave `dimensions` out: the embeddings of a model are given as they are, or not at all.",
-        "tensor_binary": "Give the length of the JSON in Inference-Header-Content-Length, and then for each input as many "
-        "bytes as its binary_data_size, datatype and shape say.",
+        "tensor_binary": "Give the length of the JSON in Inference-Header-Content-Length, and behind the JSON for each "
+        "input as many bytes as its binary_data_size, datatype and shape say.",
         "tensor_output": "Take the names of outputs from GET /v2/models/NAME; classification goes with logits alone.",
         "model_task": "Ask this model at /v1/models/NAME/predict or /v2/models/NAME/infer, which take any.",
         "request_incomplete": "Send the whole body without a long pause.",

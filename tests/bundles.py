@@ -82,8 +82,11 @@ NUMBERS = manifest(
 
 
 def write(folder: Path, draft: BundleManifest, signer: Signer, version: str = "1") -> Bundle:
-    """One of the four above, signed, at folder/NAME.bundle. Row i of the table of an embedder is 4i, 4i+1, 4i+2, 4i+3; a
-    classifier gives the mean of the first three of its tokens' rows; `pictures` the mean of each channel."""
+    """One of the four above, signed, at folder/NAME.bundle.
+
+    Row i of the table of the embedder is 4i, 4i+1, 4i+2, 4i+3; the classifier gives the mean of the first three columns
+    over its tokens, `pictures` the mean of each channel, `numbers` what it was given.
+    """
     model = helper.make_model(
         _graph(draft), opset_imports=[helper.make_opsetid("", 20)], ir_version=10
     ).SerializeToString()
@@ -105,7 +108,9 @@ def write(folder: Path, draft: BundleManifest, signer: Signer, version: str = "1
 
 def _graph(draft: BundleManifest) -> onnx.GraphProto:
     table = numpy_helper.from_array(np.arange(24, dtype=np.float32).reshape(6, 4), "table")
-    first = [numpy_helper.from_array(np.array(value), name) for name, value in (("one", [1]), ("three", [3]), ("zero", [0]))]
+    first = [
+        numpy_helper.from_array(np.array(value), name) for name, value in (("one", [1]), ("three", [3]), ("zero", [0]))
+    ]
     match draft.name:
         case "embedder":
             nodes, constants = [helper.make_node("Gather", ["table", "input_ids"], ["last_hidden_state"])], [table]
@@ -122,8 +127,8 @@ def _graph(draft: BundleManifest) -> onnx.GraphProto:
         case _:
             nodes = [helper.make_node("Identity", [name], [f"{name}_same"]) for name in DTYPES]
             constants = []
-    values = [[_value(tensor) for tensor in tensors] for tensors in (draft.inputs, draft.outputs)]
-    return helper.make_graph(nodes, draft.name, *values, constants)
+    taken, given = ([_value(tensor) for tensor in tensors] for tensors in (draft.inputs, draft.outputs))
+    return helper.make_graph(nodes, draft.name, taken, given, constants)
 
 
 def _value(tensor: Tensor) -> onnx.ValueInfoProto:

@@ -62,7 +62,7 @@ class Form(Generic[Kind]):
         self._decoder: msgspec.json.Decoder[Kind] = msgspec.json.Decoder(kind)
         self._place = re.compile(rf" - at `\$((?:\.(?:{'|'.join((*names, '!'))})|\[\d{{1,9}}\])*)`$")
 
-    def read(self, written: bytes | msgspec.Raw, at: str = "$") -> Kind:
+    def read(self, written: bytes | memoryview | msgspec.Raw, at: str = "$") -> Kind:
         """Raises RequestError: request_malformed, request_type."""
         try:
             return self._decoder.decode(written)

@@ -94,6 +94,7 @@ def read(body: bytes, headers: Mapping[bytes, bytes]) -> Embeddings:
 
 def routes(service: Service, made: int) -> Router:
     """The routes under /v1. `made` is in seconds since 1970: since when the models are served."""
+
     @post("/embeddings", status_code=200)
     async def embeddings(request: Request[Any, Any, Any]) -> ASGIApp:
         return await service.ask(request, read)

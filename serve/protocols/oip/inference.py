@@ -138,10 +138,11 @@ class Inference:
         if _NESTED.match(data):
             rows = _ROWS.read(data, "$.inputs[0].data")
             elements = [row[0] for row in rows if len(row) == 1]
+            whole = len(elements) == len(rows) and len(one.shape) == 2
         else:
-            elements = rows = _ELEMENTS.read(data, "$.inputs[0].data")
-        if not len(elements) == len(rows) == count:
-            raise InputError("input_type", f"{name}: {len(rows)} elements, and {count} by its shape")
+            elements, whole = _ELEMENTS.read(data, "$.inputs[0].data"), True
+        if not whole or len(elements) != count:
+            raise InputError("input_type", f"{name}: the data have another shape than is said")
         return elements
 
     def _given(self, number: int, one: Input) -> payloads.Given:
@@ -160,8 +161,10 @@ class Inference:
 
 
 def read(model: str, version: str | None, body: bytes, headers: Mapping[bytes, bytes]) -> Inference:
-    """What is asked of a model. Raises RequestError: request_encoding, request_too_large, request_malformed, request_type,
-    tensor_binary."""
+    """What is asked of a model.
+
+    Raises RequestError: request_encoding, request_too_large, request_malformed, request_type, tensor_binary.
+    """
     content = memoryview(inflated(body, headers))
     length = _header_length(headers, len(content))
     header = _HEADER.read(content[:length])

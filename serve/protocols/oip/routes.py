@@ -68,7 +68,9 @@ def _models(service: Service) -> Router:
         others = (entry.manifest for entry in service.models.entries.values() if entry.state != "refused")
         content = {
             "name": manifest.name,
-            "versions": sorted({other.version for other in others if other is not None and other.name == manifest.name}),
+            "versions": sorted(
+                {other.version for other in others if other is not None and other.name == manifest.name}
+            ),
             "platform": PLATFORM,
             "inputs": inputs_of(manifest),
             "outputs": outputs_of(manifest),

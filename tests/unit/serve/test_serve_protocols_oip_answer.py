@@ -76,7 +76,10 @@ def test_the_best_classes(binary: bool) -> None:
 
 
 def test_no_more_classes_than_there_are() -> None:
-    assert read(answer(logits=LOGITS), Wanted("logits", True, 2**31 - 1), about=PICTURES).as_numpy("logits").shape == (2, 3)
+    assert read(answer(logits=LOGITS), Wanted("logits", True, 2**31 - 1), about=PICTURES).as_numpy("logits").shape == (
+        2,
+        3,
+    )
 
 
 @pytest.mark.parametrize("binary", [True, False])

@@ -62,7 +62,10 @@ def test_a_tensor_without_dimensions() -> None:
 
 
 def test_the_parameters_are_the_context() -> None:
-    assert asked("one", purpose="care", legal_basis="contract", top_k=2).said == {"purpose": "care", "basis": "contract"}
+    assert asked("one", purpose="care", legal_basis="contract", top_k=2).said == {
+        "purpose": "care",
+        "basis": "contract",
+    }
 
 
 def test_an_embedding_is_a_list_of_numbers() -> None:
