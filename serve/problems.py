@@ -22,6 +22,7 @@ from compliance.witness.errors import WitnessError
 from policies.errors import Denied, Failed, Fault, Unusable
 from policies.payload import InputError
 from serve.admission import Busy
+from serve.queue import Abandoned
 from serve.telemetry import trace_of, where
 from toolkit.models import Unserved
 
@@ -67,7 +68,7 @@ STATUSES: Mapping[type[Fault] | str, HTTPStatus] = {
     "method_unknown": HTTPStatus.METHOD_NOT_ALLOWED,
     Unserved: HTTPStatus.SERVICE_UNAVAILABLE,
     "model_unknown": HTTPStatus.NOT_FOUND,
-    "request_abandoned": HTTPStatus.SERVICE_UNAVAILABLE,
+    Abandoned: HTTPStatus.SERVICE_UNAVAILABLE,  # nobody is there to read it
     WitnessError: HTTPStatus.FORBIDDEN,
     "exchange_malformed": HTTPStatus.BAD_REQUEST,
     "witness_unknown": HTTPStatus.NOT_FOUND,

@@ -16,6 +16,7 @@ from policies.facts import Finding
 from policies.payload import InputError
 from serve.admission import Busy
 from serve.problems import STATUSES, RequestError, document, status_of
+from toolkit.models import Unserved
 
 # what cannot happen to a request unless we did something wrong, or the box is not as it was at the start
 OUR_FAULT = {
@@ -86,7 +87,8 @@ def test_every_code_in_the_table_is_one_that_exists() -> None:
         (ApiKeyError("api_key_revoked", "m"), 401),
         (Denied((), "call", "refused"), 403),
         (RequestError("route_unknown", "m"), 404),
-        (RequestError("model_unknown", "m"), 404),
+        (Unserved("model_unknown", "m"), 404),
+    (Unserved("model_refused", "m"), 503),
         (RequestError("method_unknown", "m"), 405),
         (RequestError("request_incomplete", "m"), 408),
         (RequestError("request_too_large", "m"), 413),
@@ -142,7 +144,7 @@ def test_a_failure_of_ours_says_its_code_and_nothing_of_this_machine(path: str) 
     ("fault", "kind", "param"),
     [
         (ApiKeyError("api_key_unknown", "m"), "authentication_error", None),
-        (RequestError("model_unknown", "m"), "invalid_request_error", "model"),
+        (Unserved("model_unknown", "m"), "invalid_request_error", "model"),
         (InputError("input_empty", "m"), "invalid_request_error", "input"),
         (Busy("rate_exceeded", "m", 1), "rate_limit_error", None),
         (Busy("queue_full", "m", 1), "server_error", None),
