@@ -88,7 +88,7 @@ def test_every_code_in_the_table_is_one_that_exists() -> None:
         (Denied((), "call", "refused"), 403),
         (RequestError("route_unknown", "m"), 404),
         (Unserved("model_unknown", "m"), 404),
-    (Unserved("model_refused", "m"), 503),
+        (Unserved("model_refused", "m"), 503),
         (RequestError("method_unknown", "m"), 405),
         (RequestError("request_incomplete", "m"), 408),
         (RequestError("request_too_large", "m"), 413),
@@ -111,7 +111,7 @@ OPENAI = {"message": SENTENCE, "type": "permission_error", "param": None, "code"
 
 
 @pytest.mark.parametrize(
-    ("path", "error"), zip(PATHS, [None, None, OPENAI, SENTENCE, SENTENCE, None, None], strict=True)
+    ("path", "error"), [*zip(PATHS, [None, None, OPENAI, SENTENCE, SENTENCE, None, None], strict=True)]
 )
 def test_a_refusal_by_the_gate_carries_its_findings_and_the_error_of_its_protocol(path: str, error: object) -> None:
     findings = (Finding(rule="a.b", ok=True, reason="Fine."), Finding(rule="c.d", ok=False, reason="Not fine."))
