@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from policies.errors import Fault
 from policies.payload import Payload
 from serve.protocols.openai import Embeddings, read
-from tests.bundles import CLASSIFIER, EMBEDDER, NUMBERS, PICTURES
+from tests.kinds import CLASSIFIER, EMBEDDER, NUMBERS, PICTURES
 from toolkit.bundle import BundleManifest
 from toolkit.model import Answer, Model
 
