@@ -88,7 +88,7 @@ def test_every_code_in_the_table_is_one_that_exists() -> None:
         (Denied((), "call", "refused"), 403),
         (RequestError("route_unknown", "m"), 404),
         (Unserved("model_unknown", "m"), 404),
-    (Unserved("model_refused", "m"), 503),
+        (Unserved("model_refused", "m"), 503),
         (RequestError("method_unknown", "m"), 405),
         (RequestError("request_incomplete", "m"), 408),
         (RequestError("request_too_large", "m"), 413),
