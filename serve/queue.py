@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import ClassVar
@@ -20,7 +21,10 @@ from toolkit.model import Answer, Asked, Model
 
 __all__ = ["Abandoned", "Job", "Queue"]
 
-LOOK_AHEAD = 256  # jobs that are looked through for those that may share a batch
+# Jobs that a lane prepares together, runs one after the other, and answers together. After an inference little of what
+# the gate, the record and the answer need is still in the processor's caches; so a few calls share the way back.
+BURST = 4
+LOOK_AHEAD = 64  # jobs that are looked through for those that may share a batch
 # of what is known of the speed, how much the last batch counts
 FRESH = 0.1
 # what a job costs at least, in the units of a reader: a text of a few words costs more than its letters
@@ -97,13 +101,14 @@ class Queue:
             thread.start()
 
     @property
-    def waiting(self) -> int:
-        return len(self._jobs)
-
-    @property
     def inside(self) -> int:
         """Jobs that wait or run."""
         return len(self._jobs) + self._running
+
+    @property
+    def waiting(self) -> int:
+        """Jobs beyond one for each lane."""
+        return max(0, self.inside - self.lanes)
 
     @property
     def wait_s(self) -> float:
@@ -125,7 +130,7 @@ class Queue:
             return False
         wait = self.wait_s
         retry = max(1, round(wait + 0.5))
-        if self.waiting >= self.capacity:
+        if self.inside >= self.lanes + self.capacity:
             raise Busy("queue_full", f"{self.capacity} requests wait for this model already", retry)
         if job.deadline is not None and time.monotonic() + wait > job.deadline:
             raise Busy("deadline_short", "the request would wait longer than the time that it gives", retry)
@@ -161,19 +166,21 @@ class Queue:
                     self._size -= size
 
     def _taken(self) -> list[Job]:
-        """The oldest job, and those of the same tenant that may share its batch."""
+        """The oldest job, and those that are worked off together with it."""
         with self._lock:
             if not self._jobs:
                 return []
             first = self._jobs.popleft()
             jobs = [first]
-            if self._batch > 1:
-                for job in list(self._jobs)[:LOOK_AHEAD]:
-                    if len(jobs) == self._batch:
-                        break
-                    if job.tenant == first.tenant:
-                        jobs.append(job)
-                        self._jobs.remove(job)
+            # no more than a fair share, so that no lane stands still
+            most = min(max(self._batch, BURST), 1 + len(self._jobs) // self.lanes)
+            for job in islice(list(self._jobs), LOOK_AHEAD):
+                if len(jobs) >= most:
+                    break
+                # those that run alone may be anyone's
+                if self._batch == 1 or job.tenant == first.tenant:
+                    jobs.append(job)
+                    self._jobs.remove(job)
             self._running += len(jobs)
         return jobs
 
@@ -191,7 +198,7 @@ class Queue:
         began = time.monotonic()
         answers: Sequence[Answer | Exception]
         try:
-            answers = self.model.answers([job.asked for job in waited], _stay(waited))
+            answers = self.model.answers([job.asked for job in waited], lambda place: waited[place].must_wait())
         except Exception as error:  # noqa: BLE001 - whatever it is, the lane goes on
             answers = [error] * len(waited)
         took = time.monotonic() - began
@@ -199,21 +206,6 @@ class Queue:
             job.finish(self.model, answer)
         if all(isinstance(answer, Answer) for answer in answers):
             self._pace += FRESH * (took / sum(job.size for job in waited) - self._pace)
-
-
-def _stay(jobs: Sequence[Job]) -> Callable[[], None]:
-    """Called between the runs of a batch: raises when nobody waits for it any more."""
-
-    def go_on() -> None:
-        for job in jobs[1:]:
-            try:
-                job.must_wait()
-            except Fault:
-                continue
-            return
-        jobs[0].must_wait()
-
-    return go_on
 
 
 def _settle(done: asyncio.Future[Content], content: Content) -> None:

@@ -14,7 +14,7 @@ from compliance.journal.receipts import Written
 from policies.cedar import Engine
 from policies.errors import Denied
 from policies.gate import Grant, close, decide_and_open
-from policies.payload import InputError, Payload
+from policies.payload import Payload
 from toolkit.box import Box, Context
 from toolkit.bundle import Bundle, BundleManifest
 from toolkit.plan import PLAIN, Plan
@@ -108,23 +108,29 @@ class Model:
         reader = self._lane.reader
         return sum(map(reader.size, reader.items(payload)))
 
-    def answers(self, asked: Sequence[Asked], go_on: Callable[[], None] = lambda: None) -> list[Answer | Exception]:
-        """Each call through the gate for itself, then those that are allowed together: what each gave, or why not.
+    def answers(
+        self, asked: Sequence[Asked], go_on: Callable[[int], None] = lambda _: None
+    ) -> list[Answer | Exception]:
+        """Each call through the gate for itself, then those that are allowed in one go: what each gave, or why not.
 
-        Callers see to it that all are of one tenant. `go_on` is called between batches and raises what ends the run.
+        Where the plan has batches, callers see to it that all are of one tenant. `go_on` is called with the place of a
+        call before each of its runs, and raises a Fault for one that nobody waits for any more.
         """
         in_force = self._box.policy
         opened = [self._opened(one, in_force) for one in asked]
+        places = [place for place, one in enumerate(opened) if isinstance(one, Grant)]
         grants = [one for one in opened if isinstance(one, Grant)]
+        ran: Sequence[Outputs | Exception] = ()
         try:
-            ran = iter(self._lane.run(grants, in_force.digest, go_on) if grants else ())
+            ran = self._lane.run(grants, in_force.digest, lambda owner: go_on(places[owner])) if grants else ()
+        except Exception as error:  # noqa: BLE001 - whatever it is, these calls ended with it
+            ran = [error] * len(grants)
         except BaseException as error:
             for grant in grants:
                 close(grant, error)
-            if not isinstance(error, Exception):
-                raise
-            return [error if isinstance(one, Grant) else one for one in opened]
-        return [self._closed(one, next(ran)) if isinstance(one, Grant) else one for one in opened]
+            raise
+        outputs = iter(ran)
+        return [self._closed(one, next(outputs)) if isinstance(one, Grant) else one for one in opened]
 
     def _opened(self, asked: Asked, in_force: Engine) -> Grant | Exception:
         try:
@@ -133,14 +139,14 @@ class Model:
         except Exception as error:  # noqa: BLE001 - it is the answer to this call alone
             return error
 
-    def _closed(self, grant: Grant, outputs: Outputs | InputError) -> Answer | Exception:
+    def _closed(self, grant: Grant, outputs: Outputs | Exception) -> Answer | Exception:
         call, usage = grant.call.id, grant.usage
-        failed = outputs if isinstance(outputs, InputError) else None
+        failed = outputs if isinstance(outputs, Exception) else None
         try:
             written = close(grant, failed)
         except Exception as error:  # noqa: BLE001 - no record of the outcome, no answer to this call
             return error
-        if isinstance(outputs, InputError):
+        if isinstance(outputs, Exception):
             return outputs
         return Answer(outputs=outputs, usage=usage, call=call, written=written)
 

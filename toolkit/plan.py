@@ -23,8 +23,9 @@ from msgspec import Struct
 
 from compliance.crypto import sha256
 from compliance.disk import put
+from policies.errors import Fault
 from policies.gate import Grant, gate
-from policies.payload import InputError, Payload
+from policies.payload import Payload
 from toolkit.box import Box, Context
 from toolkit.bundle import Bundle
 from toolkit.extras import needs
@@ -132,8 +133,8 @@ def _run(bundle: Bundle, box: Box, lane: Lane, sample: Payload) -> Outputs:
     call = box.call("measure", bundle.manifest.digest, Context(), bundle.signer, in_force)
 
     def work(grant: Grant) -> Outputs:
-        (outputs,) = lane.run([grant], in_force.digest, lambda: None)
-        if isinstance(outputs, InputError):
+        (outputs,) = lane.run([grant], in_force.digest)
+        if isinstance(outputs, Fault):
             raise outputs
         return outputs
 

@@ -14,7 +14,7 @@ import sealpress
 from policies.errors import Fault
 from policies.facts import Call, Manifest
 from policies.gate import Grant, gate
-from policies.payload import InputError, Payload
+from policies.payload import Payload
 from tests.unit.toolkit.compress.conftest import CONFIG, Allowing, Recording, make_tiny
 from toolkit.box import create_box
 from toolkit.compress.measure import evaluation_texts
@@ -67,8 +67,8 @@ def answers(bundle: sealpress.Bundle, blobs: dict[str, bytes], value: dict[str, 
     manifest = bundle.manifest
 
     def work(grant: Grant) -> Any:
-        (outputs,) = Lane(bundle.model, manifest.digest, bundle.reader()).run([grant], "policy", lambda: None)
-        assert not isinstance(outputs, InputError)
+        (outputs,) = Lane(bundle.model, manifest.digest, bundle.reader()).run([grant], "policy")
+        assert not isinstance(outputs, Fault)
         return next(iter(outputs.values()))
 
     model = Manifest(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import groupby
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from policies.errors import Fault
 from policies.facts import Tensor
 from policies.gate import Grant, charge
 from policies.payload import InputError, Payload
@@ -19,6 +21,8 @@ from toolkit.runtime.session import Feeds, ModelError, Session
 from toolkit.runtime.tensors import TensorReader
 
 __all__ = ["Lane", "reader_of"]
+
+WINDOW = 8  # batches whose tensors are in memory at a time
 
 
 def reader_of(
@@ -59,36 +63,52 @@ class Lane:
         self.session = Session(model, digest, threads=threads)
         self.batch = batch if reader.together else 1
 
-    def run(self, grants: Sequence[Grant], in_force: str, go_on: Callable[[], None]) -> list[Outputs | InputError]:
-        """The answers to the items of each grant's payload, in their order, or why they could not be taken.
+    def run(
+        self, grants: Sequence[Grant], in_force: str, go_on: Callable[[int], None] = lambda _: None
+    ) -> list[Outputs | Fault]:
+        """The answers to the items of each grant's payload, in their order, or why there are none.
 
-        `go_on` is called before each batch, and raises what ends the run. Raises Ungated, ModelError.
+        What goes wrong with one grant is no matter of the others. `go_on` is called before a batch with the place of
+        each grant that is in it, and raises a Fault for one that need not be run any more. Raises Ungated.
         """
-        items: list[_Item] = []
-        fed: list[tuple[list[_Item], Feeds]] = []
-        failed: dict[int, InputError] = {}
-
-        def feeds(payloads: Sequence[Payload]) -> Iterator[Feeds]:
-            for owner, payload in enumerate(payloads):
-                given = self.reader.items(payload)
-                items.extend(_Item(owner, place, self.reader.size(one), one) for place, one in enumerate(given))
-            for batch in self._batches(items):
-                for some, made in self._made(batch, failed):
-                    go_on()
-                    fed.append((some, made))
-                    yield {tensor.name: made[tensor.name] for tensor in self.session.inputs}
-
-        outputs = self.session.run_together(grants, in_force, feeds)
+        failed: dict[int, Fault] = {}
         rows: list[dict[int, Outputs]] = [{} for _ in grants]
         names = [tensor.name for tensor in self.session.outputs]
-        for (some, made), given in zip(fed, outputs, strict=True):
-            named = self.reader.named(dict(zip(names, given, strict=True)), made)
-            for row, item in enumerate(some):
+        made: deque[_Batch] = deque()
+
+        def feeds(payloads: Sequence[Payload]) -> Iterator[Feeds]:
+            for some in _windows(self._batches(self._items(payloads, failed))):
+                # made one after the other, then run one after the other: what does the making is in the caches then
+                made.extend(batch for items in some for batch in self._made(items, failed))
+                while made:
+                    if made[0].wanted(go_on, failed):
+                        yield {tensor.name: made[0].feeds[tensor.name] for tensor in self.session.inputs}
+                    else:
+                        made.popleft()
+
+        for outputs in self.session.run_together(grants, in_force, feeds):
+            batch = made.popleft()
+            if isinstance(outputs, ModelError):
+                failed.update((item.owner, outputs) for item in batch.items)
+                continue
+            named = self.reader.named(dict(zip(names, outputs, strict=True)), batch.feeds)
+            for row, item in enumerate(batch.items):
                 # a batch of one is no cut: what a model of tensors gives need not have a row for each item
-                one, part = (named, made) if len(some) == 1 else (_cut(named, row), _cut(made, row))
+                one, fed = (named, batch.feeds) if len(batch.items) == 1 else (_cut(named, row), _cut(batch.feeds, row))
                 rows[item.owner][item.place] = one
-                charge(grants[item.owner], **self.reader.usage(part))
-        return [failed[owner] if owner in failed else _joined(rows[owner]) for owner in range(len(grants))]
+                charge(grants[item.owner], **self.reader.usage(fed))
+        return [failed.get(owner) or _joined(some) for owner, some in enumerate(rows)]
+
+    def _items(self, payloads: Sequence[Payload], failed: dict[int, Fault]) -> list[_Item]:
+        items: list[_Item] = []
+        for owner, payload in enumerate(payloads):
+            try:
+                given = self.reader.items(payload)
+            except InputError as error:
+                failed[owner] = error
+            else:
+                items.extend(_Item(owner, place, self.reader.size(one), one) for place, one in enumerate(given))
+        return items
 
     def _batches(self, items: list[_Item]) -> Iterable[list[_Item]]:
         """Items of about one size together, since all of a batch are padded to the longest."""
@@ -97,31 +117,51 @@ class Lane:
         ordered = sorted(items, key=lambda item: item.size)
         return (ordered[at : at + self.batch] for at in range(0, len(ordered), self.batch))
 
-    def _made(self, batch: list[_Item], failed: dict[int, InputError]) -> Iterator[tuple[list[_Item], Feeds]]:
+    def _made(self, items: list[_Item], failed: dict[int, Fault]) -> Iterator[_Batch]:
         """The tensors of a batch. What cannot be taken fails its own grant, and no other in the batch."""
-        batch = [item for item in batch if item.owner not in failed]
-        if not batch:
+        items = [item for item in items if item.owner not in failed]
+        if not items:
             return
         try:
-            yield batch, self.reader.feeds([item.given for item in batch])
+            yield _Batch(items, self.reader.feeds([item.given for item in items]))
         except InputError as error:
-            owners = [list(some) for _, some in groupby(sorted(batch), key=lambda item: item.owner)]
+            owners = {item.owner for item in items}
             if len(owners) == 1:
-                failed[batch[0].owner] = error
+                failed[items[0].owner] = error
                 return
-            for some in owners:
-                yield from self._made(some, failed)
+            for owner in owners:
+                yield from self._made([item for item in items if item.owner == owner], failed)
+
+
+class _Batch(NamedTuple):
+    items: list[_Item]
+    feeds: Feeds
+
+    def wanted(self, go_on: Callable[[int], None], failed: dict[int, Fault]) -> bool:
+        """Whether any of its grants is still to be run."""
+        for owner in {item.owner for item in self.items} - failed.keys():
+            try:
+                go_on(owner)
+            except Fault as fault:
+                failed[owner] = fault
+        return any(item.owner not in failed for item in self.items)
+
+
+def _windows(batches: Iterable[list[_Item]]) -> Iterator[list[list[_Item]]]:
+    running = iter(batches)
+    while some := list(islice(running, WINDOW)):
+        yield some
 
 
 def _cut(arrays: Feeds, row: int) -> dict[str, NDArray[Any]]:
     return {name: array[row : row + 1] for name, array in arrays.items()}
 
 
-def _joined(rows: dict[int, Outputs]) -> Outputs:
-    """The answers to the items of one grant, in their order. Raises ModelError."""
+def _joined(rows: dict[int, Outputs]) -> Outputs | Fault:
+    """The answers to the items of one grant, in their order."""
     if len(rows) == 1:
         return rows[0]
     try:
         return {name: np.concatenate([rows[place][name] for place in range(len(rows))]) for name in rows[0]}
     except ValueError:
-        raise ModelError("model_inputs", "the items give answers of several shapes: run them one at a time") from None
+        return ModelError("model_inputs", "the items give answers of several shapes: run them one at a time")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -63,14 +63,19 @@ class Session:
 
         Returns the outputs of each batch in the order of `outputs`. Raises Ungated, ModelError.
         """
-        return self.run_together((grant,), in_force, lambda payloads: feeds(payloads[0]))
+        payload = redeem(grant, self.digest, in_force)
+        return [self._outputs(self._checked(batch)) for batch in feeds(payload)]
 
     def run_together(
         self, grants: Sequence[Grant], in_force: str, feeds: Callable[[Sequence[Payload]], Iterable[Feeds]]
-    ) -> list[list[NDArray[Any]]]:
-        """The same for several calls at once, whose items may share batches. Raises Ungated, ModelError."""
-        payloads = [redeem(grant, self.digest, in_force) for grant in grants]
-        return [self._outputs(self._checked(batch)) for batch in feeds(payloads)]
+    ) -> Iterator[list[NDArray[Any]] | ModelError]:
+        """The same for several calls, whose items may share batches: the outputs of each batch, as it is run, or why it
+        could not be, which is no reason for the others not to run. Raises Ungated."""
+        for batch in feeds([redeem(grant, self.digest, in_force) for grant in grants]):
+            try:
+                yield self._outputs(self._checked(batch))
+            except ModelError as error:
+                yield error
 
     def profiled(self) -> bytes:
         """The profile so far, as the JSON of a trace, of a session that was made to write one."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from policies.errors import Fault
 from policies.facts import Call, Manifest
 from policies.gate import Grant, gate
-from policies.payload import InputError, Payload
+from policies.payload import Payload
 from tests.unit.toolkit.runtime.test_runtime_session import Anything, Memory
 from tests.vectors.make_bundles import HERE
 from toolkit.runtime.inputs import TextInput
@@ -31,8 +31,8 @@ def lane(pooling: Literal["mean", "cls"] = "mean", normalise: bool = False, max_
 
 def embed(one: Lane, *texts: str) -> tuple[NDArray[np.float32], dict[str, int]]:
     def work(grant: Grant) -> tuple[NDArray[np.float32], dict[str, int]]:
-        (outputs,) = one.run([grant], "p", lambda: None)
-        assert not isinstance(outputs, InputError)
+        (outputs,) = one.run([grant], "p")
+        assert not isinstance(outputs, Fault)
         return outputs["embedding"], grant.usage
 
     call = Call(id="1", at=0, actor="a", tenant="t", action="infer", model="d")
