@@ -149,7 +149,7 @@ def test_the_parameters_are_the_context() -> None:
     found = sent([text("a", binary=True)], parameters={**context, "consent": "r", "region": "DE"})
     assert found.said == {
         "purpose": "care",
-        "basis": "contract",
+        "legal_basis": "contract",
         "subject": "p-1",
         "data": "health",
         "override": "o",

@@ -62,7 +62,7 @@ def test_the_metadata_are_the_context() -> None:
     context = {"purpose": "care", "legal_basis": "contract", "subject": "p-1", "data": "health"}
     assert asked({"metadata": context}).said == {
         "purpose": "care",
-        "basis": "contract",
+        "legal_basis": "contract",
         "subject": "p-1",
         "data": "health",
     }

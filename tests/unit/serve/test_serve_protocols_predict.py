@@ -64,7 +64,7 @@ def test_a_tensor_without_dimensions() -> None:
 def test_the_parameters_are_the_context() -> None:
     assert asked("one", purpose="care", legal_basis="contract", top_k=2).said == {
         "purpose": "care",
-        "basis": "contract",
+        "legal_basis": "contract",
     }
 
 
