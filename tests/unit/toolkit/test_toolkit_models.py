@@ -39,9 +39,10 @@ def models(box: Box, refused: list[Fault]) -> Models:
     return Models(box, [box.folder], cores=1, refused=refused.append)
 
 
-def put(box: Box, file: str, **changes: str) -> str:
+def put(box: Box, file: str, *, name: str = "a", version: str = "1", licence: str = "MIT") -> str:
     """Put a bundle beside the settings; its digest."""
-    return put_bundle(box.folder / f"{file}.bundle", **changes).manifest.digest
+    made = put_bundle(box.folder / f"{file}.bundle", name=name, version=version, licence=licence)
+    return made.manifest.digest
 
 
 def answers(models: Models, name: str) -> str:
