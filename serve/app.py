@@ -12,8 +12,11 @@ from litestar.types import ASGIApp
 
 from compliance.keys import from_text
 from compliance.state.api_keys import ApiKeys
+from compliance.state.usage import Usage
 from compliance.witness.witnessed import Witnessed
 from serve import health, receipts
+from serve.admission import Admission
+from serve.identity import Identity, issuer_of
 from serve.problems import respond
 from serve.protocols import openai
 from serve.reloading import Reloading
@@ -30,7 +33,9 @@ def create_app(
     box: Box, models: Mapping[str, Model], keys: ApiKeys, *, lanes: int, ready: Callable[[], None]
 ) -> ASGIApp:
     """The ASGI application that serves `models` by name. `ready` is called when it takes requests."""
-    service = Service(box, models, keys, lanes)
+    admission = Admission()
+    usage = Usage(box.folder / "state", durable=box.settings.journal.durability == "durable")
+    service = Service(box, models, Identity(keys, issuer_of(box), box.settings.serve), admission, usage, lanes)
     metrics = Metrics(lanes, lambda: service.places.waiting)
     log = Log()
     witnessing = _witnessing(box)
@@ -46,6 +51,8 @@ def create_app(
         for task in tasks:
             task.cancel()
         service.close()
+        usage.close()
+        admission.close()
         log.flush()
 
     app = Litestar(

@@ -12,18 +12,21 @@ from litestar import Request
 from litestar.exceptions import InternalServerException
 from litestar.types import ASGIApp, Scope
 
-from compliance.state.api_keys import ApiKeys
+from compliance.state.api_keys import ApiKeyError
+from compliance.state.usage import Usage
 from policies.errors import Denied
-from serve.admission import Places, Rate
+from serve.admission import Admission, Places
 from serve.answer import Json
+from serve.caller import Caller, must_reach
 from serve.health import UNRECORDED, Health
-from serve.identity import context_of, presented
+from serve.identity import Identity, context_of
 from serve.problems import RequestError
+from serve.quota import counted
 from serve.telemetry import Trace, trace_of
 from toolkit.box import Box
 from toolkit.model import Answer, Model
 
-__all__ = ["MAX_BODY", "Asked", "Service", "admission_to", "body_of"]
+__all__ = ["MAX_BODY", "Asked", "Service", "admission_to", "body_of", "caller_of"]
 
 MAX_BODY = 8_000_000
 BODY_S = 10.0
@@ -42,23 +45,25 @@ class Asked(Protocol):
 class Service:
     """What the routes share. Belongs to the thread of the event loop; only `_answered` runs in a lane."""
 
-    def __init__(self, box: Box, models: Mapping[str, Model], keys: ApiKeys, lanes: int) -> None:
+    def __init__(
+        self, box: Box, models: Mapping[str, Model], identity: Identity, admission: Admission, usage: Usage, lanes: int
+    ) -> None:
         self.models = models
         self.health = Health(box, models.values())
         self.places = Places(lanes, box.settings.serve.queue)
-        self._keys = keys
-        self._rate = Rate(box.settings.serve.rate_per_s, box.settings.serve.burst)
+        self._identity = identity
+        self._admission = admission
+        self._usage = usage
         self._lanes = ThreadPoolExecutor(lanes, thread_name_prefix="lane")
 
     def admit(self, scope: Scope) -> None:
-        """Who asks, and may they now? Raises ApiKeyError, RequestError, Busy, JournalError, StateError."""
+        """Who asks, and may they now? Raises ApiKeyError, JwtError, RequestError, Busy, JournalError, StateError."""
         trace = trace_of(scope)
-        text, given = presented(scope["headers"])
-        key = self._keys.identified(text, time.time_ns())
-        trace.key = key.id
-        self._rate.take(key.id)
+        certificate = scope["state"].get("certificate")
+        caller, trace.said = self._identity.identified(scope["headers"], certificate, time.time_ns())
+        trace.caller, trace.key = caller, caller.id
+        trace.leave = self._admission.enter(caller.account, caller.rate_per_s, caller.burst, caller.concurrent)
         self.health.must_hold()
-        trace.context = context_of(key, given)
 
     def model(self, name: str) -> Model:
         """The model of this name. Raises RequestError: model_unknown."""
@@ -73,14 +78,27 @@ class Service:
         with self.places.place():
             asked = read(await body_of(request))
             model = self.model(asked.model)
+            caller = caller_of(request)
+            must_reach(caller, model.manifest.name, model.manifest.version)
+            trace.context = context_of(caller, trace.said, {})
             trace.model = model.manifest.digest
             loop = asyncio.get_running_loop()
             try:
-                content = await loop.run_in_executor(self._lanes, _answered, model, asked, trace)
+                content = await loop.run_in_executor(self._lanes, self._answered, model, asked, trace, caller)
             except UNRECORDED as error:
                 self.health.failed(error)
                 raise
         return Json(content, trace.headers())
+
+    def _answered(self, model: Model, asked: Asked, trace: Trace, caller: Caller) -> bytes:
+        try:
+            with counted(self._usage, caller, trace.context) as context:
+                answer = model.ask(asked.texts, context)
+        except Denied as denied:
+            trace.receipt = model.receipt(denied)
+            raise
+        trace.call, trace.receipt = answer.call, model.receipt(answer)
+        return asked.written(model, answer)
 
     def close(self) -> None:
         """Let the lanes finish what they run; what waits was given up with its request."""
@@ -98,14 +116,12 @@ def admission_to(service: Service) -> Callable[[Request[Any, Any, Any]], Awaitab
     return admit
 
 
-def _answered(model: Model, asked: Asked, trace: Trace) -> bytes:
-    try:
-        answer = model.ask(asked.texts, trace.context)
-    except Denied as denied:
-        trace.receipt = model.receipt(denied)
-        raise
-    trace.call, trace.receipt = answer.call, model.receipt(answer)
-    return asked.written(model, answer)
+def caller_of(request: Request[Any, Any, Any]) -> Caller:
+    """Who asks, on a route that only those reach who were admitted."""
+    caller = trace_of(request.scope).caller
+    if caller is None:
+        raise ApiKeyError("api_key_missing", "nobody was admitted")
+    return caller
 
 
 async def body_of(request: Request[Any, Any, Any]) -> bytes:

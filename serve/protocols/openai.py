@@ -15,8 +15,9 @@ from litestar.types import ASGIApp
 from msgspec import Struct
 
 from serve.answer import Json
+from serve.caller import must_reach
 from serve.problems import RequestError
-from serve.service import Service, admission_to
+from serve.service import Service, admission_to, caller_of
 from toolkit.model import Answer, Model
 
 __all__ = ["EmbeddingsRequest", "routes"]
@@ -60,12 +61,19 @@ def routes(service: Service, made: int) -> Router:
         return await service.ask(request, read)
 
     @get("/models", sync_to_thread=False)
-    def models() -> ASGIApp:
-        return Json(msgspec.json.encode({"object": "list", "data": list(listed.values())}))
+    def models(request: Request[Any, Any, Any]) -> ASGIApp:
+        caller, served = caller_of(request), service.models
+        seen = [
+            one
+            for name, one in listed.items()
+            if caller.sees(served[name].manifest.name, served[name].manifest.version)
+        ]
+        return Json(msgspec.json.encode({"object": "list", "data": seen}))
 
     @get("/models/{name:str}", sync_to_thread=False)
-    def model(name: str) -> ASGIApp:
-        service.model(name)
+    def model(request: Request[Any, Any, Any], name: str) -> ASGIApp:
+        manifest = service.model(name).manifest
+        must_reach(caller_of(request), manifest.name, manifest.version)
         return Json(msgspec.json.encode(listed[name]))
 
     return Router("/v1", route_handlers=[embeddings, models, model], before_request=admission_to(service))

@@ -414,9 +414,9 @@ def test_a_journal_that_does_not_hold_is_not_restored(whole: tuple[Made, bytes])
 @pytest.mark.parametrize(
     ("statement", "code"),
     [
-        ("PRAGMA user_version = 2", "state_format"),
-        ("CREATE TRIGGER t AFTER UPDATE ON keys BEGIN DELETE FROM keys; END", "state_broken"),
-        ("DROP TABLE keys", "state_broken"),
+        ("PRAGMA user_version = 3", "state_format"),
+        ("CREATE TRIGGER t AFTER UPDATE ON api_keys BEGIN DELETE FROM api_keys; END", "state_broken"),
+        ("DROP TABLE usage", "state_broken"),
     ],
 )
 def test_another_store_of_api_keys_is_refused(
