@@ -16,6 +16,7 @@ from compliance.state.api_keys import ApiKeyError, ApiKeys
 from serve.caller import Caller, must_state
 from serve.problems import RequestError
 from toolkit.box import MAX_CATEGORIES, MAX_CONTEXT, Box, Context
+from toolkit.extras import needs
 from toolkit.settings import ServeSettings
 
 if TYPE_CHECKING:
@@ -121,7 +122,8 @@ def issuer_of(box: Box) -> Issuer | None:
     if named is None:
         return None
     # the library takes a tenth of a second to load, which only those wait for who use it
-    from compliance.issuer.tokens import Issuer
+    with needs("serve"):
+        from compliance.issuer.tokens import Issuer
 
     return Issuer(
         box.folder / named.jwks,

@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Mapping
 
@@ -25,7 +26,13 @@ __all__ = ["run", "serve"]
 DRAIN_S = 20
 
 
-def run(box: Box, models: Mapping[str, Model], listening: socket.socket, ready: Callable[[], None]) -> None:
+def run(
+    box: Box,
+    models: Mapping[str, Model],
+    listening: socket.socket,
+    ready: Callable[[], None],
+    tls: ssl.SSLContext | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT: then take no more, finish what is inside, and sign the last head."""
     # uvicorn gives the signal back once it is done; before it has started, and then, this ends the process in order
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -34,15 +41,15 @@ def run(box: Box, models: Mapping[str, Model], listening: socket.socket, ready: 
     with Disposition.open(box.salts_path) as disposition:
         finish(box.journal, disposition)
     keys = ApiKeys(box.folder / "state")
-    app = create_app(box, models, keys, lanes=len(os.sched_getaffinity(0)), ready=ready)
     try:
-        serve(app, listening)
+        app = create_app(box, models, keys, lanes=len(os.sched_getaffinity(0)), ready=ready)
+        serve(app, listening, tls)
     finally:
         keys.close()
         box.journal.close()
 
 
-def serve(app: ASGIApp, listening: socket.socket) -> None:
+def serve(app: ASGIApp, listening: socket.socket, tls: ssl.SSLContext | None = None) -> None:
     """Answer what comes in until SIGTERM or SIGINT, and finish what is inside then."""
     config = uvicorn.Config(
         app,
@@ -55,5 +62,6 @@ def serve(app: ASGIApp, listening: socket.socket) -> None:
         proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=DRAIN_S,
+        ssl_context_factory=None if tls is None else lambda *_: tls,
     )
     uvicorn.Server(config).run(sockets=[listening])

@@ -50,7 +50,8 @@ class Usage:
             row = table.execute("SELECT used, calls FROM usage WHERE account = ?", (account,)).fetchone()
         if row is None:
             raise StateError("state_broken", f"{self._store.path} holds no quota for the account {account}")
-        return Counted(*row, taken=False)
+        used, calls = row
+        return Counted(used, calls, taken=False)
 
     def give_back(self, account: str) -> None:
         """Take back what was counted for a call that was not made. Raises StateError."""
