@@ -63,5 +63,6 @@ def serve(app: ASGIApp, listening: socket.socket, tls: ssl.SSLContext | None = N
         server_header=False,
         timeout_graceful_shutdown=DRAIN_S,
         ssl_context_factory=None if tls is None else lambda *_: tls,
+        loop="auto" if tls is None else "serve.tls:Loop",
     )
     uvicorn.Server(config).run(sockets=[listening])

@@ -6,19 +6,21 @@ resumed, so that each connection shows a certificate that is valid now.
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from policies.errors import Unusable
 from toolkit.settings import TlsSettings
 
-__all__ = ["TlsError", "certificate_of", "secured_by"]
+__all__ = ["Loop", "TlsError", "certificate_of", "secured_by"]
 
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 MAX_FILE = 1_000_000
+HANDSHAKE_S, GOODBYE_S = 10, 1
 
 
 class TlsError(Unusable):
@@ -54,6 +56,18 @@ def secured_by(settings: TlsSettings, folder: Path) -> ssl.SSLContext:
         context.num_tickets = 0
         context.options |= ssl.OP_NO_TICKET
     return context
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """An event loop whose servers wait for no client that stalls in a handshake, or says no goodbye.
+
+    asyncio waits a minute for the one and half a minute for the other, and uvicorn passes nothing else on to it.
+    """
+
+    async def create_server(self, *given: Any, **named: Any) -> asyncio.Server:
+        if named.get("ssl") is not None:
+            named |= {"ssl_handshake_timeout": HANDSHAKE_S, "ssl_shutdown_timeout": GOODBYE_S}
+        return await super().create_server(*given, **named)
 
 
 def certificate_of(path: Path) -> bytes:
