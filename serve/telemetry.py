@@ -19,6 +19,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from policies.errors import Fault
+from serve.answer import secured
+from serve.caller import Caller
 from serve.queue import Queue
 from toolkit.box import Context
 
@@ -34,11 +36,27 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 class Trace:
     """What is found out about a request on its way: who asks, under what, and how it ended."""
 
-    __slots__ = ("call", "code", "context", "gone", "key", "model", "reason", "receipt", "refused_by")
+    __slots__ = (
+        "call",
+        "caller",
+        "code",
+        "context",
+        "gone",
+        "key",
+        "leave",
+        "model",
+        "reason",
+        "receipt",
+        "refused_by",
+        "said",
+    )
 
     def __init__(self, gone: Callable[[], bool]) -> None:
         self.gone = gone  # whether the client hung up
         self.key: str | None = None
+        self.caller: Caller | None = None
+        self.said: dict[str, str] = {}
+        self.leave: Callable[[], None] | None = None
         self.context = Context()
         self.model: str | None = None
         self.call: str | None = None
@@ -143,11 +161,14 @@ class Observed:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message["headers"] = secured(message["headers"], https=scope["scheme"] == "https")
             await send(message)
 
         try:
             await self._app(scope, receive, observed)
         finally:
+            if trace.leave is not None:
+                trace.leave()
             seconds = time.perf_counter() - began
             # the template of the route, never the path: a path is written by the client
             route = scope.get("path_template") or "unmatched"
