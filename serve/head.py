@@ -26,8 +26,8 @@ MAX_CONNECTIONS = 4_096
 class BoundedHead(HttpToolsProtocol):
     """uvicorn's protocol, which buffers as many bytes that are not of a body as `MAX_HEAD` and one read.
 
-    It waits for a head no longer than `HEAD_S`. Over TLS, the state of a request holds the `certificate` of the client in
-    DER, if one was brought and verified.
+    It waits for a head no longer than `HEAD_S`. Over TLS, the state of a request holds the `certificate` of the client
+    in DER, if one was brought and verified.
     """
 
     _beside_body = 0

@@ -59,8 +59,8 @@ class Job:
         gone: Callable[[], bool],
         written: Callable[[Model, Answer | Exception], Content],
     ) -> None:
-        """`counted` counts the call and gives the context that it is decided in; `written` makes an answer, or what went
-        wrong, into what goes out. Both are called in a lane."""
+        """`counted` counts the call and gives the context that it is decided in; `written` makes an answer, or what
+        went wrong, into what goes out. Both are called in a lane."""
         self._payload = payload
         self._counted = counted
         self._open = ExitStack()

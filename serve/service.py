@@ -1,4 +1,4 @@
-"""The one path behind every protocol: identity, limits, the body, a place in the queue, and a lane that does the rest."""
+"""The one path behind every protocol: identity, limits, the body, a place in the queue, and a lane for the rest."""
 
 from __future__ import annotations
 
@@ -156,10 +156,13 @@ class Service:
         self._admission.close()
 
     async def _put(self, asked: Read, trace: Trace, caller: Caller, deadline: float | None) -> Job:
-        """A job in the queue of the model that is asked. Raises Unserved, ScopeError, RequestError, InputError, Busy."""
+        """A job in the queue of the model that is asked.
+
+        Raises Unserved, ScopeError, RequestError, InputError, Busy, and what loading a model raises.
+        """
         while True:
             entry = self._reached(caller, asked.model, asked.version)
-            model = entry.model or await self._changed(self.models.wake, entry)
+            model = entry.model if entry.model is not None else await self._changed(self.models.wake, entry)
             trace.model = model.manifest.digest
             trace.context = context_of(caller, trace.said, asked.said)
             payload = asked.payload(model.manifest)

@@ -30,8 +30,8 @@ MOST_RESTARTS = 5
 
 
 class Told(Struct, frozen=True):
-    """What a worker is told: which one it is, and the descriptors of its socket, of the memory in which all workers keep
-    count of callers, and of the pipe on which it says that it serves."""
+    """What a worker is told: which one it is, and the descriptors of its socket, of the memory in which all workers
+    keep count of callers, and of the pipe on which it says that it serves."""
 
     number: int
     taken: int
