@@ -52,7 +52,6 @@ def create_app(
             task.cancel()
         service.close()
         usage.close()
-        admission.close()
         log.flush()
 
     app = Litestar(
