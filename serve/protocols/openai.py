@@ -89,7 +89,7 @@ def read(body: bytes, headers: Mapping[bytes, bytes]) -> Embeddings:
     data = bytes(asked.input)
     if _TOKENS.match(data):
         raise RequestError("request_tokens", "the input are token ids")
-    texts = _TEXTS.read(bounded(data, MAX_TEXTS), "$.input")
+    texts = _TEXTS.read(bounded(data, MAX_TEXTS + 1), "$.input")
     return Embeddings(asked, [texts] if isinstance(texts, str) else texts)
 
 
