@@ -175,8 +175,8 @@ def test_values_are_counted_as_they_are(values: list[str | list[str]], most: int
 
 def test_objects_are_counted_too() -> None:
     with pytest.raises(InputError):
-        bounded(b'[{"a": 1}, {"b": "}{"}]', 5, lists=False)
-    assert bounded(b'[{"a": 1}, {"b": "}{"}]', 6, lists=False)
+        bounded(b'[{"a": 1}, {"b": "}{"}]', 4, lists=False)
+    assert bounded(b'[{"a": 1}, {"b": "}{"}]', 5, lists=False)
 
 
 @pytest.mark.parametrize(
