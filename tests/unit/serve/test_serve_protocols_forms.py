@@ -198,4 +198,4 @@ def test_values_are_counted_in_one_pass(hostile: bytes) -> None:
         bounded(hostile, 2048)
     except InputError as fault:
         assert fault.code == "input_too_large"  # noqa: PT017 - one string may also be long
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < 5  # and hours, if it were not so

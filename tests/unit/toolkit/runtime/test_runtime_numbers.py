@@ -113,7 +113,7 @@ def test_no_number_makes_the_parser_slow(number: bytes) -> None:
     began = time.process_time()
     with suppress(InputError):
         numbers(written, "float64", 1, "x")
-    assert time.process_time() - began < 0.5
+    assert time.process_time() - began < 1.5
 
 
 @pytest.mark.parametrize("part", [b"0,", b"[],", b"[[],[]],"])
@@ -123,7 +123,7 @@ def test_too_many_numbers_are_refused_before_they_are_made(part: bytes) -> None:
     with pytest.raises(InputError) as caught:
         numbers(written, "float32", 3, "x")
     assert caught.value.code == "input_too_large"
-    assert time.process_time() - began < 0.1
+    assert time.process_time() - began < 0.5
 
 
 def test_the_best_classes_come_first_with_their_probabilities() -> None:
