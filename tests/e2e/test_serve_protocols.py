@@ -300,7 +300,7 @@ def test_numbers_that_are_not_finite_are_refused(client: InferenceServerClient, 
 @pytest.mark.parametrize("name", ["classifier", "pictures", "numbers"])
 def test_only_embedders_are_asked_for_embeddings(server: Served, headers: dict[str, str], name: str) -> None:
     answer = server.http.post("/v1/embeddings", json={"model": name, "input": "a"}, headers=headers)
-    problem(answer, 400, "model_task")
+    problem(answer, 400, "request_task")
 
 
 NAMES = [
