@@ -51,7 +51,7 @@ class RequestError(Unusable):
         "tensor_input": "Give the inputs that GET /v2/models/NAME lists, each of its datatype and shape; an image in "
         "JSON is the base64 of its file.",
         "tensor_output": "Take the names of outputs from GET /v2/models/NAME; classification goes with logits alone.",
-        "model_task": "Ask this model at /v1/models/NAME/predict or /v2/models/NAME/infer, which take any.",
+        "request_task": "Ask this model at /v1/models/NAME/predict or /v2/models/NAME/infer, which take any.",
         "request_incomplete": "Send the whole body without a long pause.",
         "route_unknown": "Check the path: GET /v1/models lists what is served.",
         "method_unknown": "Use the method that the header Allow names.",
