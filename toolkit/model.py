@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from msgspec import Struct, to_builtins
@@ -16,16 +17,19 @@ from policies.gate import close, decide_and_open
 from policies.payload import Payload
 from toolkit.box import Box, Context
 from toolkit.bundle import Bundle, BundleManifest
+from toolkit.runtime.entities import ENTITIES, Entity
 from toolkit.runtime.lane import Lane
 from toolkit.runtime.readers import checked_texts
+from toolkit.runtime.session import ModelError
 
 __all__ = ["Answer", "Model", "load"]
 
 
 class Answer(Struct, frozen=True):
-    """What a call gave: embeddings (n, hidden), the tokens it took, and how it is on record: its id and its records."""
+    """What a call gave: embeddings (n, hidden), or of a model that labels tokens a list of Entity for each text, (n,) of
+    objects; the tokens it took, and how it is on record: its id and its records."""
 
-    embeddings: NDArray[np.float32]
+    embeddings: NDArray[Any]
     tokens: int
     call: str
     written: tuple[Written, ...]
@@ -63,18 +67,29 @@ class Model:
         Raises Denied with the findings when the policy refuses (the refusal is on record), InputError for texts that
         cannot be taken, JournalError when the call cannot be recorded; then the model does not run.
         """
-        # one name is no set of letters
-        declared = frozenset((data,) if isinstance(data, str) else data)
-        context = Context(
-            purpose=purpose,
-            basis=basis,
-            consent=consent,
-            subject=subject,
-            region=region,
-            override=override,
-            data=declared,
-        )
+        self._must_be_for(entities=False)
+        context = _context(purpose, basis, consent, subject, region, override, data)
         return self.ask(texts, context).embeddings
+
+    def entities(
+        self,
+        texts: str | Sequence[str],
+        *,
+        purpose: str | None = None,
+        basis: str | None = None,
+        consent: str | None = None,
+        subject: str | None = None,
+        region: str | None = None,
+        override: str | None = None,
+        data: str | Collection[str] = (),
+    ) -> list[list[Entity]]:
+        """What a model that labels tokens finds in each text, in order, without overlap, and however long a text is.
+
+        Raises what `embed` raises; ModelError for a model that labels no tokens.
+        """
+        self._must_be_for(entities=True)
+        context = _context(purpose, basis, consent, subject, region, override, data)
+        return list(self.ask(texts, context).embeddings)
 
     def ask(self, texts: str | Sequence[str], context: Context) -> Answer:
         """The same for a caller with a context of its own, such as a server. Safe for threads."""
@@ -90,6 +105,10 @@ class Model:
             raise
         return Answer(embeddings=embeddings, tokens=tokens, call=call.id, written=close(grant))
 
+    def _must_be_for(self, *, entities: bool) -> None:
+        if (self.manifest.task == ENTITIES) is not entities:
+            raise ModelError("model_task", f"{self.manifest.name} is for {self.manifest.task}")
+
     def receipt(self, of: Answer | Denied) -> bytes:
         """What shows that the call is on record, as JSON (docs/formats.md): `sealpress receipt verify` checks it.
 
@@ -97,6 +116,27 @@ class Model:
         """
         written = of.written if isinstance(of, Answer) else (of.entry.written,)
         return self._box.journal.receipt(written)
+
+
+def _context(
+    purpose: str | None,
+    basis: str | None,
+    consent: str | None,
+    subject: str | None,
+    region: str | None,
+    override: str | None,
+    data: str | Collection[str],
+) -> Context:
+    return Context(
+        purpose=purpose,
+        basis=basis,
+        consent=consent,
+        subject=subject,
+        region=region,
+        override=override,
+        # one name is no set of letters
+        data=frozenset((data,) if isinstance(data, str) else data),
+    )
 
 
 def load(path: str | os.PathLike[str], settings: str | os.PathLike[str] | None = None) -> Model:

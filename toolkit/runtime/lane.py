@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from policies.facts import Tensor
 from policies.gate import Grant, charge
 from policies.payload import Payload
+from toolkit.runtime.entities import EntityReader
 from toolkit.runtime.images import ImageReader
 from toolkit.runtime.inputs import ImageInput, TextInput
 from toolkit.runtime.readers import Reader, TextReader
@@ -20,13 +22,20 @@ __all__ = ["Lane", "reader_of"]
 
 
 def reader_of(
-    inputs: Sequence[Tensor], text: TextInput | None, image: ImageInput | None, tokenizer: bytes | None
+    inputs: Sequence[Tensor],
+    text: TextInput | None,
+    image: ImageInput | None,
+    tokenizer: bytes | None,
+    labels: Sequence[str] = (),
 ) -> Reader:
-    """What turns the inputs of a person into those of a model. Raises ModelError."""
+    """What turns the inputs of a person into those of a model, and what `labels` name into entities.
+
+    Raises ModelError.
+    """
     if text is not None:
         if tokenizer is None:
             raise ModelError("model_malformed", "a model of texts comes without its tokenizer")
-        return TextReader(tokenizer, text)
+        return EntityReader(tokenizer, text, labels) if text.pooling == "tokens" else TextReader(tokenizer, text)
     return TensorReader(inputs) if image is None else ImageReader(inputs, image)
 
 
@@ -42,7 +51,7 @@ class Lane:
         self.reader = reader
         self.session = Session(model, digest, threads=threads)
 
-    def answers(self, grant: Grant, in_force: str) -> NDArray[np.float32]:
+    def answers(self, grant: Grant, in_force: str) -> NDArray[Any]:
         """The answers (n, ...) to the items in the grant's payload. Raises Ungated, InputError, ModelError."""
         batches: list[Feeds] = []
 

@@ -13,7 +13,7 @@ from policies.payload import InputError, Payload
 from toolkit.runtime.inputs import TextInput
 from toolkit.runtime.session import Feeds, ModelError
 
-__all__ = ["Reader", "TextReader", "checked_texts"]
+__all__ = ["Reader", "TextReader", "checked_texts", "read_tokenizer"]
 
 MAX_TEXTS = 2048
 MAX_TEXT = 200_000
@@ -30,7 +30,7 @@ class Reader(Protocol):
         """The tensors for a batch of items, by the names of the model's inputs. Raises InputError."""
         ...
 
-    def answers(self, outputs: Sequence[NDArray[Any]], feeds: Feeds) -> NDArray[np.float32]:
+    def answers(self, outputs: Sequence[NDArray[Any]], feeds: Feeds) -> NDArray[Any]:
         """The answers (items, ...) from all outputs of the model for a batch, in the model's order."""
         ...
 
@@ -52,17 +52,26 @@ def checked_texts(texts: object) -> list[str]:
     return list(texts)
 
 
+def read_tokenizer(content: bytes) -> Tokenizer:
+    """The tokenizer of a bundle, which pads nothing. Raises ModelError."""
+    try:
+        tokenizer = Tokenizer.from_str(content.decode())
+        tokenizer.no_padding()
+    except Exception as error:  # noqa: BLE001 - tokenizers raises bare exceptions
+        raise ModelError("model_malformed", f"the tokenizer cannot be read ({type(error).__name__})") from None
+    return tokenizer
+
+
 class TextReader:
     """Texts, in a payload {"texts": [...]}."""
 
     def __init__(self, tokenizer: bytes, text: TextInput) -> None:
         """Raises ModelError when the tokenizer cannot be taken."""
+        self._tokenizer = read_tokenizer(tokenizer)
         try:
-            self._tokenizer = Tokenizer.from_str(tokenizer.decode())
-            self._tokenizer.no_padding()
             self._tokenizer.enable_truncation(text.max_tokens)
         except Exception as error:  # noqa: BLE001 - tokenizers raises bare exceptions
-            raise ModelError("model_malformed", f"the tokenizer cannot be read ({type(error).__name__})") from None
+            raise ModelError("model_malformed", f"a text cannot be cut ({type(error).__name__})") from None
         self._text = text
 
     def items(self, payload: Payload) -> list[str]:
