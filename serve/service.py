@@ -104,7 +104,7 @@ def _answered(model: Model, asked: Asked, trace: Trace) -> bytes:
     except Denied as denied:
         trace.receipt = model.receipt(denied)
         raise
-    trace.call, trace.receipt = answer.call, model.receipt(answer)
+    trace.call, trace.receipt, trace.detected = answer.call, model.receipt(answer), answer.detected
     return asked.written(model, answer)
 
 

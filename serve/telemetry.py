@@ -33,7 +33,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 class Trace:
     """What is found out about a request on its way: who asks, under what, and how it ended."""
 
-    __slots__ = ("call", "code", "context", "key", "model", "reason", "receipt", "refused_by")
+    __slots__ = ("call", "code", "context", "detected", "key", "model", "reason", "receipt", "refused_by")
 
     def __init__(self) -> None:
         self.key: str | None = None
@@ -43,15 +43,19 @@ class Trace:
         self.code: str | None = None
         self.reason: str | None = None
         self.receipt: bytes | None = None
+        self.detected: frozenset[str] = frozenset()
         self.refused_by: tuple[str, ...] = ()
 
     def headers(self) -> dict[str, str]:
-        """The call as it is on record, with its receipt, and the digest of the model, as far as it came to that."""
+        """The call as it is on record, with its receipt, what the detector found in its input, and the digest of the
+        model, as far as it came to that."""
         found: dict[str, str] = {}
         if self.call is not None:
             found |= {"X-Decision-Id": self.call, "X-Request-Id": self.call}
         if self.receipt is not None:
             found["X-Receipt"] = urlsafe_b64encode(self.receipt).decode()
+        if self.detected:
+            found["X-Detected"] = ", ".join(sorted(self.detected))
         if self.model is not None:
             found["X-Model-Digest"] = self.model
         return found

@@ -26,11 +26,13 @@ __all__ = ["Answer", "Model", "load"]
 
 
 class Answer(Struct, frozen=True):
-    """What a call gave: embeddings (n, hidden), or of a model that labels tokens a list of Entity for each text, (n,) of
-    objects; the tokens it took, and how it is on record: its id and its records."""
+    """What a call gave: embeddings (n, hidden), or of a model that labels tokens (n,) lists of Entity, one for each
+    text; the tokens it took; the categories of personal data that the detector of the settings found in the input; and
+    how it is on record: its id and its records."""
 
     embeddings: NDArray[Any]
     tokens: int
+    detected: frozenset[str]
     call: str
     written: tuple[Written, ...]
 
@@ -41,6 +43,8 @@ class Model:
     def __init__(self, bundle: Bundle, box: Box) -> None:
         self.manifest: BundleManifest = bundle.manifest
         self._box = box
+        # whatever is wrong with a detector shows now, and not at the first call
+        self._detectors = box.detectors
         self._lane = Lane(bundle.model, bundle.manifest.digest, bundle.reader())
         self._signer = bundle.signer
         self._about = {"manifest": to_builtins(bundle.manifest), "measurements": to_builtins(bundle.measurements)}
@@ -96,14 +100,15 @@ class Model:
         payload = Payload.checked({"texts": checked_texts(texts)})
         in_force = self._box.policy
         call = self._box.call("infer", self.manifest.digest, context, self._signer, in_force)
-        grant = decide_and_open(in_force, self.manifest, call, payload, self._box.journal)
+        grant = decide_and_open(in_force, self.manifest, call, payload, self._box.journal, self._detectors)
         try:
             embeddings = self._lane.answers(grant, in_force.digest)
-            tokens = grant.usage["tokens"]
+            tokens, detected = grant.usage["tokens"], grant.call.detected
         except BaseException as error:
             close(grant, error)
             raise
-        return Answer(embeddings=embeddings, tokens=tokens, call=call.id, written=close(grant))
+        written = close(grant)
+        return Answer(embeddings=embeddings, tokens=tokens, detected=detected, call=call.id, written=written)
 
     def _must_be_for(self, *, entities: bool) -> None:
         if (self.manifest.task == ENTITIES) is not entities:
