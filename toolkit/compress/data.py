@@ -188,7 +188,8 @@ def _items(known: list[_Known], kind: Kind) -> Items:
     if kind == "text" and not all(one.item.strip() for one in known):
         raise InputError("input_empty", "one of the texts is empty")
     for one in known:
-        if any(not entity.start < entity.end <= len(one.item) for entity in one.entities or ()):
+        size = len(one.item) if kind == "text" else 0
+        if any(not entity.start < entity.end <= size for entity in one.entities or ()):
             raise ItemsError("data_format", "an entity lies outside of its text, or has no characters")
     for field in ("label", "score", "slice", "entities"):
         some = sum(getattr(one, field) is not None for one in known)

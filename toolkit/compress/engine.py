@@ -288,7 +288,7 @@ class Press:
                 feeds = reader.feeds([window])
                 taken = {name: feeds[name] for name in self._names}
                 [given] = session.run(self._grant, self._in_force, partial(_all, [taken]))
-                found += reader.answers(given, feeds)
+                found.extend(reader.answers(given, feeds))
         intervals = {name: measure.ratio(*pair) for name, pair in labelled.counts(found, marked).items()}
         return (
             {name: value for name, value in intervals.items() if value is not None},

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from policies.payload import InputError, Payload
 from toolkit.runtime.inputs import TextInput
@@ -92,7 +92,7 @@ class EntityReader:
 
     def windows(self, text: str) -> Iterator[Window]:
         """The windows of a text, which cover all of its tokens; at least one."""
-        encoded = self._tokenizer.encode(text, add_special_tokens=False)
+        encoded = _encoded(self._tokenizer, text, special=False)
         ids = encoded.ids
         read = _Read(text, encoded.offsets)
         step = self._room - min(OVERLAP, self._room // 2)
@@ -224,9 +224,16 @@ _UNSPACED = re.compile(
 )
 
 
+def _encoded(tokenizer: Tokenizer, text: str, *, special: bool) -> Encoding:
+    try:
+        return tokenizer.encode(text, add_special_tokens=special)
+    except Exception as error:  # noqa: BLE001 - tokenizers raises bare exceptions
+        raise ModelError("model_malformed", f"the tokenizer does not take a text ({type(error).__name__})") from None
+
+
 def _around(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
     """The ids that the tokenizer puts before and behind every text."""
-    probe = tokenizer.encode("a")
+    probe = _encoded(tokenizer, "a", special=True)
     own = [place for place, special in enumerate(probe.special_tokens_mask) if not special]
     if not own:
         raise ModelError("model_malformed", "the tokenizer makes no token of a letter")
