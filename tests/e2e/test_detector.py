@@ -30,6 +30,18 @@ The results of the last week are good, and nobody was named in them.
 [GIVEN_NAME Maria] [SURNAME Lopez] moved from [CITY Chicago] to [CITY Denver].
 Dr. [SURNAME Patel] will see you on Monday.
 Where is the ward?
+[GIVEN_NAME Peter] [SURNAME Johnson] was born in [CITY Paris].
+Send it to [GIVEN_NAME Sarah] [SURNAME Brown], [BUILDING_NUMBER 45] [STREET_NAME Oak Avenue], [CITY Seattle].
+The meeting with [GIVEN_NAME Robert] [SURNAME Davis] is in room four.
+We talked to [GIVEN_NAME Linda] [SURNAME Wilson] about the invoice.
+[GIVEN_NAME Michael] [SURNAME Garcia] lives at [BUILDING_NUMBER 7] [STREET_NAME Mill Lane].
+Nothing in this sentence is about anybody.
+My doctor is [GIVEN_NAME Emily] [SURNAME Clark] from [CITY Houston].
+The nurse [GIVEN_NAME Karen] [SURNAME White] wrote the report.
+[GIVEN_NAME David] [SURNAME Hall] and [GIVEN_NAME Susan] [SURNAME Young] work in [CITY Dallas].
+The water was cold and the road was long.
+Tell [GIVEN_NAME Thomas] [SURNAME Lewis] that the bus is late.
+I met [GIVEN_NAME Laura] [SURNAME Walker] in [CITY Miami] in May.
 """
 CANARY = "Zacharias Quillfeather"
 
@@ -93,9 +105,10 @@ def test_a_bundle_says_what_it_finds_and_how_well(place: Path, sealpress: Callab
     assert after["size_bytes"] < 20_000_000
     assert after["fidelity"] > 0.9
     kinds = manifest["entities"]["kinds"]
-    assert kinds["CITY"]["gold"] == 4
-    assert kinds["SURNAME"]["gold"] == 4
-    assert kinds["SURNAME"]["recall"] >= 0.75
+    assert kinds["CITY"]["gold"] == 9
+    assert kinds["SURNAME"]["gold"] == 15
+    assert kinds["SURNAME"]["recall"] > 0.8
+    assert kinds["GIVEN_NAME"]["precision"] > 0.8
     assert "exact" in manifest["entities"]["method"]
     assert {"precision", "recall"} == after["task"].keys() == shown["measurements"]["before"]["task"].keys()
     assert (place / "ner.bundle" / "NOTICE").read_text("utf-8").count("National Design Studio") >= 1
