@@ -99,6 +99,8 @@ class Ungated(Refused):
         "grant_spent": "A grant serves one run: ask the gate again.",
         "grant_other_model": "The grant was given for another model: ask the gate for this one.",
         "grant_outdated": "The policy changed after the grant was given: ask the gate again.",
+        "detector_missing": "Call the model through sealpress.load(...), which brings the detector that the settings "
+        "name: nothing runs that it has not looked at.",
     }
 
 

@@ -118,6 +118,10 @@ class Call(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     the store of consents says; `region` is where the data belongs and `host` where this box stands; `signer` signed the
     model, and its signature and every byte were checked; `sealed`: the journal encrypts what it records;
     `override` is what two persons opened and the caller names.
+
+    `detector` is the digest of the model that must look at the payload, `detected` the categories that it found, and
+    `unseen` says that it could not look. A call of the action "scan" names the call whose payload it looks at as
+    `scan_of`.
     """
 
     id: str
@@ -140,6 +144,10 @@ class Call(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     signer: str | None = None
     sealed: bool = False
     override: Override | None = None
+    detector: str | None = None
+    detected: frozenset[str] = frozenset()
+    unseen: bool = False
+    scan_of: str | None = None
 
 
 class Finding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -41,6 +41,7 @@ class Trace:
         "caller",
         "code",
         "context",
+        "detected",
         "gone",
         "key",
         "leave",
@@ -63,15 +64,19 @@ class Trace:
         self.code: str | None = None
         self.reason: str | None = None
         self.receipt: bytes | None = None
+        self.detected: frozenset[str] = frozenset()
         self.refused_by: tuple[str, ...] = ()
 
     def headers(self) -> dict[str, str]:
-        """The call as it is on record, with its receipt, and the digest of the model, as far as it came to that."""
+        """The call as it is on record, with its receipt, what the detector found in its input, and the digest of the
+        model, as far as it came to that."""
         found: dict[str, str] = {}
         if self.call is not None:
             found |= {"X-Decision-Id": self.call, "X-Request-Id": self.call}
         if self.receipt is not None:
             found["X-Receipt"] = urlsafe_b64encode(self.receipt).decode()
+        if self.detected:
+            found["X-Detected"] = ", ".join(sorted(self.detected))
         if self.model is not None:
             found["X-Model-Digest"] = self.model
         return found

@@ -7,9 +7,10 @@ import os
 import shutil
 import time
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Struct, structs
 
@@ -39,6 +40,9 @@ from toolkit.settings import (
     read_settings,
 )
 
+if TYPE_CHECKING:
+    from toolkit.detector import ModelDetector
+
 __all__ = ["Box", "Context", "PrivateKeys", "auditors", "create_box", "day_keys", "exposed"]
 
 MAX_CONTEXT = 256
@@ -65,6 +69,9 @@ signers = [
 [journal]
 root = "{journal_root}"
 durability = "buffered"  # "durable": a record is on the disk before the model runs, which takes milliseconds
+
+# [privacy]
+# detector = "ner.bundle"  # a model that labels tokens looks at every input, too: docs/policy.md
 
 [policy]
 packs = ["base", "gdpr", "licence"]  # further ones: ai-act, hipaa, pipl; `sealpress policy show gdpr` explains one
@@ -197,6 +204,20 @@ class Box:
             self.policy = engine
         return new
 
+    @cached_property
+    def detector(self) -> ModelDetector | None:
+        """The model that looks at the input of every call, where the settings name one; read when it is first asked
+        for. Raises BundleMissing, BundleError, ModelError, SettingsError, JournalError."""
+        # most commands run no model, and need no runtime
+        from toolkit.detector import ModelDetector
+
+        return ModelDetector.of(self)
+
+    @property
+    def detectors(self) -> tuple[ModelDetector, ...]:
+        """What the gate is given for every run of a model."""
+        return () if self.detector is None else (self.detector,)
+
     @property
     def journal_folder(self) -> Path:
         return self.folder / "journal"
@@ -219,7 +240,8 @@ class Box:
         """A call of this moment. `signer` is whose signature on the model was checked, `policy` by which it will be
         decided, if that was looked up before. Raises JournalError, StateError.
 
-        Whether a consent stands is looked up now, so that one withdrawn a moment ago counts no more.
+        Whether a consent stands is looked up now, so that one withdrawn a moment ago counts no more. A call to infer
+        names the detector of the settings, and the gate lets none pass without it.
         """
         purpose = (policy or self.policy).purposes.get(context.purpose or "")
         tenant, at = context.tenant or self.settings.box.tenant, self.journal.now()
@@ -246,6 +268,7 @@ class Box:
             signer=signer,
             usage=context.usage,
             quota=context.quota,
+            detector=self.detector.digest if action == "infer" and self.detector is not None else None,
             **{**said, "actor": context.actor or self.settings.box.actor, "tenant": tenant, "override": override},
         )
 

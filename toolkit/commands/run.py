@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import rich_click as click
 
 from toolkit.cli import output, with_settings
 from toolkit.model import load
+from toolkit.runtime.entities import ENTITIES, Entity
 from toolkit.settings import found_settings
 
 __all__ = ["run"]
@@ -13,7 +17,7 @@ __all__ = ["run"]
 
 @click.command()
 @click.argument("bundle", type=click.Path())
-@click.option("--text", "texts", multiple=True, required=True, help="A text to embed; may be given several times.")
+@click.option("--text", "texts", multiple=True, required=True, help="A text; may be given several times.")
 @click.option("--purpose", help="What for: one of the purposes that the settings declare.")
 @click.option("--basis", help="The legal basis, needed when the text holds personal data.")
 @click.option("--subject", help="Whose data it is, under a name of your own choice.")
@@ -35,21 +39,33 @@ def run(
     settings: str | None,
     as_json: bool,
 ) -> None:
-    """Run a model on texts, through the gate and on record.
+    """Run a model on texts, through the gate and on record: embeddings, or the entities that it finds.
 
     Example: sealpress run model.bundle --text "where is the ward?" --purpose search
     """
     model = load(bundle, found_settings(settings))
-    embeddings = model.embed(
-        texts,
-        purpose=purpose,
-        basis=basis,
-        consent=consent,
-        subject=subject,
-        region=region,
-        override=override,
-        data=data,
-    )
+    context: dict[str, Any] = {
+        "purpose": purpose,
+        "basis": basis,
+        "consent": consent,
+        "subject": subject,
+        "region": region,
+        "override": override,
+        "data": data,
+    }
+    if model.manifest.task == ENTITIES:
+        found = model.entities(texts, **context)
+        output({"entities": found}, as_json, "\n".join(map(_shown, texts, found)))
+        return
+    embeddings = model.embed(texts, **context)
     start = "\n".join(f"  [{', '.join(f'{x:+.4f}' for x in row[:4])}, ...]" for row in embeddings)
     text = f"{len(embeddings)} embeddings of {embeddings.shape[1]} numbers:\n{start}"
     output({"embeddings": embeddings.tolist()}, as_json, text)
+
+
+def _shown(text: str, found: Sequence[Entity]) -> str:
+    """A line for each entity of a text."""
+    lines = [
+        f"  {one.start:5}-{one.end:<5} {one.label:16} {one.score:.2f}  {text[one.start : one.end]}" for one in found
+    ]
+    return "\n".join([f"{len(found)} entities:", *lines])
