@@ -227,7 +227,8 @@ def _writing(asked: Read, trace: Trace) -> Callable[[Model, Answer | Exception],
             trace.receipt = model.receipt(answer)
         if isinstance(answer, Exception):
             raise answer
-        trace.call, trace.receipt, trace.detected = answer.call, model.receipt(answer), answer.detected
+        trace.call, trace.receipt = answer.call, model.receipt(answer)
+        trace.detected, trace.obligations = answer.detected, answer.obligations
         return asked.written(model, answer)
 
     return written

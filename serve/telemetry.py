@@ -19,8 +19,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from policies.errors import Fault
+from policies.facts import Obligation
 from serve.answer import secured
 from serve.caller import Caller
+from serve.obligations import headers
 from serve.queue import Queue
 from toolkit.box import Context
 
@@ -46,6 +48,7 @@ class Trace:
         "key",
         "leave",
         "model",
+        "obligations",
         "reason",
         "receipt",
         "refused_by",
@@ -66,10 +69,11 @@ class Trace:
         self.receipt: bytes | None = None
         self.detected: frozenset[str] = frozenset()
         self.refused_by: tuple[str, ...] = ()
+        self.obligations: tuple[Obligation, ...] = ()
 
     def headers(self) -> dict[str, str]:
-        """The call as it is on record, with its receipt, what the detector found in its input, and the digest of the
-        model, as far as it came to that."""
+        """The call as it is on record, its receipt, the digest of the model, what the detector found in the input, and
+        what the answer has to carry, as far as it came to that."""
         found: dict[str, str] = {}
         if self.call is not None:
             found |= {"X-Decision-Id": self.call, "X-Request-Id": self.call}
@@ -79,7 +83,7 @@ class Trace:
             found["X-Detected"] = ", ".join(sorted(self.detected))
         if self.model is not None:
             found["X-Model-Digest"] = self.model
-        return found
+        return found | headers(self.obligations)
 
 
 class Metrics:

@@ -23,12 +23,14 @@ from compliance.keys import fingerprint, from_text, kind_of, read_key, secret, t
 from compliance.state.consents import Consents
 from compliance.state.overrides import Overrides
 from compliance.state.policies import archive
+from compliance.state.pseudonyms import Pseudonyms
 from compliance.state.salts import Salts
 from compliance.verify.statements import DAYS_AHEAD, day_of
 from policies.cedar import Engine
 from policies.errors import Failed, Fault
 from policies.facts import CATEGORY, Action, Call
 from policies.payload import InputError
+from policies.sanitising import Pseudonymise
 from toolkit.policy import Policy
 from toolkit.proof import must_hold
 from toolkit.settings import (
@@ -271,6 +273,13 @@ class Box:
             detector=self.detector.digest if action == "infer" and self.detector is not None else None,
             **{**said, "actor": context.actor or self.settings.box.actor, "tenant": tenant, "override": override},
         )
+
+    def pseudonymise(self, context: Context) -> Pseudonymise | None:
+        """What makes the pseudonyms of a subject, where there is one; the gate uses it only if a rule asks for them."""
+        if context.subject is None:
+            return None
+        tenant = context.tenant or self.settings.box.tenant
+        return Pseudonyms(self.journal.salts, tenant, context.subject).pseudonymise
 
 
 class PrivateKeys(NamedTuple):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from compliance.journal.receipts import Written
 from policies.cedar import Engine
 from policies.errors import Denied
+from policies.facts import Obligation
 from policies.gate import Grant, close, decide_and_open
 from policies.payload import Payload
 from toolkit.box import Box, Context
@@ -35,14 +36,20 @@ class Asked(Struct, frozen=True):
 
 class Answer(Struct, frozen=True):
     """What a call gave: outputs by name (`embedding` (n, hidden), `logits` (n, classes), `entities` (n,) lists of
-    Entity, or what the model calls them); what it used (texts, tokens, images); the categories of personal data that the
-    detector of the settings found in the input; and how it is on record: its id and its records."""
+    Entity, or what the model calls them); what it used (texts, tokens, images); and how it is on record: its id and its
+    records.
+
+    `detected` are the categories of personal data that the detector of the settings found in the input. `obligations`
+    says what was done to the input before the model ran, and what has to go with the answer to whoever gets it: an
+    attribution, a notice.
+    """
 
     outputs: Outputs
     usage: Mapping[str, int]
     call: str
     written: tuple[Written, ...]
     detected: frozenset[str] = frozenset()
+    obligations: tuple[Obligation, ...] = ()
 
 
 class Model:
@@ -151,12 +158,15 @@ class Model:
     def _opened(self, asked: Asked, in_force: Engine) -> Grant | Exception:
         try:
             call = self._box.call("infer", self.manifest.digest, asked.context, self._signer, in_force)
-            return decide_and_open(in_force, self.manifest, call, asked.payload, self._box.journal, self._detectors)
+            pseudonymise = self._box.pseudonymise(asked.context)
+            return decide_and_open(
+                in_force, self.manifest, call, asked.payload, self._box.journal, self._detectors, pseudonymise
+            )
         except Exception as error:  # noqa: BLE001 - it is the answer to this call alone
             return error
 
     def _closed(self, grant: Grant, outputs: Outputs | Exception) -> Answer | Exception:
-        call, usage = grant.call, grant.usage
+        call, usage, obligations = grant.call, grant.usage, grant.obligations
         failed = outputs if isinstance(outputs, Exception) else None
         try:
             written = close(grant, failed)
@@ -164,7 +174,14 @@ class Model:
             return error
         if isinstance(outputs, Exception):
             return outputs
-        return Answer(outputs=outputs, usage=usage, detected=call.detected, call=call.id, written=written)
+        return Answer(
+            outputs=outputs,
+            usage=usage,
+            call=call.id,
+            written=written,
+            detected=call.detected,
+            obligations=obligations,
+        )
 
     def _must_be_for(self, *, entities: bool) -> None:
         if (self.manifest.task == ENTITIES) is not entities:

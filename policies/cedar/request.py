@@ -20,6 +20,7 @@ __all__ = ["ACTIONS", "Purposes", "actor", "context", "model", "parameters"]
 ACTIONS: Mapping[str, Entity] = {name: Entity(("Action", name)) for name in get_args(Action)}
 
 _MOST = 2**63 - 1
+_NOTHING: frozenset[str] = frozenset()
 
 
 def actor(name: str, tenant: str) -> Entity:
@@ -69,6 +70,7 @@ def context(call: Call, purposes: Purposes, parameters: Record) -> dict[str, Any
         "sealed": call.sealed is True,
         "detected": _categories(call.detected),
         "unseen": call.unseen is True,
+        "obligations": _NOTHING if call.sanitised is None else frozenset({_text(call.sanitised.kind)}),
         "packs": parameters,
     }
     if call.purpose is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from policies.cedar import Engine, PolicyError, load, schema
+from policies.cedar import Engine, PolicyError, filled, load, schema
 from policies.cedar.cases import Cases, tried
 from policies.facts import Purpose
 from toolkit.policy import pack, schema_text
@@ -21,7 +21,7 @@ call = {{ {call} }}
 def base() -> Engine:
     chosen = [pack("base")]
     purposes = {"care": Purpose(bases=frozenset({"contract"}), retain_days=3, data=frozenset({"health"}))}
-    return load({"base": chosen[0].policy}, schema(schema_text(), chosen), purposes)
+    return load({"base": chosen[0].policy}, schema(schema_text(), chosen), purposes, filled(chosen, {}))
 
 
 @pytest.mark.parametrize(
