@@ -47,9 +47,10 @@ def agreement(
     left, right = reference.argmax(axis=2), answers.argmax(axis=2)
     outside = [number for number, label in enumerate(labels) if label == OUTSIDE]
     counted = tokens & ~(np.isin(left, outside) & np.isin(right, outside))
-    same = (counted & (left == right)).sum(axis=1)
-    found = np.where(counted.any(axis=1), same / np.maximum(counted.sum(axis=1), 1), 1.0)
-    found[(tokens & ~np.isfinite(answers).all(axis=2)).any(axis=1)] = np.nan
+    same, many = (counted & (left == right)).sum(axis=1), counted.sum(axis=1)
+    found = np.where(many > 0, same / np.maximum(many, 1), 1.0)
+    broken = tokens & ~np.isfinite(answers).all(axis=2)
+    found[broken.sum(axis=1) > 0] = np.nan
     return found
 
 
@@ -63,8 +64,8 @@ def compared(
     kinds = sorted({tag.kind for tag in tags(labels)} - {""})
     strange = {one.label for text in marked for one in text}.difference(kinds)
     if strange:
-        told = ", ".join(sorted(label[:80] for label in strange)[:5])
-        raise ItemsError("data_format", f"marked as {told}; the model knows {', '.join(kinds)[:500]}")
+        names = ", ".join(sorted(label[:80] for label in strange)[:5])
+        raise ItemsError("data_format", f"marked as {names}; the model knows {', '.join(kinds)[:500]}")
     told, right, gold = Counter[str](), Counter[str](), Counter[str]()
     for here, there in zip(found, marked, strict=True):
         told.update(kind for kind, _, _ in _places(here))

@@ -192,7 +192,8 @@ def test_pseudonyms_that_cannot_be_made_end_the_call() -> None:
 
     book = Book()
     with pytest.raises(Failed):
-        gate(POLICY, MODEL, replace(CALL, purpose="study", basis="contract"), EMAIL, book, redeem_never, failing)
+        call = replace(CALL, purpose="study", basis="contract")
+        gate(POLICY, MODEL, call, EMAIL, book, redeem_never, pseudonymise=failing)
     assert book.entries == []
 
 

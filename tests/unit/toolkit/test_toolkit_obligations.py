@@ -23,7 +23,7 @@ from compliance.state.disposition import Disposition
 from compliance.state.pseudonyms import Pseudonyms
 from compliance.verify.journal import verify_journal
 from policies.errors import Denied
-from policies.facts import Manifest, Obligation
+from policies.facts import Manifest, Obligation, Sanitised
 from policies.gate import close, decide_and_open, redeem
 from policies.payload import Payload
 from policies.privacy import categories
@@ -65,9 +65,9 @@ class Place:
         """What the runtime would run on."""
         box, asked = self.box, Context(**context)
         call = box.call("infer", MODEL.digest, asked, "ed25519:x")
-        pseudonymise = box.pseudonymise(asked.subject)
+        pseudonymise = box.pseudonymise(asked)
         payload = Payload.checked({"texts": [text]})
-        grant = decide_and_open(box.policy, MODEL, call, payload, box.journal, pseudonymise)
+        grant = decide_and_open(box.policy, MODEL, call, payload, box.journal, (), pseudonymise)
         payload = redeem(grant, MODEL.digest, box.policy.digest)
         assert len(close(grant)) == 2
         return payload
@@ -107,7 +107,7 @@ def test_what_was_masked_is_nowhere(place: Place, caplog: pytest.LogCaptureFixtu
     assert opened.allowed
     assert opened.call.data == frozenset()
     assert opened.call.sanitised is not None
-    assert (opened.call.sanitised.kind, opened.call.sanitised.data) == ("redact", {"email", "phone"})
+    assert opened.call.sanitised == Sanitised(kind="redact", data=frozenset({"email", "phone"}))
     assert opened.obligations[0] == Obligation(kind="redact", text="email, phone")
     place.box.journal.checkpoint()
     everything = msgspec.json.encode(place.records()).decode() + caplog.text

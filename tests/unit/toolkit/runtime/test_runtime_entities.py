@@ -36,7 +36,9 @@ def found(*texts: str, max_tokens: int = 8) -> tuple[list[list[Entity]], dict[st
     lane = Lane((GOLDEN / "model.onnx").read_bytes(), "d", reader)
 
     def work(grant: Grant) -> tuple[list[list[Entity]], dict[str, int]]:
-        return list(lane.answers(grant, "p")), grant.usage
+        (outputs,) = lane.run([grant], "p")
+        assert not isinstance(outputs, Fault)
+        return list(outputs["entities"]), grant.usage
 
     call = Call(id="1", at=0, actor="a", tenant="t", action="infer", model="d")
     return gate(Anything(), MANIFEST, call, Payload.checked({"texts": list(texts)}), Memory(), work)
