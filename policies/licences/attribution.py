@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from policies.facts import Manifest
+from collections.abc import Sequence
+
+from policies.facts import Ancestor
 from policies.licences.papers import LicenceError, facts
 
 __all__ = ["attribution"]
@@ -10,18 +12,18 @@ __all__ = ["attribution"]
 MAX_NAME = 80
 
 
-def attribution(model: Manifest) -> str:
+def attribution(name: str, licence: str, lineage: Sequence[Ancestor]) -> str:
     """The name of the model, what it was made from, its licence, and where that stands; at most 400 characters.
 
     It names no author, since no fact of a model does: the notices themselves stand in the bundle.
     """
-    named = _printable(model.name)
-    if model.lineage:
-        named = f"{named}, made from {_printable(model.lineage[0].name)}"
+    named = _printable(name)
+    if lineage:
+        named = f"{named}, made from {_printable(lineage[0].name)}"
     try:
-        known = facts(model.licence)
+        known = facts(licence)
     except LicenceError:
-        return f"{named}; licence: {_printable(model.licence)}"
+        return f"{named}; licence: {_printable(licence)}"
     return f"{named}; licence: {known.spdx}, {known.sources['attribution'].url}"
 
 

@@ -191,8 +191,8 @@ def test_pseudonyms_that_cannot_be_made_end_the_call() -> None:
         raise Failed("disk", "no salt")
 
     book = Book()
+    call = replace(CALL, purpose="study", basis="contract")
     with pytest.raises(Failed):
-        call = replace(CALL, purpose="study", basis="contract")
         gate(POLICY, MODEL, call, EMAIL, book, redeem_never, pseudonymise=failing)
     assert book.entries == []
 
