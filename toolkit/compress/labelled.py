@@ -43,10 +43,10 @@ def agreement(
     """
     if reference.shape != answers.shape:
         return np.full(len(reference), np.nan)
-    tokens = np.isfinite(reference).all(axis=2)
+    tokens: NDArray[np.bool_] = np.isfinite(reference).all(axis=2)
     left, right = reference.argmax(axis=2), answers.argmax(axis=2)
     outside = [number for number, label in enumerate(labels) if label == OUTSIDE]
-    counted = tokens & ~(np.isin(left, outside) & np.isin(right, outside))
+    counted: NDArray[np.bool_] = tokens & ~(np.isin(left, outside) & np.isin(right, outside))
     same = (counted & (left == right)).sum(axis=1)
     found = np.where(counted.any(axis=1), same / np.maximum(counted.sum(axis=1), 1), 1.0)
     found[(tokens & ~np.isfinite(answers).all(axis=2)).any(axis=1)] = np.nan
@@ -63,8 +63,8 @@ def compared(
     kinds = sorted({tag.kind for tag in tags(labels)} - {""})
     strange = {one.label for text in marked for one in text}.difference(kinds)
     if strange:
-        told = ", ".join(sorted(label[:80] for label in strange)[:5])
-        raise ItemsError("data_format", f"marked as {told}; the model knows {', '.join(kinds)[:500]}")
+        names = ", ".join(sorted(label[:80] for label in strange)[:5])
+        raise ItemsError("data_format", f"marked as {names}; the model knows {', '.join(kinds)[:500]}")
     told, right, gold = Counter[str](), Counter[str](), Counter[str]()
     for here, there in zip(found, marked, strict=True):
         told.update(kind for kind, _, _ in _places(here))

@@ -69,7 +69,7 @@ def test_what_a_detector_finds_is_a_fact_and_by_itself_no_reason_to_refuse() -> 
     book, detecting = Book(), Detecting()
     assert len(run(book, detecting)) == 1
     call, decision, payload = book.entries[0]
-    assert (call.detected, call.data, call.unseen) == ({"person_name"}, frozenset(), False)
+    assert (call.detected, call.data, call.unseen) == (frozenset({"person_name"}), frozenset(), False)
     assert decision.allowed
     assert payload is NAMED
     assert [one.id for one in detecting.calls] == [CALL.id]
@@ -81,7 +81,7 @@ def test_where_the_settings_say_so_it_counts() -> None:
         run(book, Detecting(), purpose="triage")
     call, decision, payload = book.entries[0]
     assert [one.rule for one in decision.findings if not one.ok] == ["gdpr.detected"]
-    assert (call.detected, payload) == ({"person_name"}, Payload(value=None))
+    assert (call.detected, payload) == (frozenset({"person_name"}), Payload(value=None))
     assert "Anna" not in str(caught.value)
     assert len(run(Book(), Detecting(), purpose="triage", basis="contract")) == 1
     assert len(run(Book(), Detecting(), purpose="triage", payload=Payload.checked(["the ward"]))) == 1
