@@ -59,6 +59,7 @@ def test_a_damaged_policy_is_refused_or_still_refuses(place: int, wrong: bytes, 
     at=st.integers(), usage=st.integers(), retain_days=st.integers(),
     quota=st.none() | st.integers(), sealed=st.booleans(), signer=MAYBE, host=MAYBE,
     consented=st.none() | st.builds(Consented, receipt=ANY, explicit=st.booleans(), guardian=st.booleans()),
+    detector=MAYBE, detected=st.frozensets(ANY, max_size=3), unseen=st.booleans(),
     action=st.sampled_from(["infer", "scan", "measure", "compress", "export", "train"]) | ANY,
     licence=st.sampled_from(["MIT", "Apache-2.0", "CC-BY-NC-4.0"]) | ANY,
     name=ANY, purposes=st.lists(ANY, max_size=3).map(tuple),
@@ -81,8 +82,11 @@ def test_every_request_has_an_answer(licence: str, name: str, purposes: tuple[st
             assert licence != "CC-BY-NC-4.0"
             assert not purposes or "support" in purposes
             assert not call.data or call.basis == "contract"
+        if call.action in ("infer", "scan"):
             assert call.signer is not None
+            assert call.purpose is None or (licence != "CC-BY-NC-4.0" and (not purposes or call.purpose in purposes))
         assert call.sealed
+        assert not call.unseen
         assert call.quota is None or call.usage < call.quota
 
 

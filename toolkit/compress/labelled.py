@@ -43,14 +43,13 @@ def agreement(
     """
     if reference.shape != answers.shape:
         return np.full(len(reference), np.nan)
-    tokens = np.isfinite(reference).all(axis=2)
+    tokens: NDArray[np.bool_] = np.isfinite(reference).all(axis=2)
     left, right = reference.argmax(axis=2), answers.argmax(axis=2)
     outside = [number for number, label in enumerate(labels) if label == OUTSIDE]
-    counted = tokens & ~(np.isin(left, outside) & np.isin(right, outside))
-    same, many = (counted & (left == right)).sum(axis=1), counted.sum(axis=1)
-    found = np.where(many > 0, same / np.maximum(many, 1), 1.0)
-    broken = tokens & ~np.isfinite(answers).all(axis=2)
-    found[broken.sum(axis=1) > 0] = np.nan
+    counted: NDArray[np.bool_] = tokens & ~(np.isin(left, outside) & np.isin(right, outside))
+    same = (counted & (left == right)).sum(axis=1)
+    found = np.where(counted.any(axis=1), same / np.maximum(counted.sum(axis=1), 1), 1.0)
+    found[(tokens & ~np.isfinite(answers).all(axis=2)).any(axis=1)] = np.nan
     return found
 
 

@@ -85,7 +85,7 @@ def fault(run: Callable[[], object]) -> Fault:
 
 
 def test_what_it_finds_is_on_record_and_in_the_answer_and_refuses_nothing_by_itself(place: Place) -> None:
-    answer = place.model().ask([TEXT, "where is the ward"], Context(purpose="search", subject="patient-17"))
+    answer = place.model().ask({"texts": [TEXT, "where is the ward"]}, Context(purpose="search", subject="patient-17"))
     assert answer.outputs["embedding"].shape == (2, 4)
     assert answer.detected == {"person_name", "address"}
     scan, scanned, infer, inferred = place.records()
@@ -130,7 +130,7 @@ def test_what_is_refused_anyway_is_not_scanned(place: Place) -> None:
 
 
 def test_without_settings_there_is_none(place: Place) -> None:
-    answer = place.model("").ask([TEXT], Context(purpose="search"))
+    answer = place.model("").ask({"texts": [TEXT]}, Context(purpose="search"))
     assert answer.detected == frozenset()
     infer, _ = place.records()
     assert infer["metadata"]["call"]["detector"] is None
@@ -138,7 +138,7 @@ def test_without_settings_there_is_none(place: Place) -> None:
 
 def test_labels_and_the_least_probability_are_settings(place: Place) -> None:
     model = place.model('[privacy]\ndetector = "ner.bundle"\n[privacy.labels]\nORG = "employer"\n')
-    assert model.ask(["Anna is in Acme"], Context(purpose="search")).detected == {"employer"}
+    assert model.ask({"texts": ["Anna is in Acme"]}, Context(purpose="search")).detected == {"employer"}
     bundle = Bundle.read(NER, TRUSTED)
     box = place.box()
     call = box.call("infer", "ab" * 32, Context(purpose="search"))
