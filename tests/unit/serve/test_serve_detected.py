@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from serve.protocols.openai import EmbeddingsRequest
-from serve.service import _answered
+from serve.protocols.openai import read
+from serve.service import _writing
 from serve.telemetry import Trace
 from tests.unit.toolkit.test_toolkit_detector import TEXT, Place
 from toolkit.box import Context
@@ -25,8 +26,8 @@ def place(tmp_path: Path) -> Iterator[Place]:
 def test_it_names_the_categories_where_there_are_any(place: Place) -> None:
     model, headers = place.model(), []
     for text in (TEXT, "the ward"):
-        trace = Trace()
-        trace.context = Context(purpose="search")
-        _answered(model, EmbeddingsRequest(model="golden", input=text), trace)
+        trace = Trace(lambda: False)
+        asked = read(json.dumps({"model": "golden", "input": text}).encode(), {})
+        _writing(asked, trace)(model, model.ask({"texts": [text]}, Context(purpose="search")))
         headers.append(trace.headers().get("X-Detected"))
     assert headers == ["address, person_name", None]
