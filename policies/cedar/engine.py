@@ -28,7 +28,6 @@ from policies.cedar.packs import Parameter, Parameters
 from policies.cedar.source import PolicyError, Rule, policy_text, read, schema_text
 from policies.facts import (
     CATEGORY,
-    Ancestor,
     Call,
     Carried,
     Decision,
@@ -138,7 +137,8 @@ class Engine:
             while not told.carry <= facts["obligations"]:
                 facts["obligations"] |= told.carry
                 told = self._told(named, self._program.trace(actor, action, about, facts, {}))
-            return self._decided(told, facts["obligations"], model.name, model.licence, model.lineage, call.sanitised)
+            parent = model.lineage[0].name if model.lineage else None
+            return self._decided(told, facts["obligations"], model.name, parent, model.licence, call.sanitised)
         except Exception as error:  # noqa: BLE001 - the facts come from anywhere: whatever fails with them is a refusal
             reason = f"The policy could not be evaluated: {type(error).__name__}."
             return Decision(allowed=False, findings=(_stopped(reason),), policy=self._digest)
@@ -165,11 +165,11 @@ class Engine:
         told: _Told,
         met: frozenset[str],
         name: str,
+        parent: str | None,
         licence: str,
-        lineage: tuple[Ancestor, ...],
         done: Sanitised | None,
     ) -> Decision:
-        """The decision on a model of this name, licence and lineage, where these obligations are met."""
+        """The decision on a model of this name, made from this parent, where these obligations are met."""
         found: list[Obligation] = []
         if not told.allowed:
             # what was done to a payload once is not done again
@@ -179,7 +179,7 @@ class Engine:
             if done is not None:
                 found.append(Obligation(kind=done.kind, text=", ".join(sorted(done.data))))
             if "attribution" in met:
-                found.append(Obligation(kind="attribution", text=attribution(name, licence, lineage)))
+                found.append(Obligation(kind="attribution", text=attribution(name, parent, licence)))
             if "ai_notice" in met:
                 found.append(Obligation(kind="ai_notice", text=self._words))
         return Decision(allowed=told.allowed, findings=told.findings, policy=self._digest, obligations=tuple(found))

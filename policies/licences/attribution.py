@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from policies.facts import Ancestor
 from policies.licences.papers import LicenceError, facts
 
 __all__ = ["attribution"]
@@ -12,14 +9,12 @@ __all__ = ["attribution"]
 MAX_NAME = 80
 
 
-def attribution(name: str, licence: str, lineage: Sequence[Ancestor]) -> str:
-    """The name of the model, what it was made from, its licence, and where that stands; at most 400 characters.
+def attribution(name: str, parent: str | None, licence: str) -> str:
+    """The name of a model, what it was made from, its licence, and where that stands; at most 400 characters.
 
     It names no author, since no fact of a model does: the notices themselves stand in the bundle.
     """
-    named = _printable(name)
-    if lineage:
-        named = f"{named}, made from {_printable(lineage[0].name)}"
+    named = _printable(name) if parent is None else f"{_printable(name)}, made from {_printable(parent)}"
     try:
         known = facts(licence)
     except LicenceError:
@@ -29,5 +24,4 @@ def attribution(name: str, licence: str, lineage: Sequence[Ancestor]) -> str:
 
 def _printable(name: str) -> str:
     """A name comes with a model, from anywhere: no line of it may end, and none may run on."""
-    name = name[:MAX_NAME]
-    return name if name.isprintable() else "".join(one if one.isprintable() else "\ufffd" for one in name)
+    return "".join(one if one.isprintable() else "\ufffd" for one in name[:MAX_NAME])
