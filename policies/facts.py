@@ -133,6 +133,10 @@ class Call(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     model, and its signature and every byte were checked; `sealed`: the journal encrypts what it records;
     `override` is what two persons opened and the caller names; `sanitised` is what was done to the payload since a rule
     asked for it. What was redacted is no longer in `data`, what has a pseudonym is (GDPR Art. 4(5), recital 26).
+
+    `detector` is the digest of the model that must look at the payload, `detected` the categories that it found, and
+    `unseen` says that it could not look. A call of the action "scan" names the call whose payload it looks at as
+    `scan_of`.
     """
 
     id: str
@@ -155,6 +159,10 @@ class Call(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     signer: str | None = None
     sealed: bool = False
     override: Override | None = None
+    detector: str | None = None
+    detected: frozenset[str] = frozenset()
+    unseen: bool = False
+    scan_of: str | None = None
     sanitised: Sanitised | None = None
 
 

@@ -7,17 +7,18 @@ mistakes and makes a bypass a visible act; it does not stop an attacker who runs
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 from msgspec import structs
 
-from policies.errors import Denied, Fault, Ungated
+from policies.errors import Denied, Failed, Fault, Ungated
 from policies.facts import Call, Decision, Manifest, Obligation, Outcome, Sanitised
 from policies.payload import Payload
-from policies.privacy import categories
+from policies.privacy import Detector, categories
+from policies.privacy.detectors import Spans, look, must_look
 from policies.sanitising import Pseudonymise, sanitised, undone
 
 __all__ = ["Grant", "Ledger", "Policy", "charge", "close", "covers", "decide_and_open", "gate", "redeem"]
@@ -100,13 +101,14 @@ def gate(
     payload: Payload,
     ledger: Ledger,
     work: Callable[[Grant], T],
+    detectors: Sequence[Detector] = (),
     pseudonymise: Pseudonymise | None = None,
 ) -> T:
     """Run `work` under a recorded grant and record how it ended. Raises Denied when the policy refuses.
 
     No record, no run; no record of the outcome, no answer.
     """
-    grant = decide_and_open(policy, model, call, payload, ledger, pseudonymise)
+    grant = decide_and_open(policy, model, call, payload, ledger, detectors, pseudonymise)
     try:
         result = work(grant)
     except BaseException as error:
@@ -122,16 +124,22 @@ def decide_and_open(
     call: Call,
     payload: Payload,
     ledger: Ledger,
+    detectors: Sequence[Detector] = (),
     pseudonymise: Pseudonymise | None = None,
 ) -> Grant:
     """Scan the payload, decide, and record the decision. Raises Denied, after the refusal has been recorded.
 
     Where nothing refuses but rules that give way to a payload without personal data, such a payload takes the place of
-    the one that came, and is decided on anew: from there on there is no other one. `pseudonymise` makes the pseudonyms
-    of the call's subject. The payload of a refused call is not recorded: there is no ground on which it could be kept.
+    the one that came, and is decided on anew: from there on there is no other one, and detectors look at no other.
+    `pseudonymise` makes the pseudonyms of the call's subject.
+
+    The payload of a refused call is not recorded: there is no ground on which it could be kept. Nor is that of a
+    scan, which stands with the call that it was made for, if that one is allowed. Raises Ungated where the detector
+    that the call names is missing.
     """
     if call.model != model.digest:
         raise Ungated("grant_other_model", "the call names another model than the one it was brought to")
+    must_look(detectors, call)
     found = categories(payload.texts())
     asked = structs.replace(call, data=call.data | found, sealed=ledger.sealed, sanitised=None)
     decision = _decided(policy, model, asked)
@@ -143,13 +151,19 @@ def decide_and_open(
         data = call.data if kind == "redact" else asked.data
         asked = structs.replace(asked, data=data, sanitised=Sanitised(kind=kind, data=found))
         decision = _decided(policy, model, asked)
+    if detectors and decision.allowed:
+        # what is refused as it is need not be looked at
+        asked, _ = _looked(detectors, tuple(payload.texts()), asked)
+        decision = _decided(policy, model, asked)
+        if asked.unseen and decision.allowed:
+            raise Ungated("detector_missing", "the detector could not look, and no rule of the policy refuses that")
     if decision.allowed and undone(decision, asked):
         raise Ungated("grant_outdated", "the decision asks for something that was not done to the payload")
     if not decision.allowed:
         entry = ledger.opened(asked, model, decision, Payload(value=None))
         failing = [finding for finding in decision.findings if not finding.ok]
         raise Denied(decision.findings, call.id, "refused: " + "; ".join(f.reason for f in failing), entry)
-    entry = ledger.opened(asked, model, decision, payload)
+    entry = ledger.opened(asked, model, decision, Payload(value=None) if call.action == "scan" else payload)
     grant = Grant()
     with _lock:
         _issues[grant] = _Issue(ledger, entry, asked, decision, payload)
@@ -161,6 +175,18 @@ def _decided(policy: Policy, model: Manifest, call: Call) -> Decision:
     if decision.policy != policy.digest or not decision.findings:
         raise Ungated("grant_outdated", "the decision was not made by the policy in force")
     return decision
+
+
+def _looked(detectors: Sequence[Detector], texts: Sequence[str], call: Call) -> tuple[Call, Spans]:
+    """The call with what the detectors found, and where they found it. Raises Failed where nothing can be recorded."""
+    try:
+        spans = look(detectors, texts, call)
+    except Failed:
+        raise
+    except Exception:  # noqa: BLE001 - whatever a model does: what was not looked at does not count as clean
+        return structs.replace(call, unseen=True), {}
+    found = frozenset(one.category for here in spans.values() for one in here)
+    return structs.replace(call, detected=found), spans
 
 
 def redeem(grant: Grant, digest: str, in_force: str) -> Payload:

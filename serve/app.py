@@ -3,41 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from litestar import Litestar
 from litestar.types import ASGIApp
 
 from compliance.keys import from_text
-from compliance.state.api_keys import ApiKeys
 from compliance.witness.witnessed import Witnessed
 from serve import health, receipts
+from serve.body import MAX_BODY
 from serve.problems import respond
-from serve.protocols import openai
+from serve.protocols import openai, predict
+from serve.protocols.oip import routes as oip
 from serve.reloading import Reloading
-from serve.service import MAX_BODY, Service
+from serve.service import Service
 from serve.telemetry import Log, Metrics, Observed
 from serve.witnessing import Witnessing
 from toolkit.box import Box
-from toolkit.model import Model
 
 __all__ = ["create_app"]
 
 
-def create_app(
-    box: Box, models: Mapping[str, Model], keys: ApiKeys, *, lanes: int, ready: Callable[[], None]
-) -> ASGIApp:
-    """The ASGI application that serves `models` by name. `ready` is called when it takes requests."""
-    service = Service(box, models, keys, lanes)
-    metrics = Metrics(lanes, lambda: service.places.waiting)
-    log = Log()
+def create_app(box: Box, service: Service, log: Log, *, ready: Callable[[], None]) -> ASGIApp:
+    """The ASGI application of a box. `ready` is called when it takes requests."""
+    metrics = Metrics(lambda: service.queues)
     witnessing = _witnessing(box)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        reloading = Reloading(box, log.failed)
+        service.start()
+        reloading = Reloading(box, service.models, log.failed)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloading.at_once)
         tasks = [asyncio.create_task(one.upkeep()) for one in (service.health, reloading)]
         if witnessing is not None:
             tasks.append(asyncio.create_task(witnessing.upkeep(log.failed, service.health.stopped)))
@@ -53,6 +52,8 @@ def create_app(
             health.routes(service.health, metrics),
             receipts.route(service, box.journal),
             openai.routes(service, int(time.time())),
+            predict.route(service),
+            oip.routes(service),
         ],
         lifespan=[lifespan],
         exception_handlers={Exception: respond},

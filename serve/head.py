@@ -6,24 +6,60 @@ to the trailers behind a body in chunks; so that is done here.
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 from http import HTTPStatus
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from policies.errors import Fault
+from serve.answer import secured
 from serve.problems import MEDIA_TYPE, RequestError, document, status_of
 
 __all__ = ["BoundedHead"]
 
 MAX_HEAD = 16_384
+HEAD_S = 10.0
+MAX_CONNECTIONS = 4_096
 
 
 class BoundedHead(HttpToolsProtocol):
-    """uvicorn's protocol, which buffers as many bytes that are not of a body as `MAX_HEAD` and one read."""
+    """uvicorn's protocol, which buffers as many bytes that are not of a body as `MAX_HEAD` and one read.
+
+    It waits for a head no longer than `HEAD_S`. Over TLS, the state of a request holds the `certificate` of the client
+    in DER, if one was brought and verified.
+    """
 
     _beside_body = 0
+    _late: asyncio.TimerHandle | None = None
+    _certificate: bytes | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn narrows it
+        super().connection_made(transport)
+        secure: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+        if secure is not None:
+            self._certificate = secure.getpeercert(binary_form=True)
+        if len(self.connections) > MAX_CONNECTIONS:
+            transport.abort()
+        else:
+            self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_came()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        # a lane asks whether the client is gone, from its own thread
+        self.scope["state"] |= {"certificate": self._certificate, "gone": self.transport.is_closing}
+
+    def on_headers_complete(self) -> None:
+        self._head_came()
+        super().on_headers_complete()
 
     def data_received(self, data: bytes) -> None:
+        if self._late is None and (self.cycle is None or self.cycle.response_complete):
+            self._expect_head()
         self._beside_body += len(data)
         super().data_received(data)
         if self._beside_body > MAX_HEAD and not self.transport.is_closing():
@@ -37,6 +73,14 @@ class BoundedHead(HttpToolsProtocol):
         self._beside_body = 0
         super().on_message_complete()
 
+    def _expect_head(self) -> None:
+        self._late = self.loop.call_later(HEAD_S, self.transport.abort)
+
+    def _head_came(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
     def send_400_response(self, msg: str) -> None:
         """Called by uvicorn for what llhttp does not take; `msg` is uvicorn's own and says nothing more."""
         self._refuse(RequestError("request_malformed", "the request is no HTTP"))
@@ -44,10 +88,14 @@ class BoundedHead(HttpToolsProtocol):
     def _refuse(self, fault: Fault) -> None:
         """Answer and hang up. There is no request yet that could be counted or logged."""
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
-            content, status = document(fault, openai=False), status_of(fault)
-            head = (
-                f"HTTP/1.1 {status.value} {HTTPStatus(status).phrase}\r\n"
-                f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(content)}\r\nconnection: close\r\n\r\n"
-            )
-            self.transport.write(head.encode() + content)
+            content, status = document(fault), status_of(fault)
+            own = {
+                b"content-type": MEDIA_TYPE.encode(),
+                b"content-length": b"%d" % len(content),
+                b"connection": b"close",
+            }
+            headers = secured(own.items(), https=self.scheme == "https")
+            head = b"".join(b"%s: %s\r\n" % header for header in headers)
+            first = f"HTTP/1.1 {status.value} {HTTPStatus(status).phrase}\r\n"
+            self.transport.write(first.encode() + head + b"\r\n" + content)
         self.transport.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
 
 import msgspec
 from litestar import Response, Router, get
@@ -16,7 +15,7 @@ from policies.errors import Fault
 from serve.answer import Json
 from serve.telemetry import METRICS_TYPE, Metrics
 from toolkit.box import Box
-from toolkit.model import Model
+from toolkit.models import Models
 
 __all__ = ["UNRECORDED", "Health", "routes"]
 
@@ -28,7 +27,7 @@ UNRECORDED = (JournalError, StateError, KeyFault)
 class Health:
     """Whether the journal can be written. While it cannot, nothing is served."""
 
-    def __init__(self, box: Box, models: Collection[Model]) -> None:
+    def __init__(self, box: Box, models: Models) -> None:
         self._journal = box.journal
         self._models = models
         self._fault: Fault | None = None
@@ -65,7 +64,7 @@ class Health:
     def _once(self) -> None:
         if self._fault is not None:
             # a record that says something: from here on these models are served again
-            for model in self._models:
+            for model in self._models.ready():
                 model.record_loaded()
         self._journal.now()
 

@@ -1,7 +1,7 @@
 """Every refusal and every error as one document: problem+json (RFC 9457) with code, hint and findings.
 
-On the routes of OpenAI's protocol it carries that protocol's `error` member too. Nothing that a client sent is
-repeated, and no 5xx tells more than its code: the reason is in the log of the operator.
+On the routes of a protocol it carries that protocol's `error` member too. Nothing that a client sent is repeated, and
+no 5xx tells more than its code: the reason is in the log of the operator.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
+from compliance.issuer.errors import JwksError, JwtError
 from compliance.journal.errors import JournalError, NotReadable
 from compliance.keys import KeyFault
 from compliance.state.api_keys import ApiKeyError
@@ -22,7 +23,10 @@ from compliance.witness.errors import WitnessError
 from policies.errors import Denied, Failed, Fault, Unusable
 from policies.payload import InputError
 from serve.admission import Busy
+from serve.caller import ScopeError
+from serve.queue import Abandoned
 from serve.telemetry import trace_of, where
+from toolkit.models import Unserved
 
 __all__ = ["MEDIA_TYPE", "STATUSES", "RequestError", "document", "respond", "status_of"]
 
@@ -36,12 +40,21 @@ class RequestError(Unusable):
         "request_malformed": "Send HTTP/1.1 with a JSON object in UTF-8 as its body; NaN and Infinity are not JSON.",
         "request_type": "Send the fields that the documentation of this route names, each of its type, and no others.",
         "request_header": "Send each header once, as UTF-8 of at most 256 characters.",
+        "request_context": "Say it in the header or in the body, or the same in both.",
         "request_head": "Send a request line and headers as RFC 9112 has them, 16 kB at most.",
         "request_too_large": "Send at most 8,000,000 bytes at once: split the texts over several calls.",
+        "request_encoding": "Send the body as it is, or whole under a Content-Encoding of gzip or deflate.",
+        "request_tokens": "Send texts: the model's own tokenizer makes tokens of them.",
+        "request_dimensions": "Leave `dimensions` out: the embeddings of a model are given as they are, or not at all.",
+        "tensor_binary": "Give the length of the JSON in Inference-Header-Content-Length, and behind the JSON for each "
+        "input as many bytes as its binary_data_size, datatype and shape say.",
+        "tensor_input": "Give the inputs that GET /v2/models/NAME lists, each of its datatype and shape; an image in "
+        "JSON is the base64 of its file.",
+        "tensor_output": "Take the names of outputs from GET /v2/models/NAME; classification goes with logits alone.",
+        "request_task": "Ask this model at /v1/models/NAME/predict or /v2/models/NAME/infer, which take any.",
         "request_incomplete": "Send the whole body without a long pause.",
         "route_unknown": "Check the path: GET /v1/models lists what is served.",
         "method_unknown": "Use the method that the header Allow names.",
-        "model_unknown": "Take a name from GET /v1/models.",
     }
 
 
@@ -49,15 +62,20 @@ class RequestError(Unusable):
 STATUSES: Mapping[type[Fault] | str, HTTPStatus] = {
     Denied: HTTPStatus.FORBIDDEN,
     ApiKeyError: HTTPStatus.UNAUTHORIZED,
+    JwtError: HTTPStatus.UNAUTHORIZED,
+    ScopeError: HTTPStatus.FORBIDDEN,
     InputError: HTTPStatus.BAD_REQUEST,
     "input_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     RequestError: HTTPStatus.BAD_REQUEST,
     "request_head": HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     "request_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "request_encoding": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     "request_incomplete": HTTPStatus.REQUEST_TIMEOUT,
     "route_unknown": HTTPStatus.NOT_FOUND,
     "method_unknown": HTTPStatus.METHOD_NOT_ALLOWED,
+    Unserved: HTTPStatus.SERVICE_UNAVAILABLE,
     "model_unknown": HTTPStatus.NOT_FOUND,
+    Abandoned: HTTPStatus.SERVICE_UNAVAILABLE,  # nobody is there to read it
     WitnessError: HTTPStatus.FORBIDDEN,
     "exchange_malformed": HTTPStatus.BAD_REQUEST,
     "witness_unknown": HTTPStatus.NOT_FOUND,
@@ -66,9 +84,11 @@ STATUSES: Mapping[type[Fault] | str, HTTPStatus] = {
     "exchange_proof": HTTPStatus.UNPROCESSABLE_ENTITY,
     Busy: HTTPStatus.SERVICE_UNAVAILABLE,
     "rate_exceeded": HTTPStatus.TOO_MANY_REQUESTS,
+    "concurrency_exceeded": HTTPStatus.TOO_MANY_REQUESTS,
     JournalError: HTTPStatus.SERVICE_UNAVAILABLE,
     StateError: HTTPStatus.SERVICE_UNAVAILABLE,
     KeyFault: HTTPStatus.SERVICE_UNAVAILABLE,
+    JwksError: HTTPStatus.SERVICE_UNAVAILABLE,
     NotReadable: HTTPStatus.NOT_FOUND,
     "record_unsigned": HTTPStatus.CONFLICT,
     Fault: HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -107,13 +127,13 @@ def respond(request: Request[Any, Any, Any], error: Exception) -> Response[bytes
         trace.call = fault.call
         findings: tuple[Any, ...] = fault.findings
         trace.refused_by = tuple(finding.rule for finding in findings if not finding.ok)
-    content = document(fault, openai=request.scope["path"].startswith("/v1/"))
+    content = document(fault, request.scope["path"])
     headers = {**trace.headers(), **_headers(fault, error)}
     return Response(content, status_code=status, media_type=MEDIA_TYPE, headers=headers)
 
 
-def document(fault: Fault, *, openai: bool) -> bytes:
-    """The problem document of a fault as JSON."""
+def document(fault: Fault, path: str = "/") -> bytes:
+    """The problem document of a fault as JSON, for a request to this path."""
     status = status_of(fault)
     said = status < HTTPStatus.INTERNAL_SERVER_ERROR or isinstance(fault, Busy)
     problem: dict[str, Any] = {
@@ -128,14 +148,21 @@ def document(fault: Fault, *, openai: bool) -> bytes:
         problem["findings"] = fault.findings
     if isinstance(fault, WitnessError) and fault.last is not None:
         problem["last"] = fault.last
-    if openai:
-        problem["error"] = {
-            "message": f"{str(fault).rstrip('.')}. {fault.hint}" if said else _UNSAID,
-            "type": _OPENAI_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error"),
-            "param": _param(fault),
-            "code": fault.code,
-        }
+    message = f"{str(fault).rstrip('.')}. {fault.hint}" if said else _UNSAID
+    if path.startswith("/v1/"):
+        problem["error"] = _openai_error(fault, status, message)
+    elif path == "/v2" or path.startswith("/v2/"):
+        problem["error"] = message  # as the Open Inference Protocol has it
     return msgspec.json.encode(problem)
+
+
+def _openai_error(fault: Fault, status: HTTPStatus, message: str) -> dict[str, Any]:
+    return {
+        "message": message,
+        "type": _OPENAI_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error"),
+        "param": _param(fault),
+        "code": fault.code,
+    }
 
 
 def _fault(error: Exception) -> Fault:
@@ -153,6 +180,8 @@ def _headers(fault: Fault, error: Exception) -> dict[str, str]:
         return {"Retry-After": str(fault.retry_after_s)}
     if isinstance(fault, ApiKeyError):
         return {"WWW-Authenticate": 'Bearer realm="sealpress"'}
+    if isinstance(fault, JwtError):
+        return {"WWW-Authenticate": 'Bearer realm="sealpress", error="invalid_token"'}  # RFC 6750
     if fault.code == "method_unknown" and isinstance(error, HTTPException):
         return {"Allow": (error.headers or {}).get("allow", "")}
     if fault.code in ("request_too_large", "request_incomplete"):

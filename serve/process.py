@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import signal
 import socket
+import ssl
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import uvicorn
 from litestar.types import ASGIApp
@@ -15,34 +19,71 @@ from litestar.types import ASGIApp
 from compliance.journal.erasure import finish
 from compliance.state.api_keys import ApiKeys
 from compliance.state.disposition import Disposition
+from compliance.state.usage import Usage
+from serve.admission import Admission
 from serve.app import create_app
 from serve.head import BoundedHead
+from serve.service import Service
+from serve.telemetry import Log
 from toolkit.box import Box
-from toolkit.model import Model
+from toolkit.models import Models
 
-__all__ = ["run", "serve"]
+__all__ = ["DRAIN_S", "Share", "run", "serve"]
 
 DRAIN_S = 20
 
 
-def run(box: Box, models: Mapping[str, Model], listening: socket.socket, ready: Callable[[], None]) -> None:
-    """Serve until SIGTERM or SIGINT: then take no more, finish what is inside, and sign the last head."""
+class Share(NamedTuple):
+    """Which of how many workers a process is, and the memory in which they keep count of callers together."""
+
+    worker: int = 0
+    workers: int = 1
+    buckets: int | None = None
+
+
+ALONE = Share()
+
+
+def run(
+    settings: Path,
+    places: Sequence[Path],
+    listening: socket.socket,
+    ready: Callable[[Models], None],
+    *,
+    tls: ssl.SSLContext | None = None,
+    share: Share = ALONE,
+) -> None:
+    """Serve the bundles at `places` until SIGTERM or SIGINT: then take no more, finish what is inside, and seal.
+
+    SIGHUP looks at settings, policy and bundles at once. `share` is the part of the work that this process has. Raises
+    what opening the box and loading the models raise.
+    """
     # uvicorn gives the signal back once it is done; before it has started, and then, this ends the process in order
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # what a process holds, payloads and keys, must not be left on the disk when it dies
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    box = Box(settings)
     with Disposition.open(box.salts_path) as disposition:
         finish(box.journal, disposition)
+    log = Log()
+    models = Models(box, places, cores=max(1, len(os.sched_getaffinity(0)) // share.workers), refused=log.failed)
     keys = ApiKeys(box.folder / "state")
-    app = create_app(box, models, keys, lanes=len(os.sched_getaffinity(0)), ready=ready)
     try:
-        serve(app, listening)
+        models.refresh()
+        models.must_serve()
+        usage = Usage(box.folder / "state", durable=box.settings.journal.durability == "durable")
+        service = Service(box, models, keys, Admission(share.buckets, share.worker), usage)
+        app = create_app(box, service, log, ready=lambda: ready(models))
+        # what is there by now stays: it need not be looked through again and again
+        gc.collect()
+        gc.freeze()
+        serve(app, listening, tls)
     finally:
         keys.close()
         box.journal.close()
 
 
-def serve(app: ASGIApp, listening: socket.socket) -> None:
+def serve(app: ASGIApp, listening: socket.socket, tls: ssl.SSLContext | None = None) -> None:
     """Answer what comes in until SIGTERM or SIGINT, and finish what is inside then."""
     config = uvicorn.Config(
         app,
@@ -55,5 +96,7 @@ def serve(app: ASGIApp, listening: socket.socket) -> None:
         proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=DRAIN_S,
+        ssl_context_factory=None if tls is None else lambda *_: tls,
+        loop="auto" if tls is None else "serve.tls:Loop",
     )
     uvicorn.Server(config).run(sockets=[listening])

@@ -1,13 +1,15 @@
-"""Take a changed policy while the server runs: as a whole, or not at all."""
+"""Take what was changed while the server runs: settings and policy as a whole or not at all, bundles one by one."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from policies.errors import Failed, Fault
 from toolkit.box import Box
+from toolkit.models import Models
 from toolkit.proof import NAME
 from toolkit.settings import read_settings
 
@@ -19,22 +21,45 @@ _Stamps = dict[Path, _Stamp | None]
 
 
 class Reloading:
-    """Looks once a second whether the settings, a file that they name for the policy, or its proof was written."""
+    """Looks whether the settings, a file that they name for the policy, its proof, or a bundle was written: once a
+    second, and at once when asked."""
 
-    def __init__(self, box: Box, refused: Callable[[Fault], None]) -> None:
+    def __init__(self, box: Box, models: Models, refused: Callable[[Fault], None]) -> None:
         self._box = box
+        self._models = models
+        self._wake = asyncio.Event()
         self._refused = refused
         self._named = box.settings.policy
         # nothing yet: what was written since the box was opened is found at the first look
         self._seen: _Stamps = {}
+        self._again = False
+
+    def at_once(self) -> None:
+        """Look at everything now, also at what was refused before."""
+        self._seen = {}
+        self._again = True
+        self._wake.set()
 
     async def upkeep(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_S)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), LOOK_S)
+            self._wake.clear()
             await asyncio.to_thread(self.look)
 
     def look(self) -> None:
-        """Where a file was written, try the new policy; one that is refused is told of, and the old one stays."""
+        """Where a file was written, try the new policy; one that is refused is told of, and the old one stays. Then the
+        bundles."""
+        self._look_at_policy()
+        again, self._again = self._again, False
+        try:
+            self._models.refresh(again=again)
+        except Fault as fault:
+            self._refused(fault)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the server goes on with the models it has
+            self._refused(Failed("internal", f"the bundles were not looked at: {type(error).__name__}"))
+
+    def _look_at_policy(self) -> None:
         written = self._written()
         if written == self._seen:
             return

@@ -1,90 +1,203 @@
-"""The one path behind every protocol: identity, rate, a place, the body, a lane, the gate."""
+"""The one path behind every protocol: identity, limits, the body, a place in the queue, and a lane for the rest."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any, Protocol, TypeVar
 
 from litestar import Request
-from litestar.exceptions import InternalServerException
 from litestar.types import ASGIApp, Scope
 
-from compliance.state.api_keys import ApiKeys
+from compliance.state.api_keys import ApiKeyError, ApiKeys
+from compliance.state.usage import Usage
 from policies.errors import Denied
-from serve.admission import Places, Rate
+from policies.payload import Payload
+from serve.admission import Admission
 from serve.answer import Json
+from serve.body import Bodies
+from serve.caller import Caller, must_administer, must_reach
 from serve.health import UNRECORDED, Health
-from serve.identity import context_of, presented
+from serve.identity import Identity, context_of, issuer_of
 from serve.problems import RequestError
+from serve.queue import Job, Queue
+from serve.quota import counted
 from serve.telemetry import Trace, trace_of
 from toolkit.box import Box
+from toolkit.bundle import BundleManifest
 from toolkit.model import Answer, Model
+from toolkit.models import Entry, Models
 
-__all__ = ["MAX_BODY", "Asked", "Service", "admission_to", "body_of"]
+__all__ = ["Read", "Service", "admission_to"]
 
-MAX_BODY = 8_000_000
-BODY_S = 10.0
+Of = TypeVar("Of")
+Changed = TypeVar("Changed")
+
+TIMEOUT = b"x-timeout-ms"
+MAX_TIMEOUT_MS = 3_600_000
 
 
-class Asked(Protocol):
-    """A request as a protocol reads it: which model, which texts, and how the answer is written."""
+class Read(Protocol):
+    """A request as a protocol reads it: which model, what it says of its context, the payload that this model takes,
+    and how the answer is written, with the headers that belong to it."""
 
     @property
     def model(self) -> str: ...
     @property
-    def texts(self) -> str | list[str]: ...
-    def written(self, model: Model, answer: Answer) -> bytes: ...
+    def version(self) -> str | None: ...
+    @property
+    def said(self) -> Mapping[str, Any]: ...
+    def payload(self, manifest: BundleManifest) -> Payload: ...
+    def written(self, model: Model, answer: Answer) -> tuple[bytes, Mapping[str, str]]: ...
 
 
 class Service:
-    """What the routes share. Belongs to the thread of the event loop; only `_answered` runs in a lane."""
+    """What the routes share. Belongs to the thread of the event loop; only what writes an answer runs in a lane."""
 
-    def __init__(self, box: Box, models: Mapping[str, Model], keys: ApiKeys, lanes: int) -> None:
+    def __init__(self, box: Box, models: Models, keys: ApiKeys, admission: Admission, usage: Usage) -> None:
+        """Raises JwksError."""
         self.models = models
-        self.health = Health(box, models.values())
-        self.places = Places(lanes, box.settings.serve.queue)
+        self.health = Health(box, models)
+        self._box = box
         self._keys = keys
-        self._rate = Rate(box.settings.serve.rate_per_s, box.settings.serve.burst)
-        self._lanes = ThreadPoolExecutor(lanes, thread_name_prefix="lane")
+        self._admission = admission
+        self._usage = usage
+        self._limits = box.settings.serve
+        self._identity = Identity(keys, issuer_of(box), self._limits)
+        self._bodies = Bodies()
+        self._queues: dict[int, Queue] = {}
+
+    def start(self) -> None:
+        """Called on the thread of the event loop, once it runs."""
+        loop = asyncio.get_running_loop()
+
+        def gone(model: Model) -> None:
+            loop.call_soon_threadsafe(self.leave, model)
+
+        self.models.gone = gone
+
+    @property
+    def queues(self) -> Collection[Queue]:
+        """One for each model that was asked."""
+        return self._queues.values()
 
     def admit(self, scope: Scope) -> None:
-        """Who asks, and may they now? Raises ApiKeyError, RequestError, Busy, JournalError, StateError."""
+        """Who asks, and may they now? Raises ApiKeyError, JwtError, RequestError, Busy, JournalError, StateError."""
+        if self._limits is not self._box.settings.serve:
+            self._identity = Identity(self._keys, issuer_of(self._box), self._box.settings.serve)
+            self._limits = self._box.settings.serve
         trace = trace_of(scope)
-        text, given = presented(scope["headers"])
-        key = self._keys.identified(text, time.time_ns())
-        trace.key = key.id
-        self._rate.take(key.id)
+        certificate = scope["state"].get("certificate")
+        caller, trace.said = self._identity.identified(scope["headers"], certificate, time.time_ns())
+        trace.caller, trace.key = caller, caller.id
+        trace.leave = self._admission.enter(caller.account, caller.rate_per_s, caller.burst, caller.concurrent)
         self.health.must_hold()
-        trace.context = context_of(key, given)
 
-    def model(self, name: str) -> Model:
-        """The model of this name. Raises RequestError: model_unknown."""
-        model = self.models.get(name)
-        if model is None:
-            raise RequestError("model_unknown", "no model of this name is served here")
-        return model
-
-    async def ask(self, request: Request[Any, Any, Any], read: Callable[[bytes], Asked]) -> ASGIApp:
-        """Take a place, read the body, and answer in a lane. Raises what the gate, the model and the journal raise."""
+    async def ask(
+        self, request: Request[Any, Any, Any], read: Callable[[bytes, Mapping[bytes, bytes]], Read]
+    ) -> ASGIApp:
+        """Read the body, wait for a lane, and answer. Raises what the gate, the model and the journal raise."""
+        headers = dict(request.scope["headers"])
+        deadline = _deadline(headers.get(TIMEOUT))
         trace = trace_of(request.scope)
-        with self.places.place():
-            asked = read(await body_of(request))
-            model = self.model(asked.model)
-            trace.model = model.manifest.digest
-            loop = asyncio.get_running_loop()
+        async with self._bodies.read(request.scope, request.receive) as body:
+            asked = read(body, headers)
+            job = await self._put(asked, trace, _caller(request.scope), deadline)
             try:
-                content = await loop.run_in_executor(self._lanes, _answered, model, asked, trace)
+                content, more = await job.done
             except UNRECORDED as error:
                 self.health.failed(error)
                 raise
-        return Json(content, trace.headers())
+        return Json(content, {**trace.headers(), **more})
+
+    async def body(self, request: Request[Any, Any, Any]) -> bytes:
+        """The body of a request that asks no model. Raises RequestError, Busy."""
+        async with self._bodies.read(request.scope, request.receive) as body:
+            return body
+
+    def found(self, scope: Scope, name: str, version: str | None = None) -> Entry:
+        """What is served under a name to who asks. Raises Unserved, ScopeError."""
+        return self._reached(_caller(scope), name, version)
+
+    def listed(self, scope: Scope) -> Mapping[str, Entry]:
+        """Everything that who asks may know of, by the name that it is best called by; of bundles that were never read
+        only who may load and unload models."""
+        caller = _caller(scope)
+        return {
+            name: entry
+            for name, entry in self.models.entries.items()
+            if (caller.admin if entry.manifest is None else caller.sees(entry.manifest.name, entry.manifest.version))
+        }
+
+    async def load(self, scope: Scope, name: str) -> None:
+        """Load a model that was unloaded, or look at its bundle again. Raises ScopeError, Unserved, and what loading
+        raises."""
+        must_administer(_caller(scope))
+        await self._changed(self.models.load, name)
+
+    async def unload(self, scope: Scope, name: str) -> None:
+        """Take a model out of service until it is loaded again. Raises ScopeError, Unserved, JournalError,
+        StateError."""
+        must_administer(_caller(scope))
+        await self._changed(self.models.unload, name)
+
+    def leave(self, model: Model) -> None:
+        """Take no more for a model that is served no more; what waits for it is answered."""
+        queue = self._queues.pop(id(model), None)
+        if queue is not None:
+            queue.stop()
 
     def close(self) -> None:
         """Let the lanes finish what they run; what waits was given up with its request."""
-        self._lanes.shutdown(wait=False, cancel_futures=True)
+        for queue in [*self._queues.values()]:
+            queue.stop()
+        self._usage.close()
+        self._admission.close()
+
+    async def _put(self, asked: Read, trace: Trace, caller: Caller, deadline: float | None) -> Job:
+        """A job in the queue of the model that is asked.
+
+        Raises Unserved, ScopeError, RequestError, InputError, Busy, and what loading a model raises.
+        """
+        while True:
+            entry = self._reached(caller, asked.model, asked.version)
+            model = entry.model if entry.model is not None else await self._changed(self.models.wake, entry)
+            trace.model = model.manifest.digest
+            trace.context = context_of(caller, trace.said, asked.said)
+            payload = asked.payload(model.manifest)
+            job = Job(
+                payload,
+                counted(self._usage, caller, trace.context),
+                size=model.size(payload),
+                tenant=trace.context.tenant or "",
+                deadline=deadline,
+                gone=trace.gone,
+                written=_writing(asked, trace),
+            )
+            if self._queue(model).put(job):
+                return job
+            # the model gave way to another between the look and the queue
+
+    def _reached(self, caller: Caller, name: str, version: str | None) -> Entry:
+        entry = self.models.find(name, version)
+        must_reach(caller, entry.known.name, entry.known.version)
+        return entry
+
+    def _queue(self, model: Model) -> Queue:
+        queue = self._queues.get(id(model))
+        if queue is None:
+            queue = self._queues[id(model)] = Queue(model)
+        queue.capacity = self._box.settings.serve.queue
+        return queue
+
+    async def _changed(self, change: Callable[[Of], Changed], of: Of) -> Changed:
+        """What a change of the models gives, made beside the event loop."""
+        try:
+            return await asyncio.to_thread(change, of)
+        except UNRECORDED as error:
+            self.health.failed(error)
+            raise
 
 
 def admission_to(service: Service) -> Callable[[Request[Any, Any, Any]], Awaitable[None]]:
@@ -98,20 +211,33 @@ def admission_to(service: Service) -> Callable[[Request[Any, Any, Any]], Awaitab
     return admit
 
 
-def _answered(model: Model, asked: Asked, trace: Trace) -> bytes:
-    try:
-        answer = model.ask(asked.texts, trace.context)
-    except Denied as denied:
-        trace.receipt = model.receipt(denied)
-        raise
-    trace.call, trace.receipt, trace.obligations = answer.call, model.receipt(answer), answer.obligations
-    return asked.written(model, answer)
+def _caller(scope: Scope) -> Caller:
+    """Who asks, on a route that only those reach who were admitted."""
+    caller = trace_of(scope).caller
+    if caller is None:
+        raise ApiKeyError("api_key_missing", "nobody was admitted")
+    return caller
 
 
-async def body_of(request: Request[Any, Any, Any]) -> bytes:
-    """The body. Its size is limited while it is read; a client that stalls must not keep its place."""
-    try:
-        async with asyncio.timeout(BODY_S):
-            return await request.body()
-    except (TimeoutError, InternalServerException):  # Litestar's word for a client that went away
-        raise RequestError("request_incomplete", "the body did not arrive") from None
+def _writing(asked: Read, trace: Trace) -> Callable[[Model, Answer | Exception], tuple[bytes, Mapping[str, str]]]:
+    """What a lane does with an answer: the receipt, and the body in the words of the protocol."""
+
+    def written(model: Model, answer: Answer | Exception) -> tuple[bytes, Mapping[str, str]]:
+        if isinstance(answer, Denied):
+            trace.receipt = model.receipt(answer)
+        if isinstance(answer, Exception):
+            raise answer
+        trace.call, trace.receipt = answer.call, model.receipt(answer)
+        trace.detected, trace.obligations = answer.detected, answer.obligations
+        return asked.written(model, answer)
+
+    return written
+
+
+def _deadline(header: bytes | None) -> float | None:
+    """Until when an answer is of use, on the clock of time.monotonic. Raises RequestError."""
+    if header is None:
+        return None
+    if not header.isdigit() or len(header) > 8 or not 0 < int(header) <= MAX_TIMEOUT_MS:
+        raise RequestError("request_header", f"X-Timeout-Ms is a number from 1 to {MAX_TIMEOUT_MS}")
+    return time.monotonic() + int(header) / 1000

@@ -7,7 +7,7 @@ import sys
 import time
 import traceback
 from base64 import urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,10 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from policies.errors import Fault
 from policies.facts import Obligation
+from serve.answer import secured
+from serve.caller import Caller
 from serve.obligations import headers
+from serve.queue import Queue
 from toolkit.box import Context
 
 __all__ = ["METRICS_TYPE", "Log", "Metrics", "Observed", "Trace", "trace_of", "where"]
@@ -35,27 +38,49 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 class Trace:
     """What is found out about a request on its way: who asks, under what, and how it ended."""
 
-    __slots__ = ("call", "code", "context", "key", "model", "obligations", "reason", "receipt", "refused_by")
+    __slots__ = (
+        "call",
+        "caller",
+        "code",
+        "context",
+        "detected",
+        "gone",
+        "key",
+        "leave",
+        "model",
+        "obligations",
+        "reason",
+        "receipt",
+        "refused_by",
+        "said",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, gone: Callable[[], bool]) -> None:
+        self.gone = gone  # whether the client hung up
         self.key: str | None = None
+        self.caller: Caller | None = None
+        self.said: dict[str, str] = {}
+        self.leave: Callable[[], None] | None = None
         self.context = Context()
         self.model: str | None = None
         self.call: str | None = None
         self.code: str | None = None
         self.reason: str | None = None
         self.receipt: bytes | None = None
+        self.detected: frozenset[str] = frozenset()
         self.refused_by: tuple[str, ...] = ()
         self.obligations: tuple[Obligation, ...] = ()
 
     def headers(self) -> dict[str, str]:
-        """The call as it is on record, its receipt, the digest of the model, and what the answer has to carry, as far
-        as it came to that."""
+        """The call as it is on record, its receipt, the digest of the model, what the detector found in the input, and
+        what the answer has to carry, as far as it came to that."""
         found: dict[str, str] = {}
         if self.call is not None:
             found |= {"X-Decision-Id": self.call, "X-Request-Id": self.call}
         if self.receipt is not None:
             found["X-Receipt"] = urlsafe_b64encode(self.receipt).decode()
+        if self.detected:
+            found["X-Detected"] = ", ".join(sorted(self.detected))
         if self.model is not None:
             found["X-Model-Digest"] = self.model
         return found | headers(self.obligations)
@@ -64,7 +89,7 @@ class Trace:
 class Metrics:
     """The metrics of one server, in a registry of their own."""
 
-    def __init__(self, lanes: int, waiting: Callable[[], int]) -> None:
+    def __init__(self, queues: Callable[[], Collection[Queue]]) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "sealpress_requests", "Requests by route and status.", ["route", "status"], registry=self._registry
@@ -79,9 +104,10 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
-        Gauge("sealpress_lanes", "Lanes, each one thread.", registry=self._registry).set(lanes)
+        lanes = Gauge("sealpress_lanes", "Lanes of the models that were asked.", registry=self._registry)
+        lanes.set_function(lambda: sum(queue.lanes for queue in queues()))
         queue = Gauge("sealpress_queue_depth", "Requests that wait for a lane.", registry=self._registry)
-        queue.set_function(waiting)
+        queue.set_function(lambda: sum(queue.waiting for queue in queues()))
 
     def count(self, route: str, status: int, seconds: float, refused_by: tuple[str, ...]) -> None:
         self._requests.labels(route, status).inc()
@@ -101,21 +127,26 @@ class Log:
         self._lines: list[bytes] = []
 
     def add(self, line: dict[str, Any]) -> None:
+        """On the thread of the event loop."""
         if not self._lines:
             asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
         self._lines.append(msgspec.json.encode(line))
 
     def failed(self, fault: Fault) -> None:
-        """A line on something that went wrong beside the requests."""
-        self.add({"at": round(time.time(), 3), "code": fault.code, "reason": str(fault)})
+        """A line on something that went wrong beside the requests, from any thread."""
+        _write([msgspec.json.encode({"at": round(time.time(), 3), "code": fault.code, "reason": str(fault)})])
 
     def flush(self) -> None:
         """Write what is there."""
         lines, self._lines = self._lines, []
         if lines:
-            with suppress(OSError):  # an operator who does not listen must not stop the server
-                sys.stderr.buffer.write(b"\n".join(lines) + b"\n")
-                sys.stderr.buffer.flush()
+            _write(lines)
+
+
+def _write(lines: list[bytes]) -> None:
+    with suppress(OSError):  # an operator who does not listen must not stop the server
+        sys.stderr.buffer.write(b"\n".join(lines) + b"\n")
+        sys.stderr.buffer.flush()
 
 
 class Observed:
@@ -130,8 +161,8 @@ class Observed:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        trace = Trace()
-        scope.setdefault("state", {})["trace"] = trace
+        state = scope["state"]
+        trace = state["trace"] = Trace(state.get("gone", _here))
         status = 0
         began = time.perf_counter()
 
@@ -139,11 +170,14 @@ class Observed:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message["headers"] = secured(message["headers"], https=scope["scheme"] == "https")
             await send(message)
 
         try:
             await self._app(scope, receive, observed)
         finally:
+            if trace.leave is not None:
+                trace.leave()
             seconds = time.perf_counter() - began
             # the template of the route, never the path: a path is written by the client
             route = scope.get("path_template") or "unmatched"
@@ -162,6 +196,11 @@ def where(error: BaseException) -> str:
     """The type and the place of an error only: a message might hold something of a payload."""
     place = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}"
+
+
+def _here() -> bool:
+    """For a server that does not tell."""
+    return False
 
 
 def _line(method: str, route: str, status: int, seconds: float, trace: Trace) -> dict[str, Any]:

@@ -24,11 +24,11 @@ from compliance.keys import fingerprint, to_text
 from compliance.witness.errors import WitnessError
 from compliance.witness.exchange import MAX_DOCUMENT, Seen
 from compliance.witness.store import Witness
-from serve.admission import Busy, Places, Rate
+from serve.admission import Admission, Busy
 from serve.answer import Json
+from serve.body import Bodies
 from serve.problems import respond
 from serve.process import serve
-from serve.service import body_of
 from serve.telemetry import Log, Observed, trace_of
 
 __all__ = ["create_app", "run"]
@@ -47,8 +47,8 @@ def run(witness: Witness, listening: socket.socket, ready: Callable[[], None]) -
 def create_app(witness: Witness, ready: Callable[[], None]) -> ASGIApp:
     """The ASGI application of a witness. `ready` is called when it takes requests."""
     log = Log()
-    rate = Rate(PER_S, BURST)
-    places = Places(1, PLACES - 1)
+    admission = Admission()
+    bodies = Bodies(MAX_DOCUMENT, PLACES * MAX_DOCUMENT)
     key = {"key": to_text(witness.public), "fingerprint": fingerprint(witness.public)}
 
     async def answered(request: Request[Any, Any, Any], ask: Callable[[int], Seen | None]) -> ASGIApp:
@@ -61,7 +61,7 @@ def create_app(witness: Witness, ready: Callable[[], None]) -> ASGIApp:
 
     async def limit(_: Request[Any, Any, Any]) -> None:
         try:
-            rate.take("")
+            admission.enter("", PER_S, BURST)
         except Busy as busy:
             raise Busy("queue_full", "too many requests came at once", busy.retry_after_s) from None
 
@@ -75,14 +75,14 @@ def create_app(witness: Witness, ready: Callable[[], None]) -> ASGIApp:
 
     @post("/witness/v1/heads", status_code=200)
     async def heads(request: Request[Any, Any, Any]) -> ASGIApp:
-        with places.place():
-            document = await body_of(request)
+        async with bodies.read(request.scope, request.receive) as document:
             return await answered(request, lambda at: witness.seen(document, at))
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         ready()
         yield
+        admission.close()
         log.flush()
 
     app = Litestar(

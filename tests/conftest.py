@@ -7,9 +7,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+
+from toolkit.box import Box
+from toolkit.bundle import Bundle
+from toolkit.plan import planned
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -19,6 +24,15 @@ def minilm() -> Path:
     """The folder of all-MiniLM-L6-v2 as Hugging Face lays it out; fetched on first use, checked on every use."""
     command = [sys.executable, str(ROOT / "examples" / "models.py"), "--where"]
     return Path(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
+
+
+@pytest.fixture(scope="session")
+def rampart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real model that finds personal data, as the Hugging Face directory that examples/rampart.py makes."""
+    folder = tmp_path_factory.mktemp("rampart") / "rampart"
+    command = [sys.executable, str(ROOT / "examples" / "rampart.py"), str(folder)]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    return folder
 
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -51,6 +65,10 @@ def pressed(tmp_path_factory: pytest.TempPathFactory, minilm: Path, sealpress: R
     for arguments in (("init", box), ("compress", minilm, "--out", "minilm.bundle")):
         done = sealpress(*arguments, cwd=box if box.exists() else box.parent)
         assert done.returncode == 0, done.stderr
+    # as on a box that has served before: how the model runs best here was measured then
+    opened = Box(box / "sealpress.toml")
+    with closing(opened.journal):
+        planned(Bundle.read(box / "minilm.bundle", opened.settings.trust.signers), opened, len(os.sched_getaffinity(0)))
     return box
 
 

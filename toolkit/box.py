@@ -7,9 +7,10 @@ import os
 import shutil
 import time
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Struct, structs
 
@@ -41,10 +42,14 @@ from toolkit.settings import (
     read_settings,
 )
 
+if TYPE_CHECKING:
+    from toolkit.detector import ModelDetector
+
 __all__ = ["Box", "Context", "PrivateKeys", "auditors", "create_box", "day_keys", "exposed"]
 
 MAX_CONTEXT = 256
 MAX_CATEGORIES = 32
+_NO_WORDS = {"data", "usage", "quota"}
 
 _log = logging.getLogger("sealpress")
 
@@ -66,6 +71,9 @@ signers = [
 [journal]
 root = "{journal_root}"
 durability = "buffered"  # "durable": a record is on the disk before the model runs, which takes milliseconds
+
+# [privacy]
+# detector = "ner.bundle"  # a model that labels tokens looks at every input, too: docs/policy.md
 
 [policy]
 packs = ["base", "gdpr", "licence"]  # further ones: ai-act, hipaa, pipl; `sealpress policy show gdpr` explains one
@@ -96,14 +104,15 @@ retain_days = 180
 
 
 class Context(Struct, frozen=True, kw_only=True):
-    """Under what a caller asks, and who: without an actor it is the one of the settings. `data` are categories of
-    personal data that the caller knows to be in the input, whether or not a scanner would find them; `override` names
-    what two persons opened.
+    """Under what a caller asks, and who: without an actor or a tenant it is the one of the settings. `data` are
+    categories of personal data that the caller knows to be in the input, whether or not a scanner would find them;
+    `override` names what two persons opened; `usage` counts the calls that the caller has made of a `quota`.
 
     Raises InputError for what is no text of at most 256 characters, and for a category that is no name.
     """
 
     actor: str | None = None
+    tenant: str | None = None
     purpose: str | None = None
     basis: str | None = None
     consent: str | None = None
@@ -111,6 +120,8 @@ class Context(Struct, frozen=True, kw_only=True):
     region: str | None = None
     override: str | None = None
     data: frozenset[str] = frozenset()
+    usage: int = 0
+    quota: int | None = None
 
     def __post_init__(self) -> None:
         for name, value in self.said().items():
@@ -122,8 +133,8 @@ class Context(Struct, frozen=True, kw_only=True):
             raise InputError("input_type", "data names categories, in lower case with underscores, such as health")
 
     def said(self) -> dict[str, Any]:
-        """All but the categories."""
-        return {name: value for name, value in structs.asdict(self).items() if name != "data"}
+        """What is said in words: all but the categories and the counts."""
+        return {name: value for name, value in structs.asdict(self).items() if name not in _NO_WORDS}
 
 
 class Box:
@@ -164,7 +175,8 @@ class Box:
         return cls(_private_settings())
 
     def reload(self) -> bool:
-        """Put in force what the settings say by now of rules and purposes, as a whole; whether anything was new.
+        """Put in force what the settings say by now of rules, purposes, trust and serving, as a whole; whether the
+        policy is a new one. What a box is, its journal and its keys stay as they were when it was opened.
 
         Raises SettingsError, PolicyError: what fails its check or one of its cases is not taken, and the old policy
         stays. JournalError, where the change cannot be put on record.
@@ -174,17 +186,39 @@ class Box:
             settings = read_settings(self.path)
             found = Policy.in_force(self.path, settings)
             engine = found.engine()
-            if engine.digest == self.policy.digest:
-                return False
-            must_hold(found, engine, self.folder, self.settings, prove=settings.policy.prove)
+            new = engine.digest != self.policy.digest
+            if new:
+                must_hold(found, engine, self.folder, self.settings, prove=settings.policy.prove)
         except Fault as fault:
             self.journal.record("policy_refused", {"code": fault.code, "message": str(fault)}, tenant)
             raise
-        archive(self.policies_folder, engine.digest, engine.source)
-        self.journal.record("policy_changed", {"policy": engine.digest, "before": self.policy.digest}, tenant)
-        self.settings = structs.replace(self.settings, policy=settings.policy, purposes=settings.purposes)
-        self.policy = engine
-        return True
+        if new:
+            archive(self.policies_folder, engine.digest, engine.source)
+            self.journal.record("policy_changed", {"policy": engine.digest, "before": self.policy.digest}, tenant)
+        self.settings = structs.replace(
+            self.settings,
+            policy=settings.policy,
+            purposes=settings.purposes,
+            trust=settings.trust,
+            serve=settings.serve,
+        )
+        if new:
+            self.policy = engine
+        return new
+
+    @cached_property
+    def detector(self) -> ModelDetector | None:
+        """The model that looks at the input of every call, where the settings name one; read when it is first asked
+        for. Raises BundleMissing, BundleError, ModelError, SettingsError, JournalError."""
+        # most commands run no model, and need no runtime
+        from toolkit.detector import ModelDetector
+
+        return ModelDetector.of(self)
+
+    @property
+    def detectors(self) -> tuple[ModelDetector, ...]:
+        """What the gate is given for every run of a model."""
+        return () if self.detector is None else (self.detector,)
 
     @property
     def journal_folder(self) -> Path:
@@ -208,10 +242,11 @@ class Box:
         """A call of this moment. `signer` is whose signature on the model was checked, `policy` by which it will be
         decided, if that was looked up before. Raises JournalError, StateError.
 
-        Whether a consent stands is looked up now, so that one withdrawn a moment ago counts no more.
+        Whether a consent stands is looked up now, so that one withdrawn a moment ago counts no more. A call to infer
+        names the detector of the settings, and the gate lets none pass without it.
         """
         purpose = (policy or self.policy).purposes.get(context.purpose or "")
-        tenant, at = self.settings.box.tenant, self.journal.now()
+        tenant, at = context.tenant or self.settings.box.tenant, self.journal.now()
         consented = None
         if context.purpose is not None and (context.consent is not None or context.basis == "consent"):
             consented = self.consents.standing(
@@ -226,7 +261,6 @@ class Box:
         return Call(
             id=fresh(16).hex(),
             at=at,
-            tenant=tenant,
             action=action,
             model=model,
             data=context.data if purpose is None else context.data | purpose.data,
@@ -234,14 +268,18 @@ class Box:
             consented=consented,
             host=self.settings.box.region,
             signer=signer,
-            **{**said, "actor": context.actor or self.settings.box.actor, "override": override},
+            usage=context.usage,
+            quota=context.quota,
+            detector=self.detector.digest if action == "infer" and self.detector is not None else None,
+            **{**said, "actor": context.actor or self.settings.box.actor, "tenant": tenant, "override": override},
         )
 
-    def pseudonymise(self, subject: str | None) -> Pseudonymise | None:
+    def pseudonymise(self, context: Context) -> Pseudonymise | None:
         """What makes the pseudonyms of a subject, where there is one; the gate uses it only if a rule asks for them."""
-        if subject is None:
+        if context.subject is None:
             return None
-        return Pseudonyms(self.journal.salts, self.settings.box.tenant, subject).pseudonymise
+        tenant = context.tenant or self.settings.box.tenant
+        return Pseudonyms(self.journal.salts, tenant, context.subject).pseudonymise
 
 
 class PrivateKeys(NamedTuple):

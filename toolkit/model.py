@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,39 +11,58 @@ from msgspec import Struct, to_builtins
 from numpy.typing import NDArray
 
 from compliance.journal.receipts import Written
+from policies.cedar import Engine
 from policies.errors import Denied
 from policies.facts import Obligation
-from policies.gate import close, decide_and_open
+from policies.gate import Grant, close, decide_and_open
 from policies.payload import Payload
 from toolkit.box import Box, Context
 from toolkit.bundle import Bundle, BundleManifest
+from toolkit.plan import PLAIN, Plan
+from toolkit.runtime.entities import ENTITIES, Entity
 from toolkit.runtime.lane import Lane
-from toolkit.runtime.readers import checked_texts
+from toolkit.runtime.readers import Outputs, checked_texts
+from toolkit.runtime.session import ModelError
 
-__all__ = ["Answer", "Model", "load"]
+__all__ = ["Answer", "Asked", "Model", "load"]
+
+
+class Asked(Struct, frozen=True):
+    """What a model is asked, and under what."""
+
+    payload: Payload
+    context: Context
 
 
 class Answer(Struct, frozen=True):
-    """What a call gave: embeddings (n, hidden), the tokens it took, and how it is on record: its id and its records.
+    """What a call gave: outputs by name (`embedding` (n, hidden), `logits` (n, classes), `entities` (n,) lists of
+    Entity, or what the model calls them); what it used (texts, tokens, images); and how it is on record: its id and its
+    records.
 
-    `obligations` says what was done to the input before the model ran, and what has to go with the answer to whoever
-    gets it: an attribution, a notice.
+    `detected` are the categories of personal data that the detector of the settings found in the input. `obligations`
+    says what was done to the input before the model ran, and what has to go with the answer to whoever gets it: an
+    attribution, a notice.
     """
 
-    embeddings: NDArray[np.float32]
-    tokens: int
+    outputs: Outputs
+    usage: Mapping[str, int]
     call: str
     written: tuple[Written, ...]
+    detected: frozenset[str] = frozenset()
     obligations: tuple[Obligation, ...] = ()
 
 
 class Model:
     """A verified bundle in memory, under the policy and with the journal of a box."""
 
-    def __init__(self, bundle: Bundle, box: Box) -> None:
+    def __init__(self, bundle: Bundle, box: Box, plan: Plan = PLAIN) -> None:
+        """Raises ModelError, JournalError, StateError."""
         self.manifest: BundleManifest = bundle.manifest
+        self.plan = plan
         self._box = box
-        self._lane = Lane(bundle.model, bundle.manifest.digest, bundle.reader())
+        # whatever is wrong with a detector shows now, and not at the first call
+        self._detectors = box.detectors
+        self._lane = Lane(bundle.model, bundle.manifest.digest, bundle.reader(), threads=plan.threads, batch=plan.batch)
         self._signer = bundle.signer
         self._about = {"manifest": to_builtins(bundle.manifest), "measurements": to_builtins(bundle.measurements)}
         self.record_loaded()
@@ -64,39 +83,109 @@ class Model:
         override: str | None = None,
         data: str | Collection[str] = (),
     ) -> NDArray[np.float32]:
-        """Embeddings of the texts, (n, hidden). `data` names categories of personal data that are known to be in them.
+        """Embeddings of the texts, (n, hidden), or logits (n, classes) where the model has classes. `data` names
+        categories of personal data that are known to be in them.
 
         Raises Denied with the findings when the policy refuses (the refusal is on record), InputError for texts that
         cannot be taken, JournalError when the call cannot be recorded; then the model does not run.
         """
-        # one name is no set of letters
-        declared = frozenset((data,) if isinstance(data, str) else data)
-        context = Context(
-            purpose=purpose,
-            basis=basis,
-            consent=consent,
-            subject=subject,
-            region=region,
-            override=override,
-            data=declared,
-        )
-        return self.ask(texts, context).embeddings
+        self._must_be_for(entities=False)
+        context = _context(purpose, basis, consent, subject, region, override, data)
+        (answered,) = self.ask({"texts": checked_texts(texts)}, context).outputs.values()
+        return answered
 
-    def ask(self, texts: str | Sequence[str], context: Context) -> Answer:
-        """The same for a caller with a context of its own, such as a server. Safe for threads."""
-        payload = Payload.checked({"texts": checked_texts(texts)})
+    def entities(
+        self,
+        texts: str | Sequence[str],
+        *,
+        purpose: str | None = None,
+        basis: str | None = None,
+        consent: str | None = None,
+        subject: str | None = None,
+        region: str | None = None,
+        override: str | None = None,
+        data: str | Collection[str] = (),
+    ) -> list[list[Entity]]:
+        """What a model that labels tokens finds in each text, in order, without overlap, and however long a text is.
+
+        Raises what `embed` raises; ModelError for a model that labels no tokens.
+        """
+        self._must_be_for(entities=True)
+        context = _context(purpose, basis, consent, subject, region, override, data)
+        return list(self.ask({"texts": checked_texts(texts)}, context).outputs["entities"])
+
+    def ask(self, value: object, context: Context, blobs: Mapping[str, bytes] | None = None) -> Answer:
+        """The same for any model, with the payload that its reader takes, such as {"texts": [...]}. Safe for threads.
+
+        Raises Denied, InputError, JournalError, and what the runtime raises.
+        """
+        (answer,) = self.answers([Asked(Payload.checked(value, blobs), context)])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def size(self, payload: Payload) -> int:
+        """What a call with this payload costs beside others, in the units of the plan's `pace`.
+
+        Raises InputError for one that this model does not take, as far as that is seen without much work.
+        """
+        return self._lane.reader.cost(payload)
+
+    def answers(
+        self, asked: Sequence[Asked], go_on: Callable[[int], None] = lambda _: None
+    ) -> list[Answer | Exception]:
+        """Each call through the gate for itself, then those that are allowed in one go: what each gave, or why not.
+
+        Where the plan has batches, callers see to it that all are of one tenant. `go_on` is called with the place of a
+        call before each of its runs, and raises a Fault for one that nobody waits for any more.
+        """
         in_force = self._box.policy
-        call = self._box.call("infer", self.manifest.digest, context, self._signer, in_force)
-        pseudonymise = self._box.pseudonymise(context.subject)
-        grant = decide_and_open(in_force, self.manifest, call, payload, self._box.journal, pseudonymise)
+        opened = [self._opened(one, in_force) for one in asked]
+        places = [place for place, one in enumerate(opened) if isinstance(one, Grant)]
+        grants = [one for one in opened if isinstance(one, Grant)]
+        ran: Sequence[Outputs | Exception] = ()
         try:
-            embeddings = self._lane.answers(grant, in_force.digest)
-            tokens, obligations = grant.usage["tokens"], grant.obligations
+            ran = self._lane.run(grants, in_force.digest, lambda owner: go_on(places[owner])) if grants else ()
+        except Exception as error:  # noqa: BLE001 - whatever it is, these calls ended with it
+            ran = [error] * len(grants)
         except BaseException as error:
-            close(grant, error)
+            for grant in grants:
+                close(grant, error)
             raise
-        written = close(grant)
-        return Answer(embeddings=embeddings, tokens=tokens, call=call.id, written=written, obligations=obligations)
+        outputs = iter(ran)
+        return [self._closed(one, next(outputs)) if isinstance(one, Grant) else one for one in opened]
+
+    def _opened(self, asked: Asked, in_force: Engine) -> Grant | Exception:
+        try:
+            call = self._box.call("infer", self.manifest.digest, asked.context, self._signer, in_force)
+            pseudonymise = self._box.pseudonymise(asked.context)
+            return decide_and_open(
+                in_force, self.manifest, call, asked.payload, self._box.journal, self._detectors, pseudonymise
+            )
+        except Exception as error:  # noqa: BLE001 - it is the answer to this call alone
+            return error
+
+    def _closed(self, grant: Grant, outputs: Outputs | Exception) -> Answer | Exception:
+        call, usage, obligations = grant.call, grant.usage, grant.obligations
+        failed = outputs if isinstance(outputs, Exception) else None
+        try:
+            written = close(grant, failed)
+        except Exception as error:  # noqa: BLE001 - no record of the outcome, no answer to this call
+            return error
+        if isinstance(outputs, Exception):
+            return outputs
+        return Answer(
+            outputs=outputs,
+            usage=usage,
+            call=call.id,
+            written=written,
+            detected=call.detected,
+            obligations=obligations,
+        )
+
+    def _must_be_for(self, *, entities: bool) -> None:
+        if (self.manifest.task == ENTITIES) is not entities:
+            raise ModelError("model_task", f"{self.manifest.name} is for {self.manifest.task}")
 
     def receipt(self, of: Answer | Denied) -> bytes:
         """What shows that the call is on record, as JSON (docs/formats.md): `sealpress receipt verify` checks it.
@@ -105,6 +194,27 @@ class Model:
         """
         written = of.written if isinstance(of, Answer) else (of.entry.written,)
         return self._box.journal.receipt(written)
+
+
+def _context(
+    purpose: str | None,
+    basis: str | None,
+    consent: str | None,
+    subject: str | None,
+    region: str | None,
+    override: str | None,
+    data: str | Collection[str],
+) -> Context:
+    return Context(
+        purpose=purpose,
+        basis=basis,
+        consent=consent,
+        subject=subject,
+        region=region,
+        override=override,
+        # one name is no set of letters
+        data=frozenset((data,) if isinstance(data, str) else data),
+    )
 
 
 def load(path: str | os.PathLike[str], settings: str | os.PathLike[str] | None = None) -> Model:

@@ -186,7 +186,9 @@ class Recounting:
         self.purposes.add(call.purpose or "", allowed)
         self.models.add(call.model, allowed)
         self.names[call.model] = opened.model.get("name", "")
-        for category in call.data:
+        # a scan looks at the input of another call, with which it is counted
+        found = () if call.action == "scan" else (*call.data, *(f"{one}, by a model" for one in call.detected))
+        for category in found:
             self.data.add(category, allowed)
         if call.override is not None:
             self.overrides.add(f"{call.override.name} ({', '.join(sorted(call.override.approvers))})", allowed)

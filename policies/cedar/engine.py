@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from types import MappingProxyType
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import cedarpy
 import msgspec
@@ -113,9 +113,9 @@ class Engine:
         self._program = compiled(self.rules, request.ACTIONS.values())
         self._actor = lru_cache(MAX_CACHED)(request.actor)
         self._model = lru_cache(MAX_CACHED)(request.model)
-        # many calls differ in nothing that a rule tells apart
+        # many calls differ in nothing that a rule tells apart: what they are told is one object, and so is the decision
         self._told = lru_cache(MAX_CACHED)(self._tell)
-        self._owed = lru_cache(MAX_CACHED)(self._owe)
+        self._decided = lru_cache(MAX_CACHED)(self._decision)
 
     @property
     def digest(self) -> str:
@@ -137,11 +137,11 @@ class Engine:
             while not told.carry <= facts["obligations"]:
                 facts["obligations"] |= told.carry
                 told = self._told(named, self._program.trace(actor, action, about, facts, {}))
-            obligations = self._obligations(model, call, facts["obligations"], told)
+            parent = model.lineage[0].name if model.lineage else None
+            return self._decided(told, facts["obligations"], model.name, parent, model.licence, call.sanitised)
         except Exception as error:  # noqa: BLE001 - the facts come from anywhere: whatever fails with them is a refusal
-            told = _Told(False, (_stopped(f"The policy could not be evaluated: {type(error).__name__}."),))
-            obligations = ()
-        return Decision(allowed=told.allowed, findings=told.findings, policy=self._digest, obligations=obligations)
+            reason = f"The policy could not be evaluated: {type(error).__name__}."
+            return Decision(allowed=False, findings=(_stopped(reason),), policy=self._digest)
 
     def _tell(self, named: Named, trace: Trace) -> _Told:
         answer = self._program.answer(named, trace)
@@ -160,30 +160,34 @@ class Engine:
             sanitise=next((kind for kind in _SANITISING if passes and refusing == {kind}), None),
         )
 
-    def _obligations(self, model: Manifest, call: Call, met: frozenset[str], told: _Told) -> tuple[Obligation, ...]:
+    def _decision(
+        self,
+        told: _Told,
+        met: frozenset[str],
+        name: str,
+        parent: str | None,
+        licence: str,
+        done: Sanitised | None,
+    ) -> Decision:
+        """The decision on a model of this name, made from this parent, where these obligations are met."""
+        found: list[Obligation] = []
         if not told.allowed:
             # what was done to a payload once is not done again
-            asked = told.sanitise if call.sanitised is None else None
-            return () if asked is None else (Obligation(kind=asked),)
-        parent = model.lineage[0].name if model.lineage else None
-        return self._owed(model.name, parent, model.licence, met & _CARRIED, call.sanitised)
-
-    def _owe(
-        self, name: str, parent: str | None, licence: str, carried: frozenset[str], done: Sanitised | None
-    ) -> tuple[Obligation, ...]:
-        found: list[Obligation] = []
-        if done is not None:
-            found.append(Obligation(kind=done.kind, text=", ".join(sorted(done.data))))
-        if "attribution" in carried:
-            found.append(Obligation(kind="attribution", text=attribution(name, parent, licence)))
-        if "ai_notice" in carried:
-            found.append(Obligation(kind="ai_notice", text=self._words))
-        return tuple(found)
+            if told.sanitise is not None and done is None:
+                found.append(Obligation(kind=told.sanitise))
+        else:
+            if done is not None:
+                found.append(Obligation(kind=done.kind, text=", ".join(sorted(done.data))))
+            if "attribution" in met:
+                found.append(Obligation(kind="attribution", text=attribution(name, parent, licence)))
+            if "ai_notice" in met:
+                found.append(Obligation(kind="ai_notice", text=self._words))
+        return Decision(allowed=told.allowed, findings=told.findings, policy=self._digest, obligations=tuple(found))
 
 
-class _Told(NamedTuple):
+class _Told(Struct, frozen=True, kw_only=True, eq=False):
     """What the rules say: of those that refuse, what they ask of the answer; and what done to the payload would meet
-    all of them, where that is one thing."""
+    all of them, where that is one thing. Two are the same where they are one object."""
 
     allowed: bool
     findings: tuple[Finding, ...]

@@ -68,6 +68,8 @@ def context(call: Call, purposes: Purposes, parameters: Record) -> dict[str, Any
         "retain_days": _count(call.retain_days),
         "usage": _count(call.usage),
         "sealed": call.sealed is True,
+        "detected": _categories(call.detected),
+        "unseen": call.unseen is True,
         "obligations": _NOTHING if call.sanitised is None else _done(call.sanitised),
         "packs": parameters,
     }
@@ -85,6 +87,8 @@ def context(call: Call, purposes: Purposes, parameters: Record) -> dict[str, Any
         made["host"] = _text(call.host)
     if call.signer is not None:
         made["signer"] = _text(call.signer)
+    if call.detector is not None:
+        made["detector"] = _text(call.detector)
     if call.quota is not None:
         made["quota"] = _count(call.quota)
     if call.consented is not None:

@@ -1,7 +1,7 @@
 """The first tier: patterns and checksums, fast enough to stand in front of every call.
 
 It finds what has a form: addresses, numbers that an office gives out, dates of birth, credentials. Names and free
-descriptions have none and are left to models behind the Detector protocol. Every quantifier is bounded, so that time
+descriptions have none and are left to models (policies.privacy.detectors). Every quantifier is bounded, so that time
 grows linearly with the text.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -18,12 +18,13 @@ from msgspec.structs import replace
 from policies.privacy import births, cards, credentials, emails, identifiers, network, phones
 from policies.privacy.plain import plain
 
-__all__ = ["THRESHOLD", "Category", "Detected", "Detector", "categories", "scan"]
+__all__ = ["FOUND", "THRESHOLD", "Detected", "categories", "scan"]
 
-Category = Literal[
+# the categories of this tier
+FOUND = frozenset({
     "email", "phone", "card", "bank_account", "ssn", "national_id", "tax_id", "health_id", "company_id", "passport",
     "ip_address", "mac_address", "location", "birth_date", "credential",
-]  # fmt: skip
+})  # fmt: skip
 
 # Counted as found from here on: more likely personal data than not. A wrong refusal costs the caller a legal basis
 # that they should be able to name anyway; a miss is personal data used without one.
@@ -32,18 +33,13 @@ SURE = 0.9
 
 
 class Detected(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Personal data at `text[start:end]` of the text as it came. `confidence` is between 0 and 1."""
+    """Personal data at `text[start:end]` of the text as it came: of what category, by a name as facts.CATEGORY has
+    them, and with what confidence, between 0 and 1."""
 
     start: int
     end: int
-    category: Category
+    category: str
     confidence: float
-
-
-class Detector(Protocol):
-    """Anything that finds personal data in a text, such as a model that knows names."""
-
-    def scan(self, text: str) -> list[Detected]: ...
 
 
 def scan(text: str) -> list[Detected]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
@@ -23,10 +25,16 @@ Ask = Callable[..., httpx.Response]
 
 
 class Served:
-    """`with Served(box) as server`: started, ready, and gone at the end. What it writes is kept in `log`."""
+    """`with Served(box) as server`: started, ready, and gone at the end. What it writes is kept in `log`.
 
-    def __init__(self, box: Path, *bundles: str, env: dict[str, str] | None = None) -> None:
+    `verify` is whose certificates its clients trust, where it serves over TLS.
+    """
+
+    def __init__(
+        self, box: Path, *bundles: str, env: dict[str, str] | None = None, verify: ssl.SSLContext | bool = True
+    ) -> None:
         self.box = box
+        self._verify = verify
         self.log: list[str] = []
         self._process = subprocess.Popen(
             [COMMAND, "serve", *bundles, "--port", "0", "--json"],
@@ -47,7 +55,7 @@ class Served:
             raise AssertionError((self.announced, self.log))
         self.url: str = self.announced["url"]
         self.pid = self._process.pid
-        self.http = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
+        self.http = httpx.Client(base_url=self.url, timeout=60, trust_env=False, verify=verify)
 
     def __enter__(self) -> Served:
         return self
@@ -63,7 +71,7 @@ class Served:
 
     def client(self, key: dict[str, Any], **options: Any) -> openai.OpenAI:
         """OpenAI's own client, as its users make it."""
-        transport = openai.DefaultHttpxClient(timeout=60, trust_env=False)
+        transport = openai.DefaultHttpxClient(timeout=60, trust_env=False, verify=self._verify)
         return openai.OpenAI(
             base_url=f"{self.url}/v1", api_key=key["key"], max_retries=0, http_client=transport, **options
         )
@@ -121,13 +129,21 @@ def records(box: Path) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
+def until(condition: Callable[[], bool], within_s: float = 60) -> None:
+    """Wait until it holds."""
+    end = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < end, "it did not come to that in time"
+        time.sleep(0.02)
+
+
 def holds(folder: Path, canary: str) -> list[str]:
     """The files below a folder that hold the canary."""
     return [str(path) for path in folder.rglob("*") if path.is_file() and canary.encode() in path.read_bytes()]
 
 
 def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
-    """The one check of a refusal: status, form and code, and OpenAI's error member where it belongs."""
+    """The one check of a refusal: status, form and code, and the error member of a protocol where it belongs."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     found: dict[str, Any] = answer.json()
@@ -135,9 +151,12 @@ def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
     assert found["title"]
     assert found["detail"]
     assert found["hint"]
-    if answer.request.url.path.startswith("/v1/"):
+    path = answer.request.url.path
+    if path.startswith("/v1/"):
         assert found["error"]["code"] == code
         assert found["error"].keys() == {"message", "type", "code", "param"}
+    elif path == "/v2" or path.startswith("/v2/"):
+        assert found["error"].endswith(found["hint"]) or answer.status_code >= 500
     else:
         assert "error" not in found
     return found

@@ -135,7 +135,7 @@ def test_a_foreign_payload_on_a_grant_runs_nothing(box: Path, runs: list[str]) -
     with pytest.raises(AttributeError):
         forged.payload = Payload(value={"texts": [TEXT]})  # type: ignore[misc] # that it cannot be set is the test
     with pytest.raises(Fault) as caught:
-        model._lane.answers(forged, model._box.policy.digest)
+        model._lane.run([forged], model._box.policy.digest)
     assert caught.value.code == "grant_missing"
     assert runs == []
 

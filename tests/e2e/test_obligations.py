@@ -96,8 +96,8 @@ def test_an_unchanged_client_finds_it_in_the_raw_response(server: Served) -> Non
 
 def test_a_refusal_is_one_and_carries_nothing(server: Served) -> None:
     key = server.key("--purpose", "search")
-    other = server.key("--purpose", "product")
-    for answer in (server.embed(key, TEXT, x_data="health"), server.embed(other, TEXT)):
+    for one, context in ((key, {"x_data": "health"}), (server.key("--purpose", "product"), {})):
+        answer = server.embed(one, TEXT, **context)
         problem(answer, 403, "denied")
         assert not {"x-redacted", "x-attribution", "x-ai-notice"} & set(answer.headers)
     refused = problem(server.embed(key, TEXT, x_data="health"), 403, "denied")
@@ -138,10 +138,10 @@ def test_the_command_and_the_embedded_call_do_the_same(server: Served, sealpress
         {"kind": "ai_notice", "text": NOTICE},
     ]
     model = front.load(box / "minilm.bundle", box / "sealpress.toml")
-    answer = model.ask(TEXT, Context(purpose="search"))
+    answer = model.ask({"texts": [TEXT]}, Context(purpose="search"))
     assert [(one.kind, one.text) for one in answer.obligations] == [("redact", "email"), ("attribution", ATTRIBUTION)]
     masked = model.embed(f"write to {MASK} about the ward", purpose="search")
-    assert np.array_equal(answer.embeddings, masked)
+    assert np.array_equal(answer.outputs["embedding"], masked)
     with pytest.raises(front.Denied):
         model.embed(TEXT, purpose="product")
     assert holds(box, CANARY) == []

@@ -253,11 +253,11 @@ def test_a_withdrawal_counts_for_a_call_that_waits_for_its_turn(box: Path, sealp
     assert sealpress("consent", "record", *about, cwd=box).returncode == 0
     model = front.load(box / "minilm.bundle", box / "sealpress.toml")
     context = Context(purpose="search", basis="consent", subject="patient-7")
-    assert model.ask(PERSONAL, context).tokens > 0
+    assert model.ask({"texts": [PERSONAL]}, context).usage["tokens"] > 0
     turn = Event()
     with ThreadPoolExecutor(1) as lane:  # as the server's lanes are: what is asked waits here, undecided
         lane.submit(turn.wait, 60)
-        waiting = lane.submit(model.ask, PERSONAL, context)
+        waiting = lane.submit(model.ask, {"texts": [PERSONAL]}, context)
         assert sealpress("consent", "withdraw", *about, cwd=box).returncode == 0
         turn.set()
         with pytest.raises(Denied) as denied:

@@ -61,6 +61,7 @@ def test_a_damaged_policy_is_refused_or_still_refuses(place: int, wrong: bytes, 
     quota=st.none() | st.integers(), sealed=st.booleans(), signer=MAYBE, host=MAYBE,
     consented=st.none() | st.builds(Consented, receipt=ANY, explicit=st.booleans(), guardian=st.booleans()),
     sanitised=st.none() | st.builds(Sanitised, kind=KINDS | ANY, data=st.just(frozenset())),
+    detector=MAYBE, detected=st.frozensets(ANY, max_size=3), unseen=st.booleans(),
     action=st.sampled_from(["infer", "scan", "measure", "compress", "export", "train"]) | ANY,
     licence=st.sampled_from(["MIT", "Apache-2.0", "CC-BY-NC-4.0"]) | ANY,
     name=ANY, purposes=st.lists(ANY, max_size=3).map(tuple),
@@ -83,12 +84,15 @@ def test_every_request_has_an_answer(licence: str, name: str, purposes: tuple[st
             assert licence != "CC-BY-NC-4.0"
             assert not purposes or "support" in purposes
             assert not call.data or call.basis == "contract"
+        if call.action in ("infer", "scan"):
             assert call.signer is not None
+            assert call.purpose is None or (licence != "CC-BY-NC-4.0" and (not purposes or call.purpose in purposes))
         assert call.sanitised is None or call.sanitised.kind in ("redact", "pseudonymise")
         kinds = [one.kind for one in decision.obligations]
         assert ("attribution" in kinds) is (call.action == "infer")
         assert kinds[:-1] == ([] if call.sanitised is None else [call.sanitised.kind]) or call.action != "infer"
         assert call.sealed
+        assert not call.unseen
         assert call.quota is None or call.usage < call.quota
 
 

@@ -105,7 +105,7 @@ def test_nothing_is_left_of_what_was_sanitised(
         return redeem(grant, MODEL.digest, POLICY.digest)
 
     try:
-        redeemed = gate(POLICY, MODEL, call, payload, book, work, token)
+        redeemed = gate(POLICY, MODEL, call, payload, book, work, pseudonymise=token)
     except Denied:
         assert book.payload == Payload(value=None)
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -16,6 +16,7 @@ from policies.facts import Tensor
 from policies.payload import InputError, Payload
 from toolkit.extras import needs
 from toolkit.runtime.inputs import ImageInput
+from toolkit.runtime.readers import Outputs
 from toolkit.runtime.session import Feeds, ModelError
 
 __all__ = ["ImageReader"]
@@ -32,12 +33,15 @@ class _Images(Struct, forbid_unknown_fields=True):
 class ImageReader:
     """Images, in a payload {"images": [name of a blob, ...]} with the encoded files as its blobs. An item is bytes."""
 
-    def __init__(self, inputs: Sequence[Tensor], image: ImageInput) -> None:
-        """Raises ModelError when the model takes anything but one tensor of four dimensions."""
+    together = True
+
+    def __init__(self, inputs: Sequence[Tensor], image: ImageInput, *, classes: bool = False) -> None:
+        """`classes`: the model gives logits. Raises ModelError for all but one tensor of four dimensions."""
         if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].dtype != "float32":
             raise ModelError("model_malformed", "a model of images takes one float32 tensor of four dimensions")
         self._name = inputs[0].name
         self._image = image
+        self._gives = "logits" if classes else "embedding"
 
     def items(self, payload: Payload) -> list[bytes]:
         """See Reader. Raises InputError."""
@@ -61,6 +65,18 @@ class ImageReader:
         """The first output as it is, such as logits (batch, classes)."""
         return outputs[0]
 
+    def named(self, outputs: Mapping[str, NDArray[Any]], feeds: Feeds) -> Outputs:
+        """`logits` (batch, classes), or `embedding` (batch, ...)."""
+        return {self._gives: self.answers(list(outputs.values()), feeds)}
+
+    def size(self, item: bytes) -> int:
+        """One: all are brought to one size."""
+        return 1
+
+    def cost(self, payload: Payload) -> int:
+        """How many there are."""
+        return len(self.items(payload))
+
     def usage(self, feeds: Feeds) -> dict[str, int]:
         """See Reader."""
         return {"images": len(feeds[self._name])}
@@ -76,7 +92,9 @@ class ImageReader:
                     raise InputError("input_too_large", f"an image of more than {MAX_PIXELS} pixels")
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
                 picture = opened.convert("RGB")
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except Image.DecompressionBombError:
+            raise InputError("input_too_large", f"an image of more than {MAX_PIXELS} pixels") from None
+        except (OSError, SyntaxError, ValueError) as error:
             raise InputError("input_type", f"an image cannot be read ({type(error).__name__})") from None
         size = how.width, how.height
         if how.shorter_side is not None:

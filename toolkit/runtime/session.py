@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,6 +27,7 @@ class ModelError(Refused):
     hints: ClassVar[Mapping[str, str]] = {
         "model_external_data": "Save the model as one file: a tensor that lies in another file is never loaded.",
         "model_malformed": "Make the model file again, or press it again from its source.",
+        "model_task": "Call the model for what it is made for: `sealpress show` names its task.",
         "model_inputs": "Look at the inputs with `sealpress show`: the model takes other names or types.",
     }
 
@@ -65,6 +66,17 @@ class Session:
         """
         payload = redeem(grant, self.digest, in_force)
         return [self._outputs(self._checked(batch)) for batch in feeds(payload)]
+
+    def run_together(
+        self, grants: Sequence[Grant], in_force: str, feeds: Callable[[Sequence[Payload]], Iterable[Feeds]]
+    ) -> Iterator[list[NDArray[Any]] | ModelError]:
+        """The same for several calls, whose items may share batches: the outputs of each batch, as it is run, or why it
+        could not be, which is no reason for the others not to run. Raises Ungated."""
+        for batch in feeds([redeem(grant, self.digest, in_force) for grant in grants]):
+            try:
+                yield self._outputs(self._checked(batch))
+            except ModelError as error:
+                yield error
 
     def profiled(self) -> bytes:
         """The profile so far, as the JSON of a trace, of a session that was made to write one."""

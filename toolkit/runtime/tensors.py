@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from policies.facts import Tensor
 from policies.payload import InputError, Payload
+from toolkit.runtime.readers import Outputs
 from toolkit.runtime.session import Feeds, ModelError
 
 __all__ = ["TensorReader"]
@@ -36,6 +37,8 @@ class TensorReader:
     payload makes no large run, and nothing is on record that did not run. An item runs as it is, with whatever size
     of batch it has, since nothing tells which dimension of a foreign model is the batch.
     """
+
+    together = False
 
     def __init__(self, inputs: Sequence[Tensor]) -> None:
         """Raises ModelError for inputs that are no numbers."""
@@ -80,6 +83,18 @@ class TensorReader:
     def answers(self, outputs: Sequence[NDArray[Any]], feeds: Feeds) -> NDArray[np.float32]:
         """All outputs in the model's order as one row, (1, numbers)."""
         return np.concatenate([output.reshape(1, -1) for output in outputs], axis=1, dtype=np.float32, casting="unsafe")
+
+    def named(self, outputs: Mapping[str, NDArray[Any]], feeds: Feeds) -> Outputs:
+        """The model's outputs under their own names, each with the shape that the model gave it."""
+        return dict(outputs)
+
+    def size(self, item: Feeds) -> int:
+        """Bytes."""
+        return sum(array.nbytes for array in item.values())
+
+    def cost(self, payload: Payload) -> int:
+        """Bytes."""
+        return sum(map(self.size, self.items(payload)))
 
     def usage(self, feeds: Feeds) -> dict[str, int]:
         """See Reader."""

@@ -118,6 +118,16 @@ def test_without_the_key_there_are_signed_counters_only_summed_over_the_shards()
     assert [shard.name for shard in found.shards] == ["shard-000", "shard-001"]
 
 
+def test_a_scan_counts_as_a_call_and_what_a_model_found_with_the_call_it_was_for() -> None:
+    records = [
+        opened(1, action="scan", data=frozenset({"email"}), scan_of="shard-000-2"),
+        opened(2, data=frozenset({"email"}), detected=frozenset({"person_name"})),
+    ]
+    recount = recounted(records, signed(3, 2, 0, {}))
+    assert [(tally.name, tally.allowed) for tally in recount.data] == [("email", 1), ("person_name, by a model", 1)]
+    assert {(tally.name, tally.allowed) for tally in recount.actions} == {("infer", 1), ("scan", 1)}
+
+
 def test_days_are_days_in_utc() -> None:
     records = [
         opened(1, when="2026-11-20T23:59:59"),

@@ -83,7 +83,7 @@ def ran(
         assert grant.call == book.entries[0][0]
         return redeem(grant, MODEL.digest, policy.digest)
 
-    redeemed = gate(policy, MODEL, call, payload, book, work, pseudonymise)
+    redeemed = gate(policy, MODEL, call, payload, book, work, pseudonymise=pseudonymise)
     assert redeemed is book.entries[0][2]
     return book, redeemed, grants[0]
 
@@ -94,7 +94,7 @@ def refused(
     book = Book()
     never: list[Grant] = []
     with pytest.raises(Denied) as caught:
-        gate(policy, MODEL, call, payload, book, never.append, pseudonymise)
+        gate(policy, MODEL, call, payload, book, never.append, pseudonymise=pseudonymise)
     assert never == []
     assert book.entries[0][2] == Payload(value=None)
     assert "ann@example.com" not in str(book.entries)
@@ -191,8 +191,9 @@ def test_pseudonyms_that_cannot_be_made_end_the_call() -> None:
         raise Failed("disk", "no salt")
 
     book = Book()
+    call = replace(CALL, purpose="study", basis="contract")
     with pytest.raises(Failed):
-        gate(POLICY, MODEL, replace(CALL, purpose="study", basis="contract"), EMAIL, book, redeem_never, failing)
+        gate(POLICY, MODEL, call, EMAIL, book, redeem_never, pseudonymise=failing)
     assert book.entries == []
 
 

@@ -9,13 +9,16 @@ from collections.abc import Iterator
 
 import pytest
 
+from compliance.issuer.errors import JwksError, JwtError
 from compliance.journal.errors import JournalError
 from compliance.state.api_keys import ApiKeyError
 from policies.errors import Denied, Failed, Fault
 from policies.facts import Finding
 from policies.payload import InputError
 from serve.admission import Busy
+from serve.caller import ScopeError
 from serve.problems import STATUSES, RequestError, document, status_of
+from toolkit.models import Unserved
 
 # what cannot happen to a request unless we did something wrong, or the box is not as it was at the start
 OUR_FAULT = {
@@ -40,6 +43,7 @@ OUR_FAULT = {
     "SettingsError",
     "SourceError",
     "SourceMissing",
+    "TlsError",
     "Unauthentic",
     "Ungated",
     "WitnessMissing",
@@ -80,22 +84,31 @@ def test_every_code_in_the_table_is_one_that_exists() -> None:
         (RequestError("request_malformed", "m"), 400),
         (RequestError("request_type", "m"), 400),
         (RequestError("request_header", "m"), 400),
+        (RequestError("request_context", "m"), 400),
         (InputError("input_empty", "m"), 400),
         (InputError("input_number", "m"), 400),
         (ApiKeyError("api_key_missing", "m"), 401),
         (ApiKeyError("api_key_revoked", "m"), 401),
+        (ApiKeyError("api_key_bound", "m"), 401),
+        (JwtError("jwt_expired", "m"), 401),
+        (ScopeError("scope_model", "m"), 403),
+        (ScopeError("scope_admin", "m"), 403),
         (Denied((), "call", "refused"), 403),
         (RequestError("route_unknown", "m"), 404),
-        (RequestError("model_unknown", "m"), 404),
+        (Unserved("model_unknown", "m"), 404),
+        (Unserved("model_refused", "m"), 503),
         (RequestError("method_unknown", "m"), 405),
         (RequestError("request_incomplete", "m"), 408),
         (RequestError("request_too_large", "m"), 413),
         (InputError("input_too_large", "m"), 413),
         (Busy("rate_exceeded", "m", 1), 429),
+        (Busy("concurrency_exceeded", "m", 1), 429),
         (RequestError("request_head", "m"), 431),
         (Failed("internal", "m"), 500),
         (Failed("disk", "m"), 500),
         (Busy("queue_full", "m", 1), 503),
+        (Busy("callers_exceeded", "m", 1), 503),
+        (JwksError("jwks_malformed", "m"), 503),
         (JournalError("journal_write", "m"), 503),
     ],
 )
@@ -103,21 +116,19 @@ def test_the_status_of(fault: Fault, status: int) -> None:
     assert status_of(fault) == status
 
 
-@pytest.mark.parametrize("openai", [True, False])
-def test_a_refusal_by_the_gate_carries_its_findings(openai: bool) -> None:
-    findings = (Finding(rule="a.b", ok=True, reason="Fine."), Finding(rule="c.d", ok=False, reason="Not fine."))
-    problem = json.loads(document(Denied(findings, "call", "refused: Not fine."), openai=openai))
+PATHS = ["/", "/receipts", "/v1/embeddings", "/v2", "/v2/models/m/infer", "/v20", "/v1"]
+SENTENCE = f"refused: Not fine. {Denied.hints['denied']}"
+OPENAI = {"message": SENTENCE, "type": "permission_error", "param": None, "code": "denied"}
 
-    assert problem.pop("error", None) == (
-        {
-            "message": f"refused: Not fine. {Denied.hints['denied']}",
-            "type": "permission_error",
-            "param": None,
-            "code": "denied",
-        }
-        if openai
-        else None
-    )
+
+@pytest.mark.parametrize(
+    ("path", "error"), [*zip(PATHS, [None, None, OPENAI, SENTENCE, SENTENCE, None, None], strict=True)]
+)
+def test_a_refusal_by_the_gate_carries_its_findings_and_the_error_of_its_protocol(path: str, error: object) -> None:
+    findings = (Finding(rule="a.b", ok=True, reason="Fine."), Finding(rule="c.d", ok=False, reason="Not fine."))
+    problem = json.loads(document(Denied(findings, "call", "refused: Not fine."), path))
+
+    assert problem.pop("error", None) == error
     assert problem == {
         "type": "about:blank",
         "title": "Forbidden",
@@ -132,9 +143,9 @@ def test_a_refusal_by_the_gate_carries_its_findings(openai: bool) -> None:
     }
 
 
-@pytest.mark.parametrize("openai", [True, False])
-def test_a_failure_of_ours_says_its_code_and_nothing_of_this_machine(openai: bool) -> None:
-    text = document(JournalError("journal_write", "/srv/box/journal: disk full"), openai=openai).decode()
+@pytest.mark.parametrize("path", PATHS)
+def test_a_failure_of_ours_says_its_code_and_nothing_of_this_machine(path: str) -> None:
+    text = document(JournalError("journal_write", "/srv/box/journal: disk full"), path).decode()
 
     assert json.loads(text)["code"] == "journal_write"
     assert "/srv" not in text
@@ -144,7 +155,7 @@ def test_a_failure_of_ours_says_its_code_and_nothing_of_this_machine(openai: boo
     ("fault", "kind", "param"),
     [
         (ApiKeyError("api_key_unknown", "m"), "authentication_error", None),
-        (RequestError("model_unknown", "m"), "invalid_request_error", "model"),
+        (Unserved("model_unknown", "m"), "invalid_request_error", "model"),
         (InputError("input_empty", "m"), "invalid_request_error", "input"),
         (Busy("rate_exceeded", "m", 1), "rate_limit_error", None),
         (Busy("queue_full", "m", 1), "server_error", None),
@@ -152,6 +163,6 @@ def test_a_failure_of_ours_says_its_code_and_nothing_of_this_machine(openai: boo
     ],
 )
 def test_the_error_member_of_openai(fault: Fault, kind: str, param: str | None) -> None:
-    error = json.loads(document(fault, openai=True))["error"]
+    error = json.loads(document(fault, "/v1/models"))["error"]
     assert (error["type"], error["param"], error["code"]) == (kind, param, fault.code)
     assert error.keys() == {"message", "type", "param", "code"}

@@ -13,6 +13,7 @@ from policies.errors import Fault
 from policies.facts import Manifest
 from serve.reloading import Reloading
 from toolkit.box import Box, Context, create_box
+from toolkit.models import Models
 
 MODEL = Manifest(format=1, name="m", version="1", digest="ab" * 32, task="embed", licence="MIT", inputs=(), outputs=())
 RULE = '@id("own.closed") @reason("The ward is closed.") forbid (principal, action, resource) when {{ {condition} }};'
@@ -32,6 +33,11 @@ def refused() -> list[Fault]:
     return []
 
 
+def models(box: Box) -> Models:
+    """None, which is fine for a policy."""
+    return Models(box, (), cores=1)
+
+
 def write(box: Box, condition: str = "true", allow: str = "false", settings: str = "") -> None:
     (box.folder / "own.cedar").write_text(RULE.format(condition=condition), "utf-8")
     (box.folder / "cases.toml").write_text(CASES.format(allow=allow), "utf-8")
@@ -46,7 +52,7 @@ def allowed(box: Box) -> bool:
 
 
 def test_a_changed_policy_is_taken(box: Box, refused: list[Fault]) -> None:
-    reloading = Reloading(box, refused.append)
+    reloading = Reloading(box, models(box), refused.append)
     before = box.policy.digest
     reloading.look()
     assert box.policy.digest == before
@@ -74,7 +80,7 @@ def test_a_changed_policy_is_taken(box: Box, refused: list[Fault]) -> None:
 def test_what_does_not_hold_is_not_taken_and_can_be_mended(
     box: Box, refused: list[Fault], condition: str, allow: str, code: str
 ) -> None:
-    reloading = Reloading(box, refused.append)
+    reloading = Reloading(box, models(box), refused.append)
     before = box.policy.digest
     write(box, condition, allow, settings='rules = ["own.cedar"]\ncases = ["cases.toml"]')
     reloading.look()
@@ -89,7 +95,7 @@ def test_what_does_not_hold_is_not_taken_and_can_be_mended(
 
 
 def test_settings_that_cannot_be_read_change_nothing(box: Box, refused: list[Fault]) -> None:
-    reloading = Reloading(box, refused.append)
+    reloading = Reloading(box, models(box), refused.append)
     before = box.policy.digest
     text = box.path.read_text("utf-8")
     for broken in (text[:200], "", text.replace('["base"', '["bass"')):
@@ -100,7 +106,7 @@ def test_settings_that_cannot_be_read_change_nothing(box: Box, refused: list[Fau
 
 
 def test_purposes_are_taken_with_the_rules(box: Box, refused: list[Fault]) -> None:
-    reloading = Reloading(box, refused.append)
+    reloading = Reloading(box, models(box), refused.append)
     text = box.path.read_text("utf-8")
     box.path.write_text(text + '\n[purposes.late]\nbases = []\nretain_days = 9\ndata = ["health"]\n', "utf-8")
     reloading.look()
@@ -111,7 +117,7 @@ def test_purposes_are_taken_with_the_rules(box: Box, refused: list[Fault]) -> No
 
 def test_where_a_proof_is_asked_for_what_is_not_proved_is_not_taken(box: Box, refused: list[Fault]) -> None:
     pytest.importorskip("z3", reason="the extra `prove` is not installed")
-    reloading = Reloading(box, refused.append)
+    reloading = Reloading(box, models(box), refused.append)
     claims = '[[claim]]\nname = "never more than nine calls"\nnever = "context.usage > 9"\n'
     (box.folder / "claims.toml").write_text(claims, "utf-8")
     before = box.policy.digest
@@ -129,7 +135,7 @@ def test_where_a_proof_is_asked_for_what_is_not_proved_is_not_taken(box: Box, re
 def test_what_is_written_while_a_policy_is_taken_is_taken_next(
     box: Box, refused: list[Fault], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reloading = Reloading(box, refused.append)
+    reloading = Reloading(box, models(box), refused.append)
     taken = box.reload
 
     def and_written() -> bool:
@@ -148,12 +154,12 @@ def test_what_is_written_while_a_policy_is_taken_is_taken_next(
 
 def test_what_was_written_before_the_first_look_is_taken(box: Box, refused: list[Fault]) -> None:
     write(box, settings='rules = ["own.cedar"]')
-    Reloading(box, refused.append).look()
+    Reloading(box, models(box), refused.append).look()
     assert not allowed(box)
 
 
 def test_whatever_happens_the_looking_goes_on(box: Box, refused: list[Fault], monkeypatch: pytest.MonkeyPatch) -> None:
-    reloading = Reloading(box, refused.append)
+    reloading = Reloading(box, models(box), refused.append)
     with monkeypatch.context() as patch:
         patch.setattr(box, "reload", lambda: 1 // 0)
         reloading.look()

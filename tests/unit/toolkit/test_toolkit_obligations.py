@@ -65,9 +65,9 @@ class Place:
         """What the runtime would run on."""
         box, asked = self.box, Context(**context)
         call = box.call("infer", MODEL.digest, asked, "ed25519:x")
-        pseudonymise = box.pseudonymise(asked.subject)
+        pseudonymise = box.pseudonymise(asked)
         payload = Payload.checked({"texts": [text]})
-        grant = decide_and_open(box.policy, MODEL, call, payload, box.journal, pseudonymise)
+        grant = decide_and_open(box.policy, MODEL, call, payload, box.journal, (), pseudonymise)
         payload = redeem(grant, MODEL.digest, box.policy.digest)
         assert len(close(grant)) == 2
         return payload

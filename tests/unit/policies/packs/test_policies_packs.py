@@ -104,6 +104,7 @@ def test_the_defaults_fit_the_schema(name: str) -> None:
     types = cedarpy.Schema.from_str(schema(schema_text(), chosen(name)).decode())
     for parameters in ({}, cases(name).parameters):
         facts = {"at": 1, "data": [], "retain_days": 1, "usage": 1, "sealed": True, "obligations": []}
+        facts |= {"detected": [], "unseen": False}
         request = {
             "principal": {"type": "Actor", "id": "ann"},
             "action": {"type": "Action", "id": "infer"},

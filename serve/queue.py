@@ -1,0 +1,232 @@
+"""The queue before a model: bounded, with deadlines, and worked off by lanes, each a thread.
+
+Jobs go in and answers come out on the thread of the event loop; between them everything that a call needs, its gate,
+its run, its record and its answer, happens in one lane, so that a call changes threads twice and no more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from itertools import islice
+from queue import SimpleQueue
+from threading import Lock, Thread
+from typing import ClassVar
+
+from policies.errors import Fault, Unusable
+from policies.payload import Payload
+from serve.admission import Busy
+from toolkit.box import Context
+from toolkit.model import Answer, Asked, Model
+
+__all__ = ["Abandoned", "Job", "Queue"]
+
+# Jobs that a lane prepares together, runs one after the other, and answers together. After an inference little of what
+# the gate, the record and the answer need is still in the processor's caches; so a few calls share the way back.
+BURST = 4
+LOOK_AHEAD = 64  # jobs that are looked through for those that may share a batch
+# of what is known of the speed, how much the last batch counts
+FRESH = 0.1
+# what a job costs at least, in the units of a reader: a text of a few words costs more than its letters
+LEAST = 32
+
+
+class Abandoned(Unusable):
+    """Nobody waits for the answer any more."""
+
+    hints: ClassVar[Mapping[str, str]] = {"request_abandoned": "Ask again, and stay until the answer comes."}
+
+
+Content = tuple[bytes, Mapping[str, str]]  # the body of an answer, and headers
+
+
+class Job:
+    """What one request asks. `deadline` is on the clock of `time.monotonic`; `gone` tells whether the client is."""
+
+    __slots__ = ("_counted", "_loop", "_open", "_payload", "_written", "deadline", "done", "gone", "size", "tenant")
+
+    def __init__(
+        self,
+        payload: Payload,
+        counted: AbstractContextManager[Context],
+        *,
+        size: int,
+        tenant: str,
+        deadline: float | None,
+        gone: Callable[[], bool],
+        written: Callable[[Model, Answer | Exception], Content],
+    ) -> None:
+        """`counted` counts the call and gives the context that it is decided in; `written` makes an answer, or what
+        went wrong, into what goes out. Both are called in a lane."""
+        self._payload = payload
+        self._counted = counted
+        self._open = ExitStack()
+        self.size = max(size, LEAST)
+        self.tenant = tenant
+        self.deadline = deadline
+        self.gone = gone
+        self._written = written
+        self._loop = asyncio.get_running_loop()
+        self.done: asyncio.Future[Content] = self._loop.create_future()
+
+    def must_wait(self) -> None:
+        """Raises Abandoned for a client that is gone, Busy: deadline_exceeded when its time is over."""
+        if self.gone():
+            raise Abandoned("request_abandoned", "the client went away")
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            raise Busy("deadline_exceeded", "the time that the request gave is over", 1)
+
+    def begin(self) -> Asked:
+        """What the model is asked. Raises what `must_wait` raises, StateError where the call cannot be counted."""
+        self.must_wait()
+        return Asked(self._payload, self._open.enter_context(self._counted))
+
+    def finish(self, model: Model, answer: Answer | Exception) -> None:
+        try:
+            with self._open:
+                content = self._written(model, answer)
+        except Exception as error:  # noqa: BLE001 - whatever it is, somebody waits for it
+            self._loop.call_soon_threadsafe(_fail, self.done, error)
+        else:
+            self._loop.call_soon_threadsafe(_settle, self.done, content)
+
+
+class Queue:
+    """For one model. `capacity` jobs may wait, beside one for each lane."""
+
+    def __init__(self, model: Model, capacity: int = 64) -> None:
+        self.model = model
+        self.lanes = model.plan.lanes
+        self.capacity = capacity
+        self._batch = model.plan.batch
+        self._jobs: deque[Job] = deque()
+        self._wake: SimpleQueue[bool] = SimpleQueue()
+        self._lock = Lock()
+        self._running = 0
+        self._size = 0  # of all that wait or run
+        self._pace = model.plan.pace
+        self._stopped = False
+        self._threads = [Thread(target=self._lane, name=f"lane-{number}", daemon=True) for number in range(self.lanes)]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def inside(self) -> int:
+        """Jobs that wait or run."""
+        return len(self._jobs) + self._running
+
+    @property
+    def waiting(self) -> int:
+        """Jobs beyond one for each lane."""
+        return max(0, self.inside - self.lanes)
+
+    @property
+    def wait_s(self) -> float:
+        """How long a job that comes now is likely to wait for a lane."""
+        return self._size * self._pace / self.lanes if self.inside >= self.lanes else 0.0
+
+    @property
+    def promise_s(self) -> float:
+        """How long a job that was taken waits at most when all are like those that came of late."""
+        mean = self._size / max(1, self.inside) or LEAST
+        return (self.capacity + self.lanes) * mean * self._pace / self.lanes
+
+    def put(self, job: Job) -> bool:
+        """Take a job in, at once or not at all; False when this queue was stopped, and another may take it.
+
+        Raises Busy: queue_full; deadline_short when the job would wait longer than its deadline allows.
+        """
+        if self._stopped:
+            return False
+        wait = self.wait_s
+        retry = max(1, round(wait + 0.5))
+        if self.inside >= self.lanes + self.capacity:
+            raise Busy("queue_full", f"{self.capacity} requests wait for this model already", retry)
+        if job.deadline is not None and time.monotonic() + wait > job.deadline:
+            raise Busy("deadline_short", "the request would wait longer than the time that it gives", retry)
+        with self._lock:
+            self._size += job.size
+            self._jobs.append(job)
+        self._wake.put(True)
+        return True
+
+    def stop(self) -> None:
+        """Take nothing more; the lanes end once all that waits is answered."""
+        self._stopped = True
+        for _ in self._threads:
+            self._wake.put(False)
+
+    def join(self, timeout_s: float) -> None:
+        """Wait until the lanes have ended."""
+        until = time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def _lane(self) -> None:
+        while self._wake.get():
+            jobs = self._taken()
+            if not jobs:
+                continue  # others took what this call was for into their batch
+            size = sum(job.size for job in jobs)
+            try:
+                self._work(jobs)
+            finally:
+                with self._lock:
+                    self._running -= len(jobs)
+                    self._size -= size
+
+    def _taken(self) -> list[Job]:
+        """The oldest job, and those that are worked off together with it."""
+        with self._lock:
+            if not self._jobs:
+                return []
+            first = self._jobs.popleft()
+            jobs = [first]
+            # no more than a fair share, so that no lane stands still
+            most = min(max(self._batch, BURST), 1 + len(self._jobs) // self.lanes)
+            for job in islice(list(self._jobs), LOOK_AHEAD):
+                if len(jobs) >= most:
+                    break
+                # those that run alone may be anyone's
+                if self._batch == 1 or job.tenant == first.tenant:
+                    jobs.append(job)
+                    self._jobs.remove(job)
+            self._running += len(jobs)
+        return jobs
+
+    def _work(self, jobs: Sequence[Job]) -> None:
+        waited: list[Job] = []
+        asked: list[Asked] = []
+        for job in jobs:
+            try:
+                asked.append(job.begin())
+            except Fault as fault:
+                job.finish(self.model, fault)
+            else:
+                waited.append(job)
+        if not waited:
+            return
+        began = time.monotonic()
+        answers: Sequence[Answer | Exception]
+        try:
+            answers = self.model.answers(asked, lambda place: waited[place].must_wait())
+        except Exception as error:  # noqa: BLE001 - whatever it is, the lane goes on
+            answers = [error] * len(waited)
+        took = time.monotonic() - began
+        for job, answer in zip(waited, answers, strict=True):
+            job.finish(self.model, answer)
+        if all(isinstance(answer, Answer) for answer in answers):
+            self._pace += FRESH * (took / sum(job.size for job in waited) - self._pace)
+
+
+def _settle(done: asyncio.Future[Content], content: Content) -> None:
+    if not done.done():
+        done.set_result(content)
+
+
+def _fail(done: asyncio.Future[Content], error: Exception) -> None:
+    if not done.done():
+        done.set_exception(error)
