@@ -43,7 +43,7 @@ def agreement(
     """
     if reference.shape != answers.shape:
         return np.full(len(reference), np.nan)
-    tokens: NDArray[np.bool_] = np.isfinite(reference).all(axis=2)
+    tokens = ~np.isnan(reference[:, :, 0])
     left, right = reference.argmax(axis=2), answers.argmax(axis=2)
     outside = [number for number, label in enumerate(labels) if label == OUTSIDE]
     counted: NDArray[np.bool_] = tokens & ~(np.isin(left, outside) & np.isin(right, outside))
