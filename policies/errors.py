@@ -36,6 +36,8 @@ line turns them into its exit status.
         │   ├── WitnessMissing          compliance/witness: no witness where one was named
         │   ├── RequestError            serve: a request that cannot be read, or asks for what is not here
         │   ├── Busy                    serve: not now, for the rate of the key or the queue of the server
+        │   ├── Abandoned               serve: an answer that nobody waits for any more
+        │   ├── Unserved                toolkit/models: a model that is not served, or not now
         │   ├── BundleMissing           toolkit/bundle: no bundle where one was named
         │   ├── SourceMissing           toolkit/compress: no model where one was named
         │   ├── RecipeError             toolkit/compress: a recipe that cannot be followed
