@@ -101,7 +101,7 @@ def run() -> list[Result]:
     notes = [
         ", ".join(f"{name}: {number:,}" for name, number in changes.done.items()) + ".",
         f"Exit status at SIGTERM: {status}. `sealpress journal verify`: {'ok' if verified['ok'] else verified}.",
-        f"{found.records:,} records opened, of {found.calls:,} calls; of {found.unanswered:,} the answer never arrived: "
+        f"{found.records:,} records opened, of {found.calls:,} calls; of {found.unanswered:,} the answer never came: "
         "their clients hung up, or were those that saw the changes work.",
     ]
     return [_answers(seen, found, notes), _memory(memory)]
@@ -148,8 +148,8 @@ def _answers(seen: Seen, found: Found, notes: list[str]) -> Result:
     told = [f"Not as expected: {kind}, {status or 'hung up'}: {number}." for (kind, status), number in wrong.items()]
     return measured(
         "serving-soak",
-        f"Answers in {lasting(SECONDS):g} s of mixed load with {CONNECTIONS} connections, in bursts {BURST} times that, "
-        "while bundles, keys and rules change and clients misbehave.",
+        f"Answers in {lasting(SECONDS):g} s of mixed load with {CONNECTIONS} connections, in bursts {BURST} times as "
+        "many, while bundles, keys and rules change and clients misbehave.",
         "answers",
         "200",
         {name: [float(figure)] for name, figure in figures.items()},
