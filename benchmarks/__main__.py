@@ -7,7 +7,7 @@ from importlib import import_module
 
 from benchmarks.frame import page
 
-NAMES = ("calls", "seal", "verify", "bundle", "server", "compression", "policy", "privacy")
+NAMES = ("calls", "seal", "verify", "bundle", "server", "compression", "policy", "privacy", "privacy.alone")
 
 for name in sys.argv[1:] or NAMES:
     if name not in NAMES:
