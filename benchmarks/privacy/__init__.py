@@ -1,7 +1,8 @@
 """The first tier beside presidio-analyzer (patterns), datafog and scrubadub: what is found, and what it takes.
 
 Found is measured on presidio-evaluator's generator, made by others for their own scanner, in six locales; bait are
-order numbers, versions, hashes, timestamps and lines of Python's own library.
+order numbers, versions, hashes, timestamps and lines of Python's own library. `benchmarks.privacy.alone` measures the
+first tier without its peers, on hostile texts too.
 """
 
 from __future__ import annotations
@@ -60,25 +61,25 @@ TIMED = {
 
 
 def run() -> list[Result]:
-    drawn = _asked("presidio", "generate", {"locales": LOCALES, "count": SENTENCES})
-    bait = list(_bait(Random(11)))  # noqa: S311 - the same each time
-    texts = [one["text"] for one in drawn] + bait
+    drawn = asked("presidio", "generate", {"locales": LOCALES, "count": SENTENCES})
+    quiet = list(bait(Random(11)))  # noqa: S311 - the same each time
+    texts = [one["text"] for one in drawn] + quiet
     timed = list(TIMED.values())
-    answers = {"sealpress": [_ours(text) for text in texts]}
-    answers |= {name: _asked(name, name, {"texts": texts, "timed": []})["spans"] for name in PEERS}
+    answers = {"sealpress": [spans_of(text) for text in texts]}
+    answers |= {name: asked(name, name, {"texts": texts, "timed": []})["spans"] for name in PEERS}
     times: dict[str, list[list[float]]] = {name: [] for name in answers}
     for number in range(ROUNDS):
         for name, taken in times.items():
             ours = name == "sealpress"
-            taken.append(_times(timed) if ours else _asked(name, name, {"texts": [], "timed": timed})["microseconds"])
+            taken.append(_times(timed) if ours else asked(name, name, {"texts": [], "timed": timed})["microseconds"])
             print(f"  round {number + 1}/{ROUNDS}  {name}", flush=True)
     recall, precision, calm = {}, {}, {}
     notes = []
     for name, answer in answers.items():
-        found = [[(a, b, KIND[kind]) for a, b, kind in spans if kind in KIND] for spans in answer]
-        recall[name], told = _recall(drawn, found)
-        precision[name] = _precision(drawn, found)
-        calm[name] = sum(not spans for spans in found[len(drawn) :]) / len(bait)
+        found = [of_kinds(spans) for spans in answer]
+        recall[name], told = recalled(drawn, found)
+        precision[name] = precise(drawn, found)
+        calm[name] = sum(not spans for spans in found[len(drawn) :]) / len(quiet)
         notes.append(f"{name} finds: {told}")
     notes.append("the first tier was mended on texts of the same generator with other seeds")
     kinds, where = (
@@ -91,7 +92,7 @@ def run() -> list[Result]:
             "privacy-precision", f"Share of findings that are personal data, in {where}", "share", _once(precision), []
         ),
         _result(
-            "privacy-bait", f"Share of {len(bait)} texts of bait in which nothing is found", "share", _once(calm), []
+            "privacy-bait", f"Share of {len(quiet)} texts of bait in which nothing is found", "share", _once(calm), []
         ),
     ]
     for place, what in enumerate(TIMED):
@@ -111,7 +112,7 @@ def _result(name: str, what: str, unit: str, rounds: dict[str, list[float]], not
     return measured(name, f"{what}.", unit, "sealpress", rounds, notes=notes, packages=["msgspec"])
 
 
-def _asked(peer: str, name: str, question: object) -> Any:
+def asked(peer: str, name: str, question: object) -> Any:
     python = environment(peer, *PEERS[peer])
     done = subprocess.run(
         [python, PEER, name], input=json.dumps(question), stdout=subprocess.PIPE, text=True, check=True
@@ -119,8 +120,13 @@ def _asked(peer: str, name: str, question: object) -> Any:
     return json.loads(done.stdout[done.stdout.index("[" if name == "generate" else "{") :])
 
 
-def _ours(text: str) -> list[Span]:
+def spans_of(text: str) -> list[Span]:
     return [(one.start, one.end, one.category) for one in scan(text) if one.confidence >= THRESHOLD]
+
+
+def of_kinds(spans: Iterable[Span]) -> list[Span]:
+    """What all are asked for, under one name."""
+    return [(start, end, KIND[name]) for start, end, name in spans if name in KIND]
 
 
 def _times(timed: Iterable[tuple[str, int]]) -> list[float]:
@@ -135,7 +141,7 @@ def _times(timed: Iterable[tuple[str, int]]) -> list[float]:
     return times
 
 
-def _recall(drawn: Sequence[Any], found: Sequence[list[Span]]) -> tuple[float, str]:
+def recalled(drawn: Sequence[Any], found: Sequence[list[Span]]) -> tuple[float, str]:
     """A span counts as found where at least half of it is, as whatever kind."""
     hits: dict[str, list[bool]] = {kind: [] for kind in KINDS}
     for one, spans in zip(drawn, found, strict=False):
@@ -148,7 +154,7 @@ def _recall(drawn: Sequence[Any], found: Sequence[list[Span]]) -> tuple[float, s
     return sum(every) / len(every), told
 
 
-def _precision(drawn: Sequence[Any], found: Sequence[list[Span]]) -> float:
+def precise(drawn: Sequence[Any], found: Sequence[list[Span]]) -> float:
     """A finding is right where it overlaps anything personal that was drawn."""
     right = [
         any(a < end and start < b for start, end, _ in one["spans"])
@@ -158,7 +164,7 @@ def _precision(drawn: Sequence[Any], found: Sequence[list[Span]]) -> float:
     return sum(right) / len(right)
 
 
-def _bait(random: Random) -> Iterator[str]:
+def bait(random: Random) -> Iterator[str]:
     def digits(size: int) -> str:
         return str(random.randrange(10 ** (size - 1), 10**size))
 

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
-from policies.privacy.words import LONGEST, SPACES, Words, joined, within
+from policies.privacy.words import SPACES, Words, joined, within
 
 __all__ = ["Candidate", "Context", "Weights"]
 
 REACH = 40  # characters from where a word begins to where the number does
+GAP = 24  # characters between numbers that come together
 
 # A space at an end of a word stands for the end of a word.
 VOCABULARY: dict[str, tuple[str, ...]] = {
@@ -85,11 +86,15 @@ class Context:
     @cached_property
     def stretches(self) -> list[tuple[int, int]]:
         """Where numbers of 7 digits or more may begin, and what stands before them."""
-        return list(joined((start - 1, start + 2 * REACH) for start in _starts(_NUMBER, self.text)))
+        return self._around(_NUMBER, 1)
 
     def numbers(self, number: re.Pattern[str]) -> Iterator[re.Match[str]]:
         """The numbers of 7 digits or more of some form, which begins with what stands before."""
         return within(self.text, number, self.stretches)
+
+    def lettered(self, number: re.Pattern[str]) -> Iterator[re.Match[str]]:
+        """The numbers of some form that begins with what stands before, and with one to six letters."""
+        return within(self.text, number, self._around(_LETTERED, 8))
 
     def doubtful(self, number: re.Pattern[str], *vocabularies: str) -> Iterator[re.Match[str]]:
         """The numbers of some form; only those near a word of the vocabularies, where others are not wanted."""
@@ -122,26 +127,29 @@ class Context:
         """Start, end and vocabularies of each word around a number in order, and an end."""
         said = [
             (word.start(), word.end(), _MEANINGS.get(word[0]) or _MEANINGS[word[0].translate(SPACES)])
-            for low, high in joined((start - REACH, start + LONGEST) for start in _starts(_FIGURES, self.text))
+            for low, high in self._around(_FIGURES, REACH)
             for word in _WORDS.pattern.finditer(self.lowered, low, high)
         ]
         return [*said, (sys.maxsize, sys.maxsize, ())]
+
+    def _around(self, number: re.Pattern[str], before: int) -> list[tuple[int, int]]:
+        """Stretches with numbers of some form and what stands before them; one stretch where they come together."""
+        starts = []
+        match = number.search(self.text)
+        while match is not None:
+            starts.append(match.start())
+            match = number.search(self.text, match.start() + REACH)
+        return list(joined((start - before, start + REACH + GAP) for start in starts))
 
 
 # Where a number of 7 digits or more may begin: not inside a word, a longer number or a decimal fraction. ASCII
 # look-arounds, since \b finds no boundary between a digit and a Han character; they stand behind the first character,
 # so that the search can skip to it.
 _NUMBER = re.compile(r"[+(0-9](?<![0-9A-Za-z].)(?<![0-9]\..)(?=(?:[ ().\-/]{0,2}[0-9]){5}[ ().\-/ABab]{0,2}[0-9])")
+# two digits after letters, or after a sign behind letters
+_LETTERED = re.compile(r"[0-9](?<=[A-Za-z -].)(?=[0-9])(?:(?<=[A-Za-z].)|(?<=[A-Za-z]..))")
 # what may be the least of numbers, the address of a machine
 _FIGURES = re.compile(r"[0-9](?:[ ().\-/]{0,2}[0-9]){3}")
-
-
-def _starts(number: re.Pattern[str], text: str) -> Iterator[int]:
-    """Where numbers begin; of those that come together not every one."""
-    match = number.search(text)
-    while match is not None:
-        yield match.start()
-        match = number.search(text, match.start() + REACH)
 
 
 _WORDS = Words({word for words in VOCABULARY.values() for word in words})

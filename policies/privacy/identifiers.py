@@ -34,7 +34,7 @@ def find(context: Context) -> Iterator[Candidate]:
 
 def lettered(context: Context) -> Iterator[Candidate]:
     """The numbers that begin with a letter."""
-    return _checked(context.text, _LETTERS.finditer(context.text))
+    return _checked(context.text, context.lettered(_LETTERS))
 
 
 def passports(context: Context) -> Iterator[Candidate]:
@@ -82,7 +82,7 @@ def _nino(number: str) -> bool:
 _RIGHT = r"(?![0-9A-Za-z]|[.\-/][0-9]|[ ][0-9]{3})"
 _LETTERS = re.compile(
     rf"""
-    [^0-9A-Za-z] [A-Za-z] (?=[A-Za-z]{{0,5}}[ -]?[0-9]{{2}})
+    [^0-9A-Za-z] [A-Za-z] (?=[A-Za-z]{{0,5}}+[ -]?+[0-9]{{2}})
     (?: (?: (?P<nino> [A-Za-z](?:[ ]?[0-9]{{2}}){{3}}[ ]?[A-Za-z])
           | (?P<codice> [A-Za-z]{{5}}[0-9L-Vl-v]{{2}}[A-Za-z][0-9L-Vl-v]{{2}}[A-Za-z][0-9L-Vl-v]{{3}}[A-Za-z])
           | (?P<nie> (?<=[XYZxyz])[ -]?[0-9]{{7}}[ -]?[A-Za-z])

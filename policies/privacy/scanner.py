@@ -69,7 +69,6 @@ def categories(texts: Iterable[str]) -> frozenset[str]:
     return frozenset(known)
 
 
-_LETTERED = re.compile(r"[0-9](?<=[A-Za-z -].)(?:(?<=[A-Za-z].)|(?<=[A-Za-z]..))")
 _ESCAPED = re.compile(r"\\[nrt]")
 _DIGIT = re.compile("[0-9]")
 _NUMBERS = frozenset(("card", "phone", "ssn", "national_id", "tax_id", "health_id", "company_id"))
@@ -105,8 +104,7 @@ def _candidates(context: Context) -> list[Candidate]:
             found += cards.find(context)
             found += phones.find(context)
             found += identifiers.find(context)
-        if _LETTERED.search(text):
-            found += identifiers.lettered(context)
+        found += identifiers.lettered(context)
         found += identifiers.passports(context)
         found += births.find(context)
         found += network.find(context)

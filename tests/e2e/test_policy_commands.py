@@ -244,8 +244,18 @@ def test_an_edit_of_the_policy_is_told(empty: Path, sealpress: Run) -> None:
     assert narrower["widened"] is None
     assert narrower["narrowed"]["action"] == "infer"
     assert narrower["narrowed"]["context"]["at"] > 2_208_988_800 * 10**9
+    assert narrower["purposes"] == []
     same = sealpress("policy", "diff", "gdpr", "gdpr", cwd=empty)
-    assert "the same answer to every call" in same.stdout
+    assert "Both policies give the same answer to every call" in same.stdout
+
+    edited = empty / "edited.toml"
+    text = (empty / "sealpress.toml").read_text("utf-8")
+    edited.write_text(text + '\n[purposes.care]\nbases = ["consent"]\nretain_days = 7\n', "utf-8")
+    told = value(sealpress("policy", "diff", "sealpress.toml", "edited.toml", "--json", cwd=empty))
+    assert [(one["purpose"], one["fact"], one["way"]) for one in told["purposes"]] == [("care", "declared", "widened")]
+    back = sealpress("policy", "diff", "edited.toml", "sealpress.toml", cwd=empty).stdout
+    assert "The rules give the same answer to every call." in back
+    assert "narrowed  care: it is declared no more" in back
 
 
 def test_a_withdrawal_counts_for_a_call_that_waits_for_its_turn(box: Path, sealpress: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,6 +15,7 @@ from compliance.state.disposition import Disposition
 from compliance.state.errors import StateError
 from compliance.state.salts import Salts
 from policies.facts import Consented
+from tests.vectors.make_consents import HERE, PERSON, TENANT, TERMS, WITHDRAWN
 
 
 @pytest.fixture
@@ -141,3 +143,18 @@ def test_it_is_copied_and_restored_as_a_whole(tmp_path: Path, consents: Consents
     (tmp_path / "third").mkdir()
     with pytest.raises(StateError):
         Consents(tmp_path / "third").restore(altered.read_bytes())
+
+
+def test_format_1_stays_readable(tmp_path: Path) -> None:
+    shutil.copytree(HERE / "format-1", tmp_path / "state")
+    store = Consents(tmp_path / "state")
+    with closing(Salts(tmp_path / "state" / "salts.sqlite")) as salts:
+        found = store.of(salts, TENANT, PERSON)
+        terms = [Terms(**{name: getattr(one, name) for name in Terms.__struct_fields__}) for one in found]
+        assert terms == list(TERMS)
+        assert [one.withdrawn for one in found] == [WITHDRAWN, WITHDRAWN, None]
+        stands = Consented(receipt=found[2].receipt, explicit=True, guardian=True)
+        assert store.standing(salts, TENANT, "research", PERSON, None, WITHDRAWN) == stands
+        assert store.standing(salts, TENANT, "research", None, found[2].receipt, WITHDRAWN) == stands
+        assert store.standing(salts, TENANT, "care", PERSON, None, WITHDRAWN) is None
+        assert store.withdraw(salts, TENANT, PERSON, "research", None, 50)[0].withdrawn == 50

@@ -22,6 +22,7 @@ from compliance.journal.errors import JournalError, NotReadable
 from compliance.journal.reader import read
 from compliance.journal.records import Noted
 from compliance.keys import KeyFault, fingerprint, from_text, read_key, write_key
+from compliance.state.consents import Consent, Terms
 from compliance.state.disposition import Disposition
 from compliance.state.salts import Salts
 from compliance.verify.errors import NotVerified
@@ -360,7 +361,7 @@ def test_a_person_gets_their_records_in_clear_with_proofs_that_a_stranger_can_ch
 ) -> None:
     out = tmp_path / "patient-1.json"
     done = json.loads(place.invoke(export, "patient-1", "--auditor-key", place.key, "--out", out, "--json"))
-    assert done == {"export": str(out), "records": 2, "unproved": 0, "other_auditor": 0}
+    assert done == {"export": str(out), "records": 2, "consents": 0, "unproved": 0, "other_auditor": 0}
     assert out.stat().st_mode & 0o077 == 0
     value = json.loads(out.read_bytes())
     assert (value["format"], value["journal"]) == (1, place.box().journal.id)
@@ -382,11 +383,41 @@ def test_a_person_gets_their_records_in_clear_with_proofs_that_a_stranger_can_ch
 
 def test_an_export_is_on_record_without_the_name_of_the_person(place: Place, tmp_path: Path) -> None:
     place.invoke(export, "patient-2", "--auditor-key", place.key, "--out", tmp_path / "2.json")
-    assert "Wrote 0 records" in place.invoke(export, "x", "--auditor-key", place.key, "--out", tmp_path / "x.json")
+    told = place.invoke(export, "x", "--auditor-key", place.key, "--out", tmp_path / "x.json")
+    assert "Wrote 0 records and 0 consents" in told
     auditor = Opener(read_key(place.key, "auditor-private")).fingerprint.hex()
     assert place.told() == [
-        ("exported", {"auditor": auditor, "records": 1}),
-        ("exported", {"auditor": auditor, "records": 0}),
+        ("exported", {"auditor": auditor, "records": 1, "consents": 0}),
+        ("exported", {"auditor": auditor, "records": 0, "consents": 0}),
+    ]
+
+
+def test_a_person_gets_their_consents_and_nobody_elses(place: Place, tmp_path: Path) -> None:
+    box = place.box()
+    given = [
+        Consent.to(Terms(purpose="search", at=10, expires=99, explicit=True, wording="ab" * 32)),
+        Consent.to(Terms(purpose="assistance", at=11, guardian=True)),
+    ]
+    with closing(box.journal) as journal:
+        for one in given:
+            box.consents.record(journal.salts, box.settings.box.tenant, "patient-1", one)
+        box.consents.record(
+            journal.salts, box.settings.box.tenant, "patient-2", Consent.to(Terms(purpose="search", at=12))
+        )
+        box.consents.withdraw(journal.salts, box.settings.box.tenant, "patient-1", "search", None, 13)
+    out = tmp_path / "patient-1.json"
+    done = json.loads(place.invoke(export, "patient-1", "--auditor-key", place.key, "--out", out, "--json"))
+    assert (done["records"], done["consents"]) == (2, 2)
+    first, second = given
+    assert json.loads(out.read_bytes())["consents"] == [
+        {
+            **{"receipt": first.receipt, "purpose": "search", "at": 10, "expires": 99, "withdrawn": 13},
+            **{"explicit": True, "guardian": False, "wording": "ab" * 32},
+        },
+        {
+            **{"receipt": second.receipt, "purpose": "assistance", "at": 11, "expires": None, "withdrawn": None},
+            **{"explicit": False, "guardian": True, "wording": None},
+        },
     ]
 
 

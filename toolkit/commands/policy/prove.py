@@ -13,6 +13,7 @@ from compliance.disk import put
 from compliance.keys import secret
 from compliance.report.wording import plain
 from policies.cedar.claims import Claims
+from policies.purposes import changes
 from toolkit.cli import output, with_settings
 from toolkit.commands.policy.check import at
 from toolkit.extras import needs
@@ -73,7 +74,8 @@ def diff(old: str, new: str, settings: str | None, as_json: bool) -> None:
     """Tell what the policy NEW allows that OLD refuses, and the other way round, over every call that there can be; and
     what one of them lets run only once personal data is masked or has pseudonyms, where the other refuses.
 
-    Both are what `sealpress policy check` takes. Each way is shown by a call, where there is one.
+    Both are what `sealpress policy check` takes. Each way is shown by a call, where there is one. Where both are
+    settings, it tells of each purpose what was widened and what was narrowed, too.
 
     Example: sealpress policy diff sealpress.toml new/sealpress.toml
     """
@@ -84,6 +86,9 @@ def diff(old: str, new: str, settings: str | None, as_json: bool) -> None:
         (before.engine().rules, before.schema.decode(), before.filled),
         (after.engine().rules, after.schema.decode(), after.filled),
     )
+    # a pack or a file of rules declares no purposes
+    declared = Path(old).suffix == Path(new).suffix == ".toml"
+    edited = changes(before.purposes, after.purposes) if declared else []
     lines = []
     for example, word, allows, refuses in (
         (found.widened, "Widened", "the new policy allows", "the old one refuses"),
@@ -93,8 +98,11 @@ def diff(old: str, new: str, settings: str | None, as_json: bool) -> None:
     ):
         if example is not None:
             lines += [f"{word}: {allows} what {refuses}, such as", *_shown(example)]
+    if edited:
+        lines += ["" if lines else "The rules give the same answer to every call.", "Purposes:"]
+        lines += [f"  {one.way:8}  {one.says}" for one in edited]
     output(
-        found,
+        {"widened": found.widened, "narrowed": found.narrowed, "purposes": edited},
         as_json,
         "\n".join(plain(line, 400) for line in lines) or "Both policies give the same answer to every call.",
     )

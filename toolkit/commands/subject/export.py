@@ -26,8 +26,9 @@ __all__ = ["export"]
 def export(identifier: str, source: str, out: Path, tenant: str | None, settings: str | None, as_json: bool) -> None:
     """Write all that was recorded of the person ID to a file, in clear, each record with its proof (GDPR Art. 15).
 
-    The file is for that person. Each `proof` in it can be checked by anybody with `sealpress journal verify-proof`, and
-    each `key` opens the record that the proof shows. The journal tells of the export, without naming the person.
+    The file is for that person; it holds their consents, too, with the receipts by which the journal tells of them.
+    Each `proof` in it can be checked by anybody with `sealpress journal verify-proof`, and each `key` opens the record
+    that the proof shows. The journal tells of the export, without naming the person.
 
     Example: sealpress subject export patient-7 --auditor-key /media/safe/auditor.key --out patient-7.json
     """
@@ -44,13 +45,20 @@ def export(identifier: str, source: str, out: Path, tenant: str | None, settings
             file.write(msgspec.json.encode(one))
             count += 1
             unproved += one.proof is None
-        file.write(b"]}\n")
+        consents = box.consents.of(reading.source, tenant or box.settings.box.tenant, identifier)
+        file.write(b'],"consents":' + msgspec.json.encode(consents) + b"}\n")
         others = sum(not located.chain for located in reading.walk)
-        reading.tell("exported", {"records": count})
-    lines = [f"Wrote {count} records to {out}."]
+        reading.tell("exported", {"records": count, "consents": len(consents)})
+    lines = [f"Wrote {count} records and {len(consents)} consents to {out}."]
     if unproved:
         lines.append(f"{unproved} of them have no proof yet, since no signed head covers them: export again later.")
     if others:
         lines.append(f"{others} records of the journal were not looked at: sealed to other auditors only.")
-    value = {"export": str(out), "records": count, "unproved": unproved, "other_auditor": others}
+    value = {
+        "export": str(out),
+        "records": count,
+        "consents": len(consents),
+        "unproved": unproved,
+        "other_auditor": others,
+    }
     output(value, as_json, "\n".join(lines))

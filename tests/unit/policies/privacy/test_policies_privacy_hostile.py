@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from benchmarks.privacy.hostile import PIECES, SIZE, texts
 
+from benchmarks.privacy.hostile import PIECES, SIZE, texts
 from policies.privacy import categories, redact, scan
 from policies.privacy.scanner import THRESHOLD
 
