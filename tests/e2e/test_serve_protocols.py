@@ -293,8 +293,8 @@ def test_the_context_comes_in_the_metadata_of_openai(openai_client: openai.OpenA
     body = {"metadata": context}
     answer = openai_client.embeddings.create(model="embedder", input=PERSONAL, extra_body=body, dimensions=4)
     assert len(answer.data[0].embedding) == 4
+    body = {"metadata": {**context, "data": "financial, health"}}
     with pytest.raises(openai.PermissionDeniedError) as caught:
-        body = {"metadata": {**context, "data": "financial, health"}}
         openai_client.embeddings.create(model="embedder", input=PERSONAL, extra_body=body)
     assert "Special categories" in str(caught.value)
 
