@@ -148,3 +148,8 @@ def test_what_is_refused_of_images(inputs: object) -> None:
         asked(inputs).payload(PICTURES)
     assert caught.value.code in ("tensor_input", "request_type")
     assert "canary" not in str(caught.value)
+
+
+def test_a_class_without_a_name_has_its_number() -> None:
+    found = answered(asked("one", top_k=1), CLASSIFIER, logits=np.array([[0, 0, 0, 9]], np.float32))
+    assert found["outputs"][0][0]["label"] == "3"
