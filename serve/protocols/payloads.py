@@ -13,7 +13,7 @@ from toolkit.bundle import BundleManifest
 from toolkit.runtime.images import MAX_IMAGES
 from toolkit.runtime.readers import checked_texts
 
-__all__ = ["Given", "Gives", "Takes", "from_base64", "gives", "images", "takes", "tensors", "texts"]
+__all__ = ["Given", "Gives", "Takes", "from_base64", "gives", "images", "label", "takes", "tensors", "texts"]
 
 Takes = Literal["text", "image", "tensors"]
 Gives = Literal["embedding", "logits", "entities", "tensors"]
@@ -36,9 +36,15 @@ def gives(manifest: BundleManifest) -> Gives:
     """What it answers with: the name of its output, or tensors of its own names."""
     if takes(manifest) == "tensors":
         return "tensors"
-    if manifest.task == "token-classification":
+    if manifest.text and manifest.text.pooling == "tokens":
         return "entities"
     return "logits" if manifest.labels else "embedding"
+
+
+def label(manifest: BundleManifest, index: int) -> str:
+    """The name of a class; its number where the model has more classes than names."""
+    names = manifest.labels or ()
+    return names[index] if index < len(names) else str(index)
 
 
 def texts(given: list[str]) -> Payload:

@@ -101,12 +101,11 @@ class Prediction:
         if payloads.gives(manifest) == "tensors":
             return {name: array.tolist() for name, array in answer.outputs.items()}
         (array,) = answer.outputs.values()
-        labels = manifest.labels or ()
         if payloads.gives(manifest) != "logits":
             return array.tolist()
         best, scores = ranked(array, self._top_k)
         return [
-            [{"label": labels[index], "score": score} for index, score in zip(*row, strict=True)]
+            [{"label": payloads.label(manifest, index), "score": score} for index, score in zip(*row, strict=True)]
             for row in zip(best.tolist(), scores.tolist(), strict=True)
         ]
 

@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 
 from serve.protocols.oip.datatypes import DATATYPES, joined
 from serve.protocols.oip.metadata import LABEL
+from serve.protocols.payloads import label
 from toolkit.bundle import BundleManifest
 from toolkit.model import Answer
 from toolkit.runtime.numbers import packed, ranked
@@ -77,26 +78,21 @@ def packed_for(encoding: str | None, content: bytes, header_length: int | None) 
 
 def _output(wanted: Wanted, manifest: BundleManifest, answer: Answer) -> tuple[str, Sequence[int], Any]:
     """Datatype, shape, and the elements: an array of numbers, or a list of what are BYTES in the protocol."""
-    labels = manifest.labels or ()
     if wanted.name == LABEL and LABEL not in answer.outputs:
         best, _ = ranked(answer.outputs["logits"], 1)
-        return "BYTES", best.shape[:1], [_named(labels, index) for (index,) in best.tolist()]
+        return "BYTES", best.shape[:1], [label(manifest, index) for (index,) in best.tolist()]
     array = answer.outputs[wanted.name]
     if wanted.classes is not None:
         best, _ = ranked(array, wanted.classes)
         rows = array.reshape(len(array), -1)
         classes = [
-            f"{rows[row, index]:f}:{index}:{_named(labels, index)}"
+            f"{rows[row, index]:f}:{index}:{label(manifest, index)}"
             for row, indices in enumerate(best.tolist())
             for index in indices
         ]
         return "BYTES", best.shape, classes
     datatype = DATATYPES[str(array.dtype)]
     return datatype, array.shape, list(map(_element, array.ravel().tolist())) if datatype == "BYTES" else array
-
-
-def _named(labels: Sequence[str], index: int) -> str:
-    return labels[index] if index < len(labels) else str(index)
 
 
 def _element(element: object) -> str:

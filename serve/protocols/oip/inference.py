@@ -118,6 +118,8 @@ class Inference:
 
     def _check_outputs(self, manifest: BundleManifest) -> None:
         """Before the model runs. Raises RequestError: tensor_output."""
+        if not self._header.outputs:
+            return  # all that there are
         known = {one.name for one in outputs_of(manifest)}
         for asked in self._header.outputs:
             if asked.name not in known:

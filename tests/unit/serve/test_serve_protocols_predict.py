@@ -14,13 +14,11 @@ import pytest
 from policies.errors import Fault
 from policies.payload import Payload
 from serve.protocols.predict import Prediction, read
-from tests.kinds import CLASSIFIER, DTYPES, EMBEDDER, NUMBERS, PICTURES, manifest
+from tests.kinds import CLASSIFIER, DTYPES, EMBEDDER, NUMBERS, PICTURES, TOKENS, manifest
 from tests.unit.serve.test_serve_protocols_oip_inference import rows
 from toolkit.bundle import BundleManifest
 from toolkit.model import Answer, Model
 from toolkit.runtime.tensors import TensorReader
-
-TOKENS = manifest("tokens", EMBEDDER.inputs, EMBEDDER.outputs, text=EMBEDDER.text, task="token-classification")
 
 
 def asked(inputs: object, **parameters: object) -> Prediction:
@@ -150,3 +148,8 @@ def test_what_is_refused_of_images(inputs: object) -> None:
         asked(inputs).payload(PICTURES)
     assert caught.value.code in ("tensor_input", "request_type")
     assert "canary" not in str(caught.value)
+
+
+def test_a_class_without_a_name_has_its_number() -> None:
+    found = answered(asked("one", top_k=1), CLASSIFIER, logits=np.array([[0, 0, 0, 9]], np.float32))
+    assert found["outputs"][0][0]["label"] == "3"
