@@ -14,9 +14,10 @@ from typing import Any
 
 from benchmarks.pressed import ROOT
 from benchmarks.serving.boxes import BoxFolder
-from benchmarks.serving.load import Answer, asked
+from benchmarks.serving.load import asked
 from benchmarks.serving.mischief import Mischief
 from benchmarks.serving.mix import BUSY, Mix, embedding
+from benchmarks.serving.pool import Answer
 
 __all__ = ["Changes", "prepare"]
 
@@ -37,11 +38,12 @@ when {{ context has purpose && context.purpose.name == "{purpose}" }};
 def prepare(box: BoxFolder) -> None:
     """Two versions of the bundle, a link to one of them, and a file of rules."""
     versions = box.path / "versions"
+    one, two = (versions / version for version in VERSIONS)
     versions.mkdir()
-    box.bundle.rename(versions / VERSIONS[0])
-    arguments = [box.path / "sealpress.toml", versions / VERSIONS[0], versions / VERSIONS[1], VERSIONS[1]]
+    box.bundle.rename(one)
+    arguments: list[str | Path] = [box.path / "sealpress.toml", one, two, VERSIONS[1]]
     subprocess.run([sys.executable, "-m", "benchmarks.serving.reissue", *arguments], cwd=ROOT, check=True)
-    box.bundle.symlink_to(versions / VERSIONS[0])
+    box.bundle.symlink_to(one)
     (box.path / RULES).parent.mkdir()
     (box.path / RULES).write_text(_RULE.format(purpose=OPENED_AND_CLOSED[0]), "utf-8")
     settings = box.path / "sealpress.toml"
