@@ -23,15 +23,21 @@ line turns them into its exit status.
         │   ├── ModelError              toolkit/runtime: a model file that is not taken, or is fed something else
         │   ├── BundleError             toolkit/bundle: a bundle that is broken, foreign or altered
         │   ├── ApiKeyError             compliance/state: a key that opens nothing at the server of this box
+        │   ├── JwtError                compliance/issuer: a token that says nothing at the server of this box
+        │   ├── ScopeError              serve: a caller who is known, and asks for what is not theirs
         │   ├── SourceError             toolkit/compress: a model that cannot be taken in
         │   └── CompressionError        toolkit/compress: a result that is not faithful enough to hand out
         ├── Unusable                    exit 2: arguments, missing files, settings
         │   ├── InputError              policies/payload: an input that no model can be given
         │   ├── SettingsError           toolkit/settings: sealpress.toml, packs, trust
         │   ├── KeyFault                compliance/keys: a key that is missing, malformed or of another kind
+        │   ├── JwksError               compliance/issuer: no keys of the issuer where they were named
+        │   ├── TlsError                serve: a certificate or a key with which nothing can be secured
         │   ├── WitnessMissing          compliance/witness: no witness where one was named
         │   ├── RequestError            serve: a request that cannot be read, or asks for what is not here
         │   ├── Busy                    serve: not now, for the rate of the key or the queue of the server
+        │   ├── Abandoned               serve: an answer that nobody waits for any more
+        │   ├── Unserved                toolkit/models: a model that is not served, or not now
         │   ├── BundleMissing           toolkit/bundle: no bundle where one was named
         │   ├── SourceMissing           toolkit/compress: no model where one was named
         │   ├── RecipeError             toolkit/compress: a recipe that cannot be followed
@@ -95,6 +101,8 @@ class Ungated(Refused):
         "grant_spent": "A grant serves one run: ask the gate again.",
         "grant_other_model": "The grant was given for another model: ask the gate for this one.",
         "grant_outdated": "The policy changed after the grant was given: ask the gate again.",
+        "detector_missing": "Call the model through sealpress.load(...), which brings the detector that the settings "
+        "name: nothing runs that it has not looked at.",
     }
 
 

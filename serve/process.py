@@ -7,9 +7,11 @@ import os
 import resource
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import uvicorn
 from litestar.types import ASGIApp
@@ -17,6 +19,8 @@ from litestar.types import ASGIApp
 from compliance.journal.erasure import finish
 from compliance.state.api_keys import ApiKeys
 from compliance.state.disposition import Disposition
+from compliance.state.usage import Usage
+from serve.admission import Admission
 from serve.app import create_app
 from serve.head import BoundedHead
 from serve.service import Service
@@ -24,9 +28,20 @@ from serve.telemetry import Log
 from toolkit.box import Box
 from toolkit.models import Models
 
-__all__ = ["DRAIN_S", "run", "serve"]
+__all__ = ["DRAIN_S", "Share", "run", "serve"]
 
 DRAIN_S = 20
+
+
+class Share(NamedTuple):
+    """Which of how many workers a process is, and the memory in which they keep count of callers together."""
+
+    worker: int = 0
+    workers: int = 1
+    buckets: int | None = None
+
+
+ALONE = Share()
 
 
 def run(
@@ -35,12 +50,13 @@ def run(
     listening: socket.socket,
     ready: Callable[[Models], None],
     *,
-    workers: int = 1,
+    tls: ssl.SSLContext | None = None,
+    share: Share = ALONE,
 ) -> None:
     """Serve the bundles at `places` until SIGTERM or SIGINT: then take no more, finish what is inside, and seal.
 
-    SIGHUP looks at settings, policy and bundles at once. This process is one of `workers`. Raises what opening the box
-    and loading the models raise.
+    SIGHUP looks at settings, policy and bundles at once. `share` is the part of the work that this process has. Raises
+    what opening the box and loading the models raise.
     """
     # uvicorn gives the signal back once it is done; before it has started, and then, this ends the process in order
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -50,23 +66,24 @@ def run(
     with Disposition.open(box.salts_path) as disposition:
         finish(box.journal, disposition)
     log = Log()
-    models = Models(box, places, cores=max(1, len(os.sched_getaffinity(0)) // workers), refused=log.failed)
+    models = Models(box, places, cores=max(1, len(os.sched_getaffinity(0)) // share.workers), refused=log.failed)
     keys = ApiKeys(box.folder / "state")
-    service = Service(box, models, keys)
     try:
         models.refresh()
         models.must_serve()
+        usage = Usage(box.folder / "state", durable=box.settings.journal.durability == "durable")
+        service = Service(box, models, keys, Admission(share.buckets, share.worker), usage)
         app = create_app(box, service, log, ready=lambda: ready(models))
         # what is there by now stays: it need not be looked through again and again
         gc.collect()
         gc.freeze()
-        serve(app, listening)
+        serve(app, listening, tls)
     finally:
         keys.close()
         box.journal.close()
 
 
-def serve(app: ASGIApp, listening: socket.socket) -> None:
+def serve(app: ASGIApp, listening: socket.socket, tls: ssl.SSLContext | None = None) -> None:
     """Answer what comes in until SIGTERM or SIGINT, and finish what is inside then."""
     config = uvicorn.Config(
         app,
@@ -79,5 +96,7 @@ def serve(app: ASGIApp, listening: socket.socket) -> None:
         proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=DRAIN_S,
+        ssl_context_factory=None if tls is None else lambda *_: tls,
+        loop="auto" if tls is None else "serve.tls:Loop",
     )
     uvicorn.Server(config).run(sockets=[listening])

@@ -19,6 +19,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from policies.errors import Fault
+from policies.facts import Obligation
+from serve.answer import secured
+from serve.caller import Caller
+from serve.obligations import headers
 from serve.queue import Queue
 from toolkit.box import Context
 
@@ -34,29 +38,52 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 class Trace:
     """What is found out about a request on its way: who asks, under what, and how it ended."""
 
-    __slots__ = ("call", "code", "context", "gone", "key", "model", "reason", "receipt", "refused_by")
+    __slots__ = (
+        "call",
+        "caller",
+        "code",
+        "context",
+        "detected",
+        "gone",
+        "key",
+        "leave",
+        "model",
+        "obligations",
+        "reason",
+        "receipt",
+        "refused_by",
+        "said",
+    )
 
     def __init__(self, gone: Callable[[], bool]) -> None:
         self.gone = gone  # whether the client hung up
         self.key: str | None = None
+        self.caller: Caller | None = None
+        self.said: dict[str, str] = {}
+        self.leave: Callable[[], None] | None = None
         self.context = Context()
         self.model: str | None = None
         self.call: str | None = None
         self.code: str | None = None
         self.reason: str | None = None
         self.receipt: bytes | None = None
+        self.detected: frozenset[str] = frozenset()
         self.refused_by: tuple[str, ...] = ()
+        self.obligations: tuple[Obligation, ...] = ()
 
     def headers(self) -> dict[str, str]:
-        """The call as it is on record, with its receipt, and the digest of the model, as far as it came to that."""
+        """The call as it is on record, its receipt, the digest of the model, what the detector found in the input, and
+        what the answer has to carry, as far as it came to that."""
         found: dict[str, str] = {}
         if self.call is not None:
             found |= {"X-Decision-Id": self.call, "X-Request-Id": self.call}
         if self.receipt is not None:
             found["X-Receipt"] = urlsafe_b64encode(self.receipt).decode()
+        if self.detected:
+            found["X-Detected"] = ", ".join(sorted(self.detected))
         if self.model is not None:
             found["X-Model-Digest"] = self.model
-        return found
+        return found | headers(self.obligations)
 
 
 class Metrics:
@@ -143,11 +170,14 @@ class Observed:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message["headers"] = secured(message["headers"], https=scope["scheme"] == "https")
             await send(message)
 
         try:
             await self._app(scope, receive, observed)
         finally:
+            if trace.leave is not None:
+                trace.leave()
             seconds = time.perf_counter() - began
             # the template of the route, never the path: a path is written by the client
             route = scope.get("path_template") or "unmatched"

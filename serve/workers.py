@@ -10,16 +10,19 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from queue import SimpleQueue
+from threading import Thread
 
 import msgspec
 from msgspec import Struct
 
 from policies.errors import Failed
-from serve.process import DRAIN_S
+from serve.buckets import make
+from serve.process import DRAIN_S, Share
 
 __all__ = ["Told", "supervise"]
 
@@ -29,11 +32,12 @@ MOST_RESTARTS = 5
 
 
 class Told(Struct, frozen=True):
-    """What a worker is told: which one it is, the descriptor of its socket, and that of the pipe on which it says that
-    it serves."""
+    """What a worker is told: which one it is, and the descriptors of its socket, of the memory in which all workers
+    keep count of callers, and of the pipe on which it says that it serves."""
 
     number: int
     taken: int
+    buckets: int
     pipe: int
 
     @classmethod
@@ -43,22 +47,36 @@ class Told(Struct, frozen=True):
     def listening(self) -> socket.socket:
         return socket.socket(fileno=self.taken)
 
+    def share(self, workers: int) -> Share:
+        return Share(self.number, workers, self.buckets)
+
+    def follow(self) -> None:
+        """End in order when the parent is gone: nobody could tell this process to, or start it again."""
+
+        def wait() -> None:
+            while os.read(sys.stdin.fileno(), 1):
+                pass
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        Thread(target=wait, name="parent", daemon=True).start()
+
     def ready(self, models: Iterable[str]) -> None:
         with suppress(BrokenPipeError), os.fdopen(self.pipe, "wb") as pipe:
             # for one that takes the place of another nobody listens any more
             pipe.write(msgspec.json.encode(sorted(models)))
 
     def __str__(self) -> str:
-        return f"{self.number}:{self.taken}:{self.pipe}"
+        return f"{self.number}:{self.taken}:{self.buckets}:{self.pipe}"
 
 
 class _Worker:
     """One process. `number` tells it from the others; its socket outlives it."""
 
-    def __init__(self, number: int, command: Sequence[str], listening: socket.socket) -> None:
+    def __init__(self, number: int, command: Sequence[str], listening: socket.socket, buckets: int) -> None:
         self.number = number
         self._command = command
         self._listening = listening
+        self._buckets = buckets
         self.restarts = 0
         self.started = 0.0
         self.process = self._start()
@@ -66,11 +84,11 @@ class _Worker:
     def _start(self) -> subprocess.Popen[bytes]:
         reading, writing = os.pipe()
         try:
-            told = Told(self.number, self._listening.fileno(), writing)
+            told = Told(self.number, self._listening.fileno(), self._buckets, writing)
             process = subprocess.Popen(  # noqa: S603 - our own command again
                 [*self._command, "--worker", str(told)],
-                pass_fds=(told.taken, told.pipe),
-                stdin=subprocess.DEVNULL,
+                pass_fds=(told.taken, told.buckets, told.pipe),
+                stdin=subprocess.PIPE,  # which ends with this process, however it does
             )
         finally:
             os.close(writing)
@@ -89,6 +107,8 @@ class _Worker:
         self.restarts = self.restarts + 1 if soon else 0
         if self.restarts > MOST_RESTARTS:
             raise Failed("internal", f"a process that serves ended {self.restarts} times in a row")
+        if self.process.stdin is not None:
+            self.process.stdin.close()
         self.process = self._start()
         os.close(self._ready)
 
@@ -102,11 +122,12 @@ def supervise(command: Sequence[str], sockets: Sequence[socket.socket], ready: C
     for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(one, lambda caught, _: events.put(caught))
     workers: list[_Worker] = []
+    buckets = make(len(sockets))
     try:
         said = b""
         for number, listening in enumerate(sockets):
             # one after the other: what the first one measures, the others find
-            workers.append(_Worker(number, command, listening))
+            workers.append(_Worker(number, command, listening, buckets))
             told = workers[-1].wait_ready()
             if not told:
                 return workers[-1].process.wait()
@@ -123,6 +144,7 @@ def supervise(command: Sequence[str], sockets: Sequence[socket.socket], ready: C
                     worker.restart()
     finally:
         _ended(workers)
+        os.close(buckets)
 
 
 def _ended(workers: Sequence[_Worker]) -> int:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 from litestar import Request, Router, get, post
+from litestar.params import FromPath
 from litestar.types import ASGIApp, Scope
 from msgspec import Struct
 
@@ -55,9 +56,9 @@ class Embeddings:
         self._texts = texts
 
     def payload(self, manifest: BundleManifest) -> Payload:
-        """Raises RequestError: model_task, request_dimensions. InputError."""
+        """Raises RequestError: request_task, request_dimensions. InputError."""
         if (payloads.takes(manifest), payloads.gives(manifest)) != ("text", "embedding"):
-            raise RequestError("model_task", "the model gives no embeddings of texts")
+            raise RequestError("request_task", "the model gives no embeddings of texts")
         hidden, asked = manifest.outputs[0].shape[-1], self._body.dimensions
         if asked is not None and isinstance(hidden, int) and asked != hidden:
             raise RequestError("request_dimensions", f"the embeddings of this model have {hidden} dimensions")
@@ -88,7 +89,7 @@ def read(body: bytes, headers: Mapping[bytes, bytes]) -> Embeddings:
     data = bytes(asked.input)
     if _TOKENS.match(data):
         raise RequestError("request_tokens", "the input are token ids")
-    texts = _TEXTS.read(bounded(data, MAX_TEXTS), "$.input")
+    texts = _TEXTS.read(bounded(data, MAX_TEXTS + 1), "$.input")
     return Embeddings(asked, [texts] if isinstance(texts, str) else texts)
 
 
@@ -105,7 +106,7 @@ def routes(service: Service, made: int) -> Router:
         return Json(msgspec.json.encode({"object": "list", "data": listed}))
 
     @get("/models/{name:str}", sync_to_thread=False)
-    def model(scope: Scope, name: str) -> ASGIApp:
+    def model(scope: Scope, name: FromPath[str]) -> ASGIApp:
         return Json(msgspec.json.encode(_model(name, service.found(scope, name), made)))
 
     return Router("/v1", route_handlers=[embeddings, models, model], before_request=admission_to(service))
@@ -118,7 +119,7 @@ _TEXTS: Form[str | list[str]] = Form(str | list[str])
 _TOKENS = re.compile(rb"\s*\[\s*[\[\d-]")
 
 
-def _model(name: str, entry: Entry, made: int) -> dict[str, Any]:
+def _model(name: FromPath[str], entry: Entry, made: int) -> dict[str, Any]:
     manifest = entry.known
     return {
         "id": name,

@@ -73,6 +73,10 @@ class ImageReader:
         """One: all are brought to one size."""
         return 1
 
+    def cost(self, payload: Payload) -> int:
+        """How many there are."""
+        return len(self.items(payload))
+
     def usage(self, feeds: Feeds) -> dict[str, int]:
         """See Reader."""
         return {"images": len(feeds[self._name])}
@@ -88,7 +92,9 @@ class ImageReader:
                     raise InputError("input_too_large", f"an image of more than {MAX_PIXELS} pixels")
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
                 picture = opened.convert("RGB")
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except Image.DecompressionBombError:
+            raise InputError("input_too_large", f"an image of more than {MAX_PIXELS} pixels") from None
+        except (OSError, SyntaxError, ValueError) as error:
             raise InputError("input_type", f"an image cannot be read ({type(error).__name__})") from None
         size = how.width, how.height
         if how.shorter_side is not None:

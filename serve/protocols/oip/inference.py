@@ -28,6 +28,8 @@ __all__ = ["Inference", "read"]
 MAX_TENSORS = 64
 MAX_DIMENSIONS = 16
 MAX_NAME = 256
+# strings and objects: the elements of a tensor, and what describes the tensors
+MAX_VALUES = MAX_TEXTS + 16 * MAX_TENSORS
 
 Name = Annotated[str, Meta(max_length=MAX_NAME)]
 Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
@@ -128,13 +130,13 @@ class Inference:
         one = self._header.inputs[0]
         fits = one.name == name and one.datatype == "BYTES" and one.shape[1:] in ((), (1,)) and one.shape
         if not fits or len(self._header.inputs) != 1:
-            raise InputError("input_type", f"the model takes one input, {name}: BYTES (n) or (n, 1)")
+            raise RequestError("tensor_input", f"the model takes one input, {name}: BYTES (n) or (n, 1)")
         count = one.shape[0]
         if count > most:
             raise InputError("input_too_large", f"{name}: {count} elements; at most {most} go into one call")
         if (part := self._parts[0]) is not None:
             return parted(part, count)
-        data = bounded(one.written, most)
+        data = bounded(one.written, 2 * most + 1)  # each element may be in a row of its own
         if _NESTED.match(data):
             rows = _ROWS.read(data, "$.inputs[0].data")
             elements = [row[0] for row in rows if len(row) == 1]
@@ -142,21 +144,21 @@ class Inference:
         else:
             elements, whole = _ELEMENTS.read(data, "$.inputs[0].data"), True
         if not whole or len(elements) != count:
-            raise InputError("input_type", f"{name}: the data have another shape than is said")
+            raise RequestError("tensor_input", f"{name}: the data have another shape than is said")
         return elements
 
     def _given(self, number: int, one: Input) -> payloads.Given:
         """The numbers of a tensor, which is named by its place. Raises RequestError, InputError."""
         at, dtype, count = f"inputs[{number}]", DTYPES.get(one.datatype, "object"), prod(one.shape)
         if dtype == "object":
-            raise InputError("input_type", f"{at}: the datatype is none of {', '.join(ITEM_BYTES)}")
+            raise RequestError("tensor_input", f"{at}: the datatype is none of {', '.join(ITEM_BYTES)}")
         if (part := self._parts[number]) is not None:
             if len(part) != count * ITEM_BYTES[one.datatype]:
                 raise RequestError("tensor_binary", f"{at} has {len(part)} bytes, not those of its datatype and shape")
             return payloads.Given(dtype, one.shape, part.tobytes())
         array = numbers(one.written, dtype, len(one.shape) or 1, at)
         if array.size != count or array.shape not in (one.shape, (count,)):
-            raise InputError("input_type", f"{at}: the data have another shape than is said")
+            raise RequestError("tensor_input", f"{at}: the data have another shape than is said")
         return payloads.Given(dtype, one.shape, packed(array))
 
 
@@ -164,14 +166,15 @@ def read(model: str, version: str | None, body: bytes, headers: Mapping[bytes, b
     """What is asked of a model.
 
     Raises RequestError: request_encoding, request_too_large, request_malformed, request_type, tensor_binary.
+    InputError: input_too_large.
     """
-    content = memoryview(inflated(body, headers))
+    content = inflated(body, headers)
     length = _header_length(headers, len(content))
-    header = _HEADER.read(content[:length])
+    header = _HEADER.read(bounded(content[:length], MAX_VALUES, lists=False))
     for named in (header.inputs, header.outputs):
         if len({one.name for one in named}) != len(named):
             raise RequestError("request_type", "two inputs or two outputs have one name")
-    return Inference(model, version, header, _parts(header, content[length:]), accepted(headers))
+    return Inference(model, version, header, _parts(header, memoryview(content)[length:]), accepted(headers))
 
 
 _HEADER: Form[Header] = Form(
