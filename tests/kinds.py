@@ -13,8 +13,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from compliance.crypto import Signer
+from compliance.keys import to_text
 from policies.facts import Tensor
-from tests.vectors.make_bundles import WORDS
+from tests.vectors.make_bundles import HERE, SIGNER, WORDS
 from toolkit.bundle import Bundle, BundleManifest, Measured, Measurements, write_bundle
 from toolkit.runtime.inputs import ImageInput, TextInput
 
@@ -65,6 +66,14 @@ CLASSIFIER = manifest(
     text=msgspec.structs.replace(TEXT, pooling="none"),
     labels=LABELS,
 )
+TOKENS = manifest(
+    "tokens",
+    [IDS],
+    [Tensor(name="logits", dtype="float32", shape=("batch", "tokens", 5))],
+    task="token-classification",
+    text=msgspec.structs.replace(TEXT, pooling="tokens"),
+    labels=("O", "B-PER", "I-PER", "B-LOC", "B-ORG"),
+)
 PICTURES = manifest(
     "pictures",
     [Tensor(name="pixels", dtype="float32", shape=("batch", 3, 2, 2))],
@@ -82,7 +91,7 @@ NUMBERS = manifest(
 
 
 def write(folder: Path, draft: BundleManifest, signer: Signer, version: str = "1") -> Bundle:
-    """One of the four above, signed, at folder/NAME.bundle.
+    """One of those above, but for `tokens`, signed, at folder/NAME.bundle.
 
     Row i of the table of the embedder is 4i, 4i+1, 4i+2, 4i+3; the classifier gives the mean of the first three columns
     over its tokens, `pictures` the mean of each channel, `numbers` what it was given.
@@ -104,6 +113,13 @@ def write(folder: Path, draft: BundleManifest, signer: Signer, version: str = "1
     about = Measurements(before=measured, after=measured, machine="none", method={})
     draft = msgspec.structs.replace(draft, version=version)
     return write_bundle(folder / f"{draft.name}.bundle", draft, files, about, signer)
+
+
+def write_golden_entities(folder: Path, signer: Signer) -> Bundle:
+    """The golden bundle that finds entities, signed anew, at folder/golden-entities.bundle."""
+    golden = Bundle.read(HERE / "golden-entities-v1", (to_text(SIGNER.public),))
+    files = {file: (golden.path / file).read_bytes() for file in golden.manifest.files}
+    return write_bundle(folder / f"{golden.manifest.name}.bundle", golden.manifest, files, golden.measurements, signer)
 
 
 def _graph(draft: BundleManifest) -> onnx.GraphProto:

@@ -36,7 +36,7 @@ def gives(manifest: BundleManifest) -> Gives:
     """What it answers with: the name of its output, or tensors of its own names."""
     if takes(manifest) == "tensors":
         return "tensors"
-    if manifest.task == "token-classification":
+    if manifest.text and manifest.text.pooling == "tokens":
         return "entities"
     return "logits" if manifest.labels else "embedding"
 

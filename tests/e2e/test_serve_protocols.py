@@ -38,8 +38,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     box = Box(folder / "box" / "sealpress.toml")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("toolkit.plan.RUN_S", 0.01)  # how well the models run is of no matter here
+        signer, cores = box.bundle_signer(), len(os.sched_getaffinity(0))
         for draft in (kinds.EMBEDDER, kinds.CLASSIFIER, kinds.PICTURES, kinds.NUMBERS):
-            planned(kinds.write(box.folder, draft, box.bundle_signer()), box, len(os.sched_getaffinity(0)))
+            planned(kinds.write(box.folder, draft, signer), box, cores)
+        planned(kinds.write_golden_entities(box.folder, signer), box, cores)
     box.journal.close()
     with Served(box.folder) as server:
         yield server
@@ -54,6 +56,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 @pytest.fixture(scope="module")
 def key(server: Served) -> dict[str, Any]:
     return server.key("--purpose", "search")
+
+
+@pytest.fixture
+def operator(server: Served) -> dict[str, str]:
+    """The headers of who may load and unload models."""
+    return bearer(server.key("--purpose", "search", "--admin"))
 
 
 @pytest.fixture
@@ -149,6 +157,18 @@ def test_classes_of_texts(client: InferenceServerClient, headers: dict[str, str]
     assert best.as_numpy("label").tolist() == ["unclear"]
 
 
+def test_entities(server: Served, client: InferenceServerClient, headers: dict[str, str]) -> None:
+    given = texts("anna is in berlin", "the ward")
+    answer = client.infer("golden-entities", given, headers={**headers}, parameters={"legal_basis": "contract"})
+    found = [json.loads(one) for one in answer.as_numpy("entities")]
+    assert [[(one["start"], one["end"], one["label"]) for one in entities] for entities in found] == [
+        [(0, 4, "PER"), (11, 17, "LOC")],
+        [],
+    ]
+    same = predict(server, headers, "golden-entities", ["anna is in berlin", "the ward"], legal_basis="contract")
+    assert same.json()["outputs"] == found
+
+
 def test_images(client: InferenceServerClient, headers: dict[str, str]) -> None:
     files = [png(255, 0, 51), png(0, 255, 0)]
     given = InferInput("image", [2], "BYTES").set_data_from_numpy(np.array(files, object))
@@ -196,7 +216,6 @@ def test_the_context_comes_in_the_parameters(client: InferenceServerClient, head
         (lambda client, headers: client.infer("embedder", texts("a"), priority=7, headers=headers), "400", "fit at $"),
         (lambda client, headers: client.get_model_config("embedder", headers=headers), "404", "at this path"),
         (lambda client, headers: client.load_model("embedder", headers=headers, config="{}"), "400", "fit at $"),
-        (lambda client, headers: client.load_model(CANARY, headers=headers), "404", "no model of this name"),
     ],
 )  # fmt: skip
 def test_the_client_is_told_why_it_is_refused(
@@ -213,18 +232,24 @@ def test_the_client_is_told_why_it_is_refused(
     assert CANARY not in caught.value.message()
 
 
-def test_models_are_unloaded_and_loaded_again(client: InferenceServerClient, headers: dict[str, str]) -> None:
+def test_models_are_unloaded_and_loaded_again(
+    client: InferenceServerClient, headers: dict[str, str], operator: dict[str, str]
+) -> None:
     before = client.get_model_repository_index(headers=headers)
-    assert sorted(one["name"] for one in before) == ["classifier", "embedder", "numbers", "pictures"]
+    assert sorted(one["name"] for one in before) == ["classifier", "embedder", "golden-entities", "numbers", "pictures"]
     assert {(one["version"], one["state"], one["reason"]) for one in before} == {("1", "READY", "")}
-    client.unload_model("classifier", headers=headers)
+    for change in (client.load_model, client.unload_model):
+        with pytest.raises(InferenceServerException) as forbidden:
+            change("classifier", headers=headers)
+        assert forbidden.value.status() == "403"
+    client.unload_model("classifier", headers=operator)
     assert not client.is_model_ready("classifier", headers=headers)
     index = {one["name"]: one["state"] for one in client.get_model_repository_index(headers=headers)}
-    assert index == {"classifier": "UNAVAILABLE", "embedder": "READY", "numbers": "READY", "pictures": "READY"}
+    assert index == {one["name"]: "READY" for one in before} | {"classifier": "UNAVAILABLE"}
     with pytest.raises(InferenceServerException) as caught:
         client.infer("classifier", texts("where"), headers=headers)
     assert caught.value.status() == "503"
-    client.load_model("classifier", headers=headers)
+    client.load_model("classifier", headers=operator)
     assert client.infer("classifier", texts("where"), headers=headers).as_numpy("logits").tolist() == [[8, 9, 10]]
     assert client.get_model_repository_index(headers=headers) == before
 
@@ -264,9 +289,19 @@ def openai_client(server: Served, key: dict[str, Any]) -> Iterator[openai.OpenAI
 def test_the_context_comes_in_the_metadata_of_openai(openai_client: openai.OpenAI) -> None:
     with pytest.raises(openai.PermissionDeniedError):
         openai_client.embeddings.create(model="embedder", input=PERSONAL)
-    context = {"metadata": {"legal_basis": "contract", "data": "health"}}
-    answer = openai_client.embeddings.create(model="embedder", input=PERSONAL, extra_body=context, dimensions=4)
+    context = {"legal_basis": "contract", "data": "financial"}
+    body = {"metadata": context}
+    answer = openai_client.embeddings.create(model="embedder", input=PERSONAL, extra_body=body, dimensions=4)
     assert len(answer.data[0].embedding) == 4
+    body = {"metadata": {**context, "data": "financial, health"}}
+    with pytest.raises(openai.PermissionDeniedError) as caught:
+        openai_client.embeddings.create(model="embedder", input=PERSONAL, extra_body=body)
+    assert "Special categories" in str(caught.value)
+
+
+def test_a_header_and_a_body_that_contradict_each_other_are_refused(server: Served, headers: dict[str, str]) -> None:
+    said = {**headers, "X-Legal-Basis": "legal_obligation"}
+    problem(predict(server, said, "embedder", "ward", legal_basis="contract"), 400, "request_context")
 
 
 def test_what_the_openai_package_may_ask_that_is_not_given(openai_client: openai.OpenAI) -> None:
@@ -326,7 +361,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
-def test_no_trick_in_a_name_finds_a_model(server: Served, headers: dict[str, str], name: str) -> None:
+def test_no_trick_in_a_name_finds_a_model(server: Served, operator: dict[str, str], name: str) -> None:
     asked = [
         ("GET", f"/v1/models/{name}"),
         ("POST", f"/v1/models/{name}/predict"),
@@ -342,7 +377,7 @@ def test_no_trick_in_a_name_finds_a_model(server: Served, headers: dict[str, str
     for method, path in asked:
         content = b"" if "repository" in path else json.dumps(body if "/v2/" in path else {"inputs": "a"}).encode()
         # the whole target as it is: httpx would take its dots and escapes away
-        request = httpx.Request(method, server.url, headers=headers, content=content)
+        request = httpx.Request(method, server.url, headers=operator, content=content)
         request.extensions["target"] = path.encode()
         answer = server.http.send(request)
         found = answer.json()

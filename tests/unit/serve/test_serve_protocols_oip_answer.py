@@ -15,14 +15,13 @@ from tritonclient.http import InferenceServerClient, InferResult
 from serve.protocols.oip.answer import Wanted, accepted, packed_for, written
 from serve.protocols.oip.datatypes import DATATYPES, joined, parted
 from serve.protocols.oip.metadata import inputs_of, outputs_of
-from tests.kinds import CLASSIFIER, DTYPES, EMBEDDER, NUMBERS, PICTURES, manifest
+from tests.kinds import CLASSIFIER, DTYPES, EMBEDDER, NUMBERS, PICTURES, TOKENS
 from toolkit.bundle import BundleManifest
 from toolkit.model import Answer
 
 LOGITS = np.array([[0.5, 2, -1], [3, 0, 2.5]], np.float32)
 ENTITIES = np.empty(2, object)
 ENTITIES[:] = [[{"start": 0, "end": 4, "label": "NAME", "score": 0.5}], []]
-TOKENS = manifest("tokens", EMBEDDER.inputs, EMBEDDER.outputs, text=EMBEDDER.text, task="token-classification")
 
 
 def answer(**outputs: Any) -> Answer:

@@ -14,13 +14,11 @@ import pytest
 from policies.errors import Fault
 from policies.payload import Payload
 from serve.protocols.predict import Prediction, read
-from tests.kinds import CLASSIFIER, DTYPES, EMBEDDER, NUMBERS, PICTURES, manifest
+from tests.kinds import CLASSIFIER, DTYPES, EMBEDDER, NUMBERS, PICTURES, TOKENS, manifest
 from tests.unit.serve.test_serve_protocols_oip_inference import rows
 from toolkit.bundle import BundleManifest
 from toolkit.model import Answer, Model
 from toolkit.runtime.tensors import TensorReader
-
-TOKENS = manifest("tokens", EMBEDDER.inputs, EMBEDDER.outputs, text=EMBEDDER.text, task="token-classification")
 
 
 def asked(inputs: object, **parameters: object) -> Prediction:
