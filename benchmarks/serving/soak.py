@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import cycle
 from pathlib import Path
 from statistics import linear_regression, median
 from tempfile import TemporaryDirectory
@@ -77,9 +78,14 @@ def run() -> list[Result]:
         def misbehave() -> None:
             seen.statuses[changes.misbehave()] += 1
 
+        ways = cycle([changes.rotate_the_key, changes.replace_the_key])
+
+        def next_key() -> None:
+            next(ways)()
+
         timed: list[tuple[float, Callable[[], None]]] = [
             (SWAP_S, changes.swap_the_bundle),
-            (KEY_S, changes.replace_the_key),
+            (KEY_S, next_key),
             (RULES_S, changes.change_the_rules),
             (MISCHIEF_S, misbehave),
             (WEIGH_S, weigh),
