@@ -14,9 +14,10 @@ from typing import Any
 
 from benchmarks.pressed import ROOT
 from benchmarks.serving.boxes import BoxFolder
-from benchmarks.serving.load import Answer, asked
+from benchmarks.serving.load import asked
 from benchmarks.serving.mischief import Mischief
-from benchmarks.serving.mix import BUSY, Mix, embedding
+from benchmarks.serving.mix import Mix, embedding
+from benchmarks.serving.pool import Answer
 
 __all__ = ["Changes", "prepare"]
 
@@ -24,7 +25,7 @@ VERSIONS = ("1", "2")
 RULES = "rules/own.cedar"
 OPENED_AND_CLOSED = ("assistance", "product")
 WITHIN_S = 30.0
-OVERLAP_S = 2.0  # between the last request with a key and its end
+OVERLAP, OVERLAP_S = "4s", 2.0  # of a key and the one that takes its place
 
 _RULE = """@id("own.closed")
 @source("House rule 1")
@@ -37,11 +38,12 @@ when {{ context has purpose && context.purpose.name == "{purpose}" }};
 def prepare(box: BoxFolder) -> None:
     """Two versions of the bundle, a link to one of them, and a file of rules."""
     versions = box.path / "versions"
+    one, two = (versions / version for version in VERSIONS)
     versions.mkdir()
-    box.bundle.rename(versions / VERSIONS[0])
-    arguments = [box.path / "sealpress.toml", versions / VERSIONS[0], versions / VERSIONS[1], VERSIONS[1]]
+    box.bundle.rename(one)
+    arguments: list[str | Path] = [box.path / "sealpress.toml", one, two, VERSIONS[1]]
     subprocess.run([sys.executable, "-m", "benchmarks.serving.reissue", *arguments], cwd=ROOT, check=True)
-    box.bundle.symlink_to(versions / VERSIONS[0])
+    box.bundle.symlink_to(one)
     (box.path / RULES).parent.mkdir()
     (box.path / RULES).write_text(_RULE.format(purpose=OPENED_AND_CLOSED[0]), "utf-8")
     settings = box.path / "sealpress.toml"
@@ -70,16 +72,23 @@ class Changes:
         self._until(self._ask, lambda answer: answer.header(b"x-model-digest") == digest)
         self.done["bundle swaps"] += 1
 
+    def rotate_the_key(self) -> None:
+        """A new one in place of the old one, which works on for a moment and then no more."""
+        old, self._made = self._made, self._box.command("key", "rotate", self._made["id"], "--overlap", OVERLAP)
+        self.mix.use(self._made["key"])
+        self._until(lambda: asked(self._port, embedding(old["key"])), lambda answer: answer.status == 401)
+        self.done["keys rotated"] += 1
+
     def replace_the_key(self) -> None:
-        """A new one for all clients, and the end of the old one."""
+        """A new one for all clients; then the old one is revoked, and opens nothing from then on."""
         old, self._made = self._made, self._box.command("key", "create")
         self.mix.use(self._made["key"])
         time.sleep(OVERLAP_S)
         self._box.command("key", "revoke", old["id"])
         answer = asked(self._port, embedding(old["key"]))
-        if answer.status not in (401, BUSY):
+        if answer.status != 401:
             raise RuntimeError(f"a revoked key is answered with {answer.status}")
-        self.done["keys made, used and revoked"] += 1
+        self.done["keys made and revoked"] += 1
 
     def change_the_rules(self) -> None:
         """Another purpose is closed, and the one that was is open again."""

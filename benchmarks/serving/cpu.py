@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 from benchmarks.frame import Result, goal, measured, times
 from benchmarks.pressed import ROOT
@@ -22,7 +23,7 @@ GOAL_US, AIM_US = 80, 40
 
 def run() -> list[Result]:
     box = made_box("serving-cpu")
-    arguments = [box.path / "sealpress.toml", box.bundle, str(times(ROUNDS)), str(CALLS)]
+    arguments: list[str | Path] = [box.path / "sealpress.toml", box.bundle, str(times(ROUNDS)), str(CALLS)]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.serving.own", *arguments], cwd=ROOT, check=True, stdout=subprocess.PIPE
     )

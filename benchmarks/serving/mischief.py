@@ -9,8 +9,9 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from itertools import count
 
-from benchmarks.serving.load import HOST, Request, asked
+from benchmarks.serving.load import asked
 from benchmarks.serving.mix import BUSY
+from benchmarks.serving.pool import HOST, Request
 
 __all__ = ["MISCHIEF", "Mischief"]
 

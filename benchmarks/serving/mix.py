@@ -7,7 +7,7 @@ from itertools import count, cycle
 from random import Random
 
 from benchmarks.serving.boxes import MODEL
-from benchmarks.serving.load import Request
+from benchmarks.serving.pool import Request
 from benchmarks.serving.servers import TEXTS, post
 
 __all__ = ["BUSY", "EXPECTED", "Mix", "embedding"]

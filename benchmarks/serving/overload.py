@@ -5,8 +5,9 @@ the throughput. About five minutes.
 from __future__ import annotations
 
 import json
-import urllib.request
 from collections.abc import Mapping
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from benchmarks.frame import Result, goal, lasting, measured
 from benchmarks.serving.boxes import MODEL, BoxFolder, made_box
 from benchmarks.serving.closed import CONNECTIONS
 from benchmarks.serving.load import TIMEOUT_S, Offered, closed, offered, within_ms
+from benchmarks.serving.pool import HOST
 from benchmarks.serving.processes import Server
 from benchmarks.serving.servers import FASTAPI, MLSERVER, OURS, Candidate, peers, sealpress
 from toolkit.settings import read_settings
@@ -74,9 +76,9 @@ def run() -> list[Result]:
 
 def _places(box: BoxFolder, server: Server, key: str) -> int:
     """How many are inside the server at most: those that wait, and one in each lane."""
-    url = f"http://127.0.0.1:{server.port}/v1/models/{MODEL}"
-    with urllib.request.urlopen(urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"})) as answer:
-        lanes = int(json.load(answer)["plan"]["lanes"])
+    with closing(HTTPConnection(HOST, server.port)) as http:
+        http.request("GET", f"/v1/models/{MODEL}", headers={"Authorization": f"Bearer {key}"})
+        lanes = int(json.load(http.getresponse())["plan"]["lanes"])
     return read_settings(box.path / "sealpress.toml").serve.queue + lanes
 
 

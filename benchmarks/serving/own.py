@@ -7,7 +7,6 @@ the functions that do the work; what a watch itself takes is measured and taken 
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections import defaultdict
@@ -26,7 +25,6 @@ from policies.payload import Payload
 from toolkit.box import Box, Context
 from toolkit.bundle import Bundle
 from toolkit.model import Answer, Asked, Model
-from toolkit.plan import planned
 from toolkit.runtime.readers import TextReader
 
 TOGETHER = 4  # as many as a lane takes at once (serve.queue: BURST)
@@ -130,7 +128,6 @@ def measured(model: Model, together: int, calls: int, *, parts: bool) -> dict[st
         beside = time.process_time_ns() - others - whole
     count = rounds * len(asked) * 1e3
     bare = sum(watches.took(name) for _, name in BARE)
-    # a watch round the session and the like is within the whole with all that it takes
     shown = {name: watches.took(name) / count for name in PARTS if parts}
     own = (whole - bare - watches.overhead()) / count
     return {"own": own, "beside": beside / count, **shown}
@@ -153,8 +150,7 @@ def main() -> None:
     settings, bundle = map(Path, sys.argv[1:3])
     rounds, calls = map(int, sys.argv[3:5])
     box = Box(settings)
-    read = Bundle.read(bundle, box.settings.trust.signers)
-    model = Model(read, box, planned(read, box, len(os.sched_getaffinity(0))))
+    model = Model(Bundle.read(bundle, box.settings.trust.signers), box)
     found: defaultdict[str, list[float]] = defaultdict(list)
     for _ in range(rounds):
         for label, together in (("one call at a time", 1), (f"{TOGETHER} calls at a time", TOGETHER)):

@@ -11,7 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.serving.load import Request, asked
+from benchmarks.serving.load import asked
+from benchmarks.serving.pool import Request
 
 __all__ = ["Server", "pss_mb", "running"]
 

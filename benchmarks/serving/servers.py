@@ -18,7 +18,7 @@ from typing import NamedTuple
 from benchmarks.frame import environment
 from benchmarks.pressed import COMMAND
 from benchmarks.serving.boxes import MODEL, BoxFolder
-from benchmarks.serving.load import Request
+from benchmarks.serving.pool import Request
 from benchmarks.serving.processes import Server, running
 
 __all__ = [
@@ -56,15 +56,15 @@ CONFIGURED = (
     f"BentoML 1.4.40, workers cpu_count. All with onnxruntime 1.32.0 and tokenizers 0.23.3."
 )
 
-# 64 texts of 22 to 28 tokens in which nothing personal is found
+# 64 texts of about 25 tokens in which nothing personal is found
 TEXTS = [
-    f"{who} on the {ward} ward asks {what}; please tell the desk before {when}."
+    f"{who} on the {ward} ward asks {what}; please answer before {when}."
     for who, ward, what, when in product(
         ("The night nurse", "A visitor with two children", "The head physician", "The cook"),
         ("third", "children's"),
-        ("where the wheelchairs are kept during the day", "how long the lift will stay out of order this week",
-         "for a second key to the room with the medicines", "whether the new beds were delivered in the morning"),
-        ("you go home", "the next meal is served"),
+        ("where the wheelchairs are kept", "how long the lift is out of order",
+         "for a key to the store of medicines", "whether the new beds came today"),
+        ("you go home", "lunch is served"),
     )
 ]  # fmt: skip
 
@@ -87,7 +87,7 @@ def sealpress(box: BoxFolder, key: str, workers: int = 1) -> Candidate:
 
     def serve(log: Path) -> AbstractContextManager[Server]:
         port = _free()
-        command = [COMMAND, "serve", box.bundle, "--port", str(port), "--workers", str(workers)]
+        command: list[str | Path] = [COMMAND, "serve", box.bundle, "--port", str(port), "--workers", str(workers)]
         return running(command, port, requests[0], log, cwd=box.path, env={})
 
     return Candidate(OURS if workers == 1 else f"{OURS} --workers {workers}", serve, requests)
@@ -146,7 +146,7 @@ def _bentoml(bundle: Path) -> Candidate:
     def command(port: int) -> list[str | Path]:
         program = _python(BENTOML).with_name("bentoml")
         said = ["env", "BENTOML_DO_NOT_TRACK=True", "BENTOML_HOME=./bentoml"]
-        where = ["--working-dir", PEERS, "--host", "127.0.0.1", "--port", str(port)]
+        where: list[str | Path] = ["--working-dir", PEERS, "--host", "127.0.0.1", "--port", str(port)]
         return [*said, program, "serve", "bentoml_peer:Embedder", *where]
 
     return _peer(BENTOML, bundle, command, _openai())
