@@ -1,4 +1,4 @@
-"""An answer in JSON that is written already. Litestar's own Response costs a tenth of a millisecond more."""
+"""An answer that is written already. Litestar's own Response costs a tenth of a millisecond more."""
 
 from __future__ import annotations
 
@@ -10,18 +10,15 @@ __all__ = ["Json"]
 
 
 class Json:
-    """An ASGI application that gives one answer."""
+    """An ASGI application that gives one answer: JSON, unless the headers say otherwise."""
 
     __slots__ = ("_content", "_headers", "_status")
 
     def __init__(self, content: bytes, headers: Mapping[str, str] | None = None, status: int = 200) -> None:
         self._content = content
         self._status = status
-        self._headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(content)).encode()),
-            *((name.lower().encode(), value.encode()) for name, value in (headers or {}).items()),
-        ]
+        named = {"Content-Type": "application/json", **(headers or {}), "Content-Length": str(len(content))}
+        self._headers = [(name.lower().encode(), value.encode()) for name, value in named.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self._status, "headers": self._headers})

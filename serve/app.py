@@ -16,7 +16,8 @@ from compliance.witness.witnessed import Witnessed
 from serve import health, receipts
 from serve.body import MAX_BODY
 from serve.problems import respond
-from serve.protocols import openai
+from serve.protocols import openai, predict
+from serve.protocols.oip import routes as oip
 from serve.reloading import Reloading
 from serve.service import Service
 from serve.telemetry import Log, Metrics, Observed
@@ -51,6 +52,8 @@ def create_app(box: Box, service: Service, log: Log, *, ready: Callable[[], None
             health.routes(service.health, metrics),
             receipts.route(service, box.journal),
             openai.routes(service, int(time.time())),
+            predict.route(service),
+            oip.routes(service),
         ],
         lifespan=[lifespan],
         exception_handlers={Exception: respond},

@@ -81,7 +81,7 @@ class BoundedHead(HttpToolsProtocol):
     def _refuse(self, fault: Fault) -> None:
         """Answer and hang up. There is no request yet that could be counted or logged."""
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
-            content, status = document(fault, openai=False), status_of(fault)
+            content, status = document(fault), status_of(fault)
             head = (
                 f"HTTP/1.1 {status.value} {HTTPStatus(status).phrase}\r\n"
                 f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(content)}\r\nconnection: close\r\n\r\n"

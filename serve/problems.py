@@ -1,7 +1,7 @@
 """Every refusal and every error as one document: problem+json (RFC 9457) with code, hint and findings.
 
-On the routes of OpenAI's protocol it carries that protocol's `error` member too. Nothing that a client sent is
-repeated, and no 5xx tells more than its code: the reason is in the log of the operator.
+On the routes of a protocol it carries that protocol's `error` member too. Nothing that a client sent is repeated, and
+no 5xx tells more than its code: the reason is in the log of the operator.
 """
 
 from __future__ import annotations
@@ -40,6 +40,13 @@ class RequestError(Unusable):
         "request_header": "Send each header once, as UTF-8 of at most 256 characters.",
         "request_head": "Send a request line and headers as RFC 9112 has them, 16 kB at most.",
         "request_too_large": "Send at most 8,000,000 bytes at once: split the texts over several calls.",
+        "request_encoding": "Send the body as it is, or whole under a Content-Encoding of gzip or deflate.",
+        "request_tokens": "Send texts: the model's own tokenizer makes tokens of them.",
+        "request_dimensions": "Leave `dimensions` out: the embeddings of a model are given as they are, or not at all.",
+        "tensor_binary": "Give the length of the JSON in Inference-Header-Content-Length, and behind the JSON for each "
+        "input as many bytes as its binary_data_size, datatype and shape say.",
+        "tensor_output": "Take the names of outputs from GET /v2/models/NAME; classification goes with logits alone.",
+        "model_task": "Ask this model at /v1/models/NAME/predict or /v2/models/NAME/infer, which take any.",
         "request_incomplete": "Send the whole body without a long pause.",
         "route_unknown": "Check the path: GET /v1/models lists what is served.",
         "method_unknown": "Use the method that the header Allow names.",
@@ -55,6 +62,7 @@ STATUSES: Mapping[type[Fault] | str, HTTPStatus] = {
     RequestError: HTTPStatus.BAD_REQUEST,
     "request_head": HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     "request_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "request_encoding": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     "request_incomplete": HTTPStatus.REQUEST_TIMEOUT,
     "route_unknown": HTTPStatus.NOT_FOUND,
     "method_unknown": HTTPStatus.METHOD_NOT_ALLOWED,
@@ -110,13 +118,13 @@ def respond(request: Request[Any, Any, Any], error: Exception) -> Response[bytes
         trace.call = fault.call
         findings: tuple[Any, ...] = fault.findings
         trace.refused_by = tuple(finding.rule for finding in findings if not finding.ok)
-    content = document(fault, openai=request.scope["path"].startswith("/v1/"))
+    content = document(fault, request.scope["path"])
     headers = {**trace.headers(), **_headers(fault, error)}
     return Response(content, status_code=status, media_type=MEDIA_TYPE, headers=headers)
 
 
-def document(fault: Fault, *, openai: bool) -> bytes:
-    """The problem document of a fault as JSON."""
+def document(fault: Fault, path: str = "/") -> bytes:
+    """The problem document of a fault as JSON, for a request to this path."""
     status = status_of(fault)
     said = status < HTTPStatus.INTERNAL_SERVER_ERROR or isinstance(fault, Busy)
     problem: dict[str, Any] = {
@@ -131,14 +139,21 @@ def document(fault: Fault, *, openai: bool) -> bytes:
         problem["findings"] = fault.findings
     if isinstance(fault, WitnessError) and fault.last is not None:
         problem["last"] = fault.last
-    if openai:
-        problem["error"] = {
-            "message": f"{str(fault).rstrip('.')}. {fault.hint}" if said else _UNSAID,
-            "type": _OPENAI_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error"),
-            "param": _param(fault),
-            "code": fault.code,
-        }
+    message = f"{str(fault).rstrip('.')}. {fault.hint}" if said else _UNSAID
+    if path.startswith("/v1/"):
+        problem["error"] = _openai_error(fault, status, message)
+    elif path == "/v2" or path.startswith("/v2/"):
+        problem["error"] = message  # as the Open Inference Protocol has it
     return msgspec.json.encode(problem)
+
+
+def _openai_error(fault: Fault, status: HTTPStatus, message: str) -> dict[str, Any]:
+    return {
+        "message": message,
+        "type": _OPENAI_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error"),
+        "param": _param(fault),
+        "code": fault.code,
+    }
 
 
 def _fault(error: Exception) -> Fault:

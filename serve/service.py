@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from litestar import Request
 from litestar.types import ASGIApp, Scope
@@ -27,6 +27,9 @@ from toolkit.model import Answer, Asked, Model
 from toolkit.models import Entry, Models
 
 __all__ = ["Read", "Service", "admission_to"]
+
+Of = TypeVar("Of")
+Changed = TypeVar("Changed")
 
 TIMEOUT = b"x-timeout-ms"
 MAX_TIMEOUT_MS = 3_600_000
@@ -99,6 +102,19 @@ class Service:
                 raise
         return Json(content, {**trace.headers(), **more})
 
+    async def body(self, request: Request[Any, Any, Any]) -> bytes:
+        """The body of a request that asks no model. Raises RequestError, Busy."""
+        async with self._bodies.read(request.scope, request.receive) as body:
+            return body
+
+    async def load(self, name: str) -> None:
+        """Load a model that was unloaded, or look at its bundle again. Raises Unserved, and what loading raises."""
+        await self._changed(self.models.load, name)
+
+    async def unload(self, name: str) -> None:
+        """Take a model out of service until it is loaded again. Raises Unserved, JournalError, StateError."""
+        await self._changed(self.models.unload, name)
+
     def leave(self, model: Model) -> None:
         """Take no more for a model that is served no more; what waits for it is answered."""
         queue = self._queues.pop(id(model), None)
@@ -137,8 +153,12 @@ class Service:
         return queue
 
     async def _woken(self, entry: Entry) -> Model:
+        return await self._changed(self.models.wake, entry)
+
+    async def _changed(self, change: Callable[[Of], Changed], of: Of) -> Changed:
+        """What a change of the models gives, made beside the event loop."""
         try:
-            return await asyncio.to_thread(self.models.wake, entry)
+            return await asyncio.to_thread(change, of)
         except UNRECORDED as error:
             self.health.failed(error)
             raise

@@ -56,6 +56,13 @@ class Entry:
         self.used = 0.0  # on the clock of time.monotonic
         self.stamp: tuple[int, int, int] | None = None
 
+    @property
+    def known(self) -> BundleManifest:
+        """The manifest of a bundle that was read, as every one that has a name was. Raises Unserved."""
+        if self.manifest is None:
+            raise Unserved("model_refused", f"the bundle is refused ({self.reason})")
+        return self.manifest
+
 
 class _Unloaded(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The file by which the processes of a server tell each other which models were unloaded on purpose."""
@@ -246,8 +253,8 @@ class Models:
         for name, entries in known.items():
             versions: defaultdict[str, list[Entry]] = defaultdict(list)
             for entry in entries:
-                versions[_manifest(entry).version].append(entry)
-                names[f"{name}@{_manifest(entry).digest[:12]}"] = entry
+                versions[entry.known.version].append(entry)
+                names[f"{name}@{entry.known.digest[:12]}"] = entry
             alone = {version: some[0] for version, some in versions.items() if len(some) == 1}
             names |= {f"{name}@{version}": entry for version, entry in alone.items()}
             newest = max(versions, key=_in_order)
@@ -276,12 +283,6 @@ class Models:
 
     def _put_unloaded(self, names: frozenset[str]) -> None:
         put(self._switch, msgspec.json.encode(_Unloaded(bundles=names), order="deterministic"))
-
-
-def _manifest(entry: Entry) -> BundleManifest:
-    if entry.manifest is None:
-        raise BundleMissing("bundle_not_found", f"{entry.path} was never read")
-    return entry.manifest
 
 
 def _in_order(version: str) -> list[tuple[int, int, str]]:

@@ -5,8 +5,8 @@ Source: the OpenAI API reference, Embeddings and Models (https://platform.openai
 
 from __future__ import annotations
 
-import base64
 import re
+from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -18,49 +18,78 @@ from msgspec import Struct
 from policies.payload import Payload
 from serve.answer import Json
 from serve.problems import RequestError
+from serve.protocols import payloads
+from serve.protocols.forms import Form, Said, bounded, inflated
 from serve.service import Service, admission_to
 from toolkit.bundle import BundleManifest
 from toolkit.model import Answer, Model
-from toolkit.models import Entry, Models
-from toolkit.runtime.readers import checked_texts
+from toolkit.models import Entry
+from toolkit.runtime.numbers import packed
+from toolkit.runtime.readers import MAX_TEXTS
 
-__all__ = ["EmbeddingsRequest", "routes"]
+__all__ = ["Embeddings", "read", "routes"]
+
+JSON = {"Content-Type": "application/json"}
 
 
-class EmbeddingsRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Body(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The body of POST /v1/embeddings. A field that is not known is refused: it might be one that was relied on."""
 
     model: str
-    input: str | list[str]
+    input: msgspec.Raw
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = None
     user: str | None = None
+    metadata: Said = Said()
 
-    @property
-    def version(self) -> None:
-        return None
 
-    @property
-    def said(self) -> Mapping[str, str]:
-        return {}
+class Embeddings:
+    """What a client asks. `user` is taken and kept nowhere: the subject of a call has a field of its own."""
+
+    version = None
+
+    def __init__(self, body: Body, texts: list[str]) -> None:
+        self.model = body.model
+        self.said: Mapping[str, str] = body.metadata.said()
+        self._body = body
+        self._texts = texts
 
     def payload(self, manifest: BundleManifest) -> Payload:
-        return Payload.checked({"texts": checked_texts(self.input)})
+        """Raises RequestError: model_task, request_dimensions. InputError."""
+        if (payloads.takes(manifest), payloads.gives(manifest)) != ("text", "embedding"):
+            raise RequestError("model_task", "the model gives no embeddings of texts")
+        hidden, asked = manifest.outputs[0].shape[-1], self._body.dimensions
+        if asked is not None and isinstance(hidden, int) and asked != hidden:
+            raise RequestError("request_dimensions", f"the embeddings of this model have {hidden} dimensions")
+        return payloads.texts(self._texts)
 
     def written(self, model: Model, answer: Answer) -> tuple[bytes, Mapping[str, str]]:
         """The answer as OpenAI writes it; base64 holds 32-bit floats, the lowest byte first."""
-        return _written(self, model, answer), {}
+        embeddings = answer.outputs["embedding"]
+        rows = (
+            [b64encode(packed(row)).decode() for row in embeddings]
+            if self._body.encoding_format == "base64"
+            else embeddings.tolist()
+        )
+        tokens = answer.usage["tokens"]
+        content = {
+            "object": "list",
+            "data": [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)],
+            "model": self.model,
+            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        }
+        return msgspec.json.encode(content), JSON
 
 
-def read(body: bytes, _: Mapping[bytes, bytes]) -> EmbeddingsRequest:
-    """Raises RequestError: request_malformed, request_type. The message names a place, never what stands there."""
-    try:
-        return _DECODER.decode(body)
-    except msgspec.ValidationError as error:
-        place = _PLACE.search(str(error))
-        raise RequestError("request_type", f"the body does not fit at {place[1] if place else '$'}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise RequestError("request_malformed", "the body is no JSON") from None
+def read(body: bytes, headers: Mapping[bytes, bytes]) -> Embeddings:
+    """Raises RequestError: request_encoding, request_too_large, request_malformed, request_type, request_tokens.
+    InputError: input_too_large."""
+    asked = _BODY.read(inflated(body, headers))
+    data = bytes(asked.input)
+    if _TOKENS.match(data):
+        raise RequestError("request_tokens", "the input are token ids")
+    texts = _TEXTS.read(bounded(data, MAX_TEXTS), "$.input")
+    return Embeddings(asked, [texts] if isinstance(texts, str) else texts)
 
 
 def routes(service: Service, made: int) -> Router:
@@ -72,46 +101,25 @@ def routes(service: Service, made: int) -> Router:
 
     @get("/models", sync_to_thread=False)
     def models() -> ASGIApp:
-        return Json(msgspec.json.encode({"object": "list", "data": _listed(service.models, made)}))
+        listed = [_model(name, entry, made) for name, entry in service.models.entries.items() if entry.manifest]
+        return Json(msgspec.json.encode({"object": "list", "data": listed}))
 
     @get("/models/{name:str}", sync_to_thread=False)
     def model(name: str) -> ASGIApp:
-        entry = service.models.find(name)
-        return Json(msgspec.json.encode(_model(name, entry, made)))
+        return Json(msgspec.json.encode(_model(name, service.models.find(name), made)))
 
     return Router("/v1", route_handlers=[embeddings, models, model], before_request=admission_to(service))
 
 
-_DECODER = msgspec.json.Decoder(EmbeddingsRequest)
-# only what is known to be a name of ours: msgspec's message may quote the body before and after it
-_PLACE = re.compile(r" - at `(\$\.(?:model|input(?:\[\d{1,9}\])?|encoding_format|dimensions|user))`$")
-
-
-def _written(asked: EmbeddingsRequest, model: Model, answer: Answer) -> bytes:
-    rows: list[Any]
-    (embeddings,) = answer.outputs.values()
-    if asked.encoding_format == "base64":
-        little = embeddings.astype("<f4", copy=False)
-        rows = [base64.b64encode(row.tobytes()).decode() for row in little]
-    else:
-        rows = embeddings.tolist()
-    return msgspec.json.encode(
-        {
-            "object": "list",
-            "data": [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)],
-            "model": asked.model,
-            "usage": {"prompt_tokens": answer.usage["tokens"], "total_tokens": answer.usage["tokens"]},
-        }
-    )
-
-
-def _listed(models: Models, made: int) -> list[dict[str, Any]]:
-    return [_model(name, entry, made) for name, entry in models.entries.items() if entry.manifest is not None]
+_BODY: Form[Body] = Form(
+    Body, "model", "input", "encoding_format", "dimensions", "user", "metadata", *Said.__struct_fields__
+)
+_TEXTS: Form[str | list[str]] = Form(str | list[str])
+_TOKENS = re.compile(rb"\s*\[\s*[\[\d-]")
 
 
 def _model(name: str, entry: Entry, made: int) -> dict[str, Any]:
-    manifest = entry.manifest
-    assert manifest is not None  # noqa: S101 - only such are listed and found
+    manifest = entry.known
     return {
         "id": name,
         "object": "model",

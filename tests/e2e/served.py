@@ -127,7 +127,7 @@ def holds(folder: Path, canary: str) -> list[str]:
 
 
 def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
-    """The one check of a refusal: status, form and code, and OpenAI's error member where it belongs."""
+    """The one check of a refusal: status, form and code, and the error member of a protocol where it belongs."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     found: dict[str, Any] = answer.json()
@@ -135,9 +135,12 @@ def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
     assert found["title"]
     assert found["detail"]
     assert found["hint"]
-    if answer.request.url.path.startswith("/v1/"):
+    path = answer.request.url.path
+    if path.startswith("/v1/"):
         assert found["error"]["code"] == code
         assert found["error"].keys() == {"message", "type", "code", "param"}
+    elif path == "/v2" or path.startswith("/v2/"):
+        assert found["error"].endswith(found["hint"]) or answer.status_code >= 500
     else:
         assert "error" not in found
     return found

@@ -105,21 +105,19 @@ def test_the_status_of(fault: Fault, status: int) -> None:
     assert status_of(fault) == status
 
 
-@pytest.mark.parametrize("openai", [True, False])
-def test_a_refusal_by_the_gate_carries_its_findings(openai: bool) -> None:
-    findings = (Finding(rule="a.b", ok=True, reason="Fine."), Finding(rule="c.d", ok=False, reason="Not fine."))
-    problem = json.loads(document(Denied(findings, "call", "refused: Not fine."), openai=openai))
+PATHS = ["/", "/receipts", "/v1/embeddings", "/v2", "/v2/models/m/infer", "/v20", "/v1"]
+SENTENCE = f"refused: Not fine. {Denied.hints['denied']}"
+OPENAI = {"message": SENTENCE, "type": "permission_error", "param": None, "code": "denied"}
 
-    assert problem.pop("error", None) == (
-        {
-            "message": f"refused: Not fine. {Denied.hints['denied']}",
-            "type": "permission_error",
-            "param": None,
-            "code": "denied",
-        }
-        if openai
-        else None
-    )
+
+@pytest.mark.parametrize(
+    ("path", "error"), [*zip(PATHS, [None, None, OPENAI, SENTENCE, SENTENCE, None, None], strict=True)]
+)
+def test_a_refusal_by_the_gate_carries_its_findings_and_the_error_of_its_protocol(path: str, error: object) -> None:
+    findings = (Finding(rule="a.b", ok=True, reason="Fine."), Finding(rule="c.d", ok=False, reason="Not fine."))
+    problem = json.loads(document(Denied(findings, "call", "refused: Not fine."), path))
+
+    assert problem.pop("error", None) == error
     assert problem == {
         "type": "about:blank",
         "title": "Forbidden",
@@ -134,9 +132,9 @@ def test_a_refusal_by_the_gate_carries_its_findings(openai: bool) -> None:
     }
 
 
-@pytest.mark.parametrize("openai", [True, False])
-def test_a_failure_of_ours_says_its_code_and_nothing_of_this_machine(openai: bool) -> None:
-    text = document(JournalError("journal_write", "/srv/box/journal: disk full"), openai=openai).decode()
+@pytest.mark.parametrize("path", PATHS)
+def test_a_failure_of_ours_says_its_code_and_nothing_of_this_machine(path: str) -> None:
+    text = document(JournalError("journal_write", "/srv/box/journal: disk full"), path).decode()
 
     assert json.loads(text)["code"] == "journal_write"
     assert "/srv" not in text
@@ -154,6 +152,6 @@ def test_a_failure_of_ours_says_its_code_and_nothing_of_this_machine(openai: boo
     ],
 )
 def test_the_error_member_of_openai(fault: Fault, kind: str, param: str | None) -> None:
-    error = json.loads(document(fault, openai=True))["error"]
+    error = json.loads(document(fault, "/v1/models"))["error"]
     assert (error["type"], error["param"], error["code"]) == (kind, param, fault.code)
     assert error.keys() == {"message", "type", "param", "code"}
