@@ -44,7 +44,7 @@ class Read(Protocol):
     @property
     def version(self) -> str | None: ...
     @property
-    def said(self) -> Mapping[str, str]: ...
+    def said(self) -> Mapping[str, Any]: ...
     def payload(self, manifest: BundleManifest) -> Payload: ...
     def written(self, model: Model, answer: Answer) -> tuple[bytes, Mapping[str, str]]: ...
 
@@ -107,11 +107,19 @@ class Service:
         async with self._bodies.read(request.scope, request.receive) as body:
             return body
 
-    async def load(self, name: str) -> None:
+    def found(self, scope: Scope, name: str, version: str | None = None) -> Entry:
+        """What is served under a name to who asks. Raises Unserved."""
+        return self.models.find(name, version)
+
+    def listed(self, scope: Scope) -> Mapping[str, Entry]:
+        """Everything that who asks may know of, by the name that it is best called by, refused bundles included."""
+        return self.models.entries
+
+    async def load(self, scope: Scope, name: str) -> None:
         """Load a model that was unloaded, or look at its bundle again. Raises Unserved, and what loading raises."""
         await self._changed(self.models.load, name)
 
-    async def unload(self, name: str) -> None:
+    async def unload(self, scope: Scope, name: str) -> None:
         """Take a model out of service until it is loaded again. Raises Unserved, JournalError, StateError."""
         await self._changed(self.models.unload, name)
 

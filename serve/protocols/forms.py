@@ -17,7 +17,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from policies.payload import InputError
 from serve.body import MAX_BODY
 from serve.problems import RequestError
-from toolkit.box import MAX_CONTEXT
+from toolkit.box import MAX_CATEGORIES, MAX_CONTEXT
 
 __all__ = ["Form", "Said", "bounded", "inflated"]
 
@@ -31,28 +31,20 @@ _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 
 
 class Said(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a body says of the context of its call; `data` are categories, with commas between them."""
+    """What a body says of the context of its call; `data` are categories, also as one text with commas between them."""
 
     purpose: Text | UnsetType = UNSET
     legal_basis: Text | UnsetType = UNSET
     consent: Text | UnsetType = UNSET
     subject: Text | UnsetType = UNSET
     region: Text | UnsetType = UNSET
-    data: Text | UnsetType = UNSET
+    data: Text | Annotated[list[Text], Meta(max_length=MAX_CATEGORIES)] | UnsetType = UNSET
     override: Text | UnsetType = UNSET
 
-    def said(self) -> dict[str, str]:
-        """The same by the names that the context has for it."""
-        named = {
-            "purpose": self.purpose,
-            "basis": self.legal_basis,
-            "consent": self.consent,
-            "subject": self.subject,
-            "region": self.region,
-            "data": self.data,
-            "override": self.override,
-        }
-        return {name: value for name, value in named.items() if value is not UNSET}
+    def said(self) -> dict[str, Any]:
+        """The fields that are there."""
+        found = ((name, getattr(self, name)) for name in Said.__struct_fields__)
+        return {name: value for name, value in found if value is not UNSET}
 
 
 class Form(Generic[Kind]):

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 from litestar import Request, Router, get, post
-from litestar.types import ASGIApp
+from litestar.types import ASGIApp, Scope
 from msgspec import Struct
 
 from policies.payload import Payload
@@ -50,7 +50,7 @@ class Embeddings:
 
     def __init__(self, body: Body, texts: list[str]) -> None:
         self.model = body.model
-        self.said: Mapping[str, str] = body.metadata.said()
+        self.said: Mapping[str, Any] = body.metadata.said()
         self._body = body
         self._texts = texts
 
@@ -100,13 +100,13 @@ def routes(service: Service, made: int) -> Router:
         return await service.ask(request, read)
 
     @get("/models", sync_to_thread=False)
-    def models() -> ASGIApp:
-        listed = [_model(name, entry, made) for name, entry in service.models.entries.items() if entry.manifest]
+    def models(scope: Scope) -> ASGIApp:
+        listed = [_model(name, entry, made) for name, entry in service.listed(scope).items() if entry.manifest]
         return Json(msgspec.json.encode({"object": "list", "data": listed}))
 
     @get("/models/{name:str}", sync_to_thread=False)
-    def model(name: str) -> ASGIApp:
-        return Json(msgspec.json.encode(_model(name, service.models.find(name), made)))
+    def model(scope: Scope, name: str) -> ASGIApp:
+        return Json(msgspec.json.encode(_model(name, service.found(scope, name), made)))
 
     return Router("/v1", route_handlers=[embeddings, models, model], before_request=admission_to(service))
 

@@ -52,7 +52,7 @@ class Prediction:
 
     def __init__(self, model: str, body: Body) -> None:
         self.model = model
-        self.said: Mapping[str, str] = body.parameters.said()
+        self.said: Mapping[str, Any] = body.parameters.said()
         self._inputs = bytes(body.inputs)
         self._top_k = body.parameters.top_k
 

@@ -19,9 +19,9 @@ from PIL import Image
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
 
-from tests import bundles
-from tests.bundles import DTYPES, LABELS
+from tests import kinds
 from tests.e2e.served import Served, bearer, holds, problem, verified
+from tests.kinds import DTYPES, LABELS
 from tests.unit.serve.test_serve_protocols_oip_inference import DATATYPES, rows
 from toolkit.box import Box, create_box
 from toolkit.plan import planned
@@ -37,8 +37,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     box = Box(folder / "box" / "sealpress.toml")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("toolkit.plan.RUN_S", 0.01)  # how well the models run is of no matter here
-        for draft in (bundles.EMBEDDER, bundles.CLASSIFIER, bundles.PICTURES, bundles.NUMBERS):
-            planned(bundles.write(box.folder, draft, box.bundle_signer()), box, len(os.sched_getaffinity(0)))
+        for draft in (kinds.EMBEDDER, kinds.CLASSIFIER, kinds.PICTURES, kinds.NUMBERS):
+            planned(kinds.write(box.folder, draft, box.bundle_signer()), box, len(os.sched_getaffinity(0)))
     box.journal.close()
     with Served(box.folder) as server:
         yield server

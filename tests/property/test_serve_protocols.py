@@ -18,7 +18,7 @@ from serve.problems import RequestError
 from serve.protocols import openai, predict
 from serve.protocols.oip.inference import read
 from serve.service import Read
-from tests.bundles import CLASSIFIER, DTYPES, EMBEDDER, NUMBERS, PICTURES
+from tests.kinds import CLASSIFIER, DTYPES, EMBEDDER, NUMBERS, PICTURES
 from toolkit.bundle import BundleManifest
 from toolkit.runtime.images import ImageReader
 from toolkit.runtime.readers import Reader, checked_texts

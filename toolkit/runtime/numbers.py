@@ -15,7 +15,7 @@ from policies.payload import InputError
 __all__ = ["MAX_WRITTEN", "numbers", "packed", "ranked"]
 
 # each is 32 bytes for a moment, as an object of Python in a list
-MAX_WRITTEN = 1_000_000
+MAX_WRITTEN = 500_000
 
 _NESTED = re.compile(rb"\s*\[\s*\[")
 _KINDS = {"b": bool, "i": int, "u": int, "f": float}

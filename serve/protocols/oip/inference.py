@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -83,7 +83,7 @@ class Inference:
         """`parts` are the bytes of each input that came as bytes, `encoding` how the answer may be packed."""
         self.model = model
         self.version = version
-        self.said: Mapping[str, str] = header.parameters.said()
+        self.said: Mapping[str, Any] = header.parameters.said()
         self._header = header
         self._parts = parts
         self._encoding = encoding

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 from litestar import Request, Router, get, post
-from litestar.types import ASGIApp
+from litestar.types import ASGIApp, Scope
 from msgspec import Struct
 
 from serve.answer import Json
@@ -63,9 +63,9 @@ def _models(service: Service) -> Router:
         return _json({"name": "sealpress", "version": version_of("sealpress"), "extensions": EXTENSIONS})
 
     @get(["/models/{name:str}", "/models/{name:str}/versions/{version:str}"], sync_to_thread=False)
-    def model(name: str, version: str | None = None) -> ASGIApp:
-        manifest = service.models.find(name, version).known
-        others = (entry.manifest for entry in service.models.entries.values() if entry.state != "refused")
+    def model(scope: Scope, name: str, version: str | None = None) -> ASGIApp:
+        manifest = service.found(scope, name, version).known
+        others = (entry.manifest for entry in service.listed(scope).values() if entry.state != "refused")
         content = {
             "name": manifest.name,
             "versions": sorted(
@@ -79,8 +79,8 @@ def _models(service: Service) -> Router:
         return _json(content)
 
     @get(["/models/{name:str}/ready", "/models/{name:str}/versions/{version:str}/ready"], sync_to_thread=False)
-    def model_ready(name: str, version: str | None = None) -> ASGIApp:
-        service.models.find(name, version)
+    def model_ready(scope: Scope, name: str, version: str | None = None) -> ASGIApp:
+        service.found(scope, name, version)
         return _json({"name": name, "ready": True})
 
     @post(["/models/{name:str}/infer", "/models/{name:str}/versions/{version:str}/infer"], status_code=200)
@@ -94,19 +94,19 @@ def _repository(service: Service) -> Router:
     @post("/index", status_code=200)
     async def index(request: Request[Any, Any, Any]) -> ASGIApp:
         asked = _INDEX.read(await service.body(request) or b"{}")
-        listed = (_indexed(name, entry) for name, entry in service.models.entries.items())
+        listed = (_indexed(name, entry) for name, entry in service.listed(request.scope).items())
         return _json([one for one in listed if one["state"] == "READY" or not asked.ready])
 
     @post("/models/{name:str}/load", status_code=200)
     async def load(request: Request[Any, Any, Any], name: str) -> ASGIApp:
         _LOAD.read(await service.body(request) or b"{}")
-        await service.load(name)
+        await service.load(request.scope, name)
         return _json({})
 
     @post("/models/{name:str}/unload", status_code=200)
     async def unload(request: Request[Any, Any, Any], name: str) -> ASGIApp:
         _LOAD.read(await service.body(request) or b"{}")
-        await service.unload(name)
+        await service.unload(request.scope, name)
         return _json({})
 
     return Router("/repository", route_handlers=[index, load, unload], before_request=admission_to(service))

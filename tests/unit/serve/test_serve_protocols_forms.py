@@ -133,18 +133,27 @@ def test_what_is_no_json_is_malformed(body: bytes) -> None:
     assert caught.value.code in ("request_malformed", "request_type")
 
 
-def test_what_a_body_says_has_the_names_of_the_context() -> None:
+@pytest.mark.parametrize("data", ["health,genetic", ["health", "genetic"]])
+def test_what_a_body_says_of_its_context(data: object) -> None:
     said: Form[Said] = Form(Said)
-    body = {"purpose": "care", "legal_basis": "contract", "data": "health,genetic"}
-    assert said.read(json.dumps(body).encode()).said() == {
-        "purpose": "care",
-        "basis": "contract",
-        "data": "health,genetic",
-    }
+    body = {"purpose": "care", "legal_basis": "contract", "data": data}
+    assert said.read(json.dumps(body).encode()).said() == body
     assert said.read(b"{}").said() == {}
 
 
-@pytest.mark.parametrize("spoilt", [{"purpose": "x" * 257}, {"purpose": 7}, {"purpose": None}, {"purposes": "care"}])
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        {"purpose": "x" * 257},
+        {"purpose": 7},
+        {"purpose": None},
+        {"purpose": ["care"]},
+        {"purposes": "care"},
+        {"basis": "contract"},
+        {"data": ["a"] * 33},
+        {"data": [7]},
+    ],
+)
 def test_a_context_is_strict(spoilt: dict[str, Any]) -> None:
     said: Form[Said] = Form(Said)
     with pytest.raises(RequestError) as caught:

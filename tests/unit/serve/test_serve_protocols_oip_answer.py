@@ -15,7 +15,7 @@ from tritonclient.http import InferenceServerClient, InferResult
 from serve.protocols.oip.answer import Wanted, accepted, packed_for, written
 from serve.protocols.oip.datatypes import DATATYPES, joined, parted
 from serve.protocols.oip.metadata import inputs_of, outputs_of
-from tests.bundles import CLASSIFIER, DTYPES, EMBEDDER, NUMBERS, PICTURES, manifest
+from tests.kinds import CLASSIFIER, DTYPES, EMBEDDER, NUMBERS, PICTURES, manifest
 from toolkit.bundle import BundleManifest
 from toolkit.model import Answer
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from policies.errors import Fault
 from policies.payload import Payload
 from serve.protocols.openai import Embeddings, read
-from tests.bundles import CLASSIFIER, EMBEDDER, NUMBERS, PICTURES
+from tests.kinds import CLASSIFIER, EMBEDDER, NUMBERS, PICTURES
 from toolkit.bundle import BundleManifest
 from toolkit.model import Answer, Model
 
@@ -62,7 +62,7 @@ def test_the_metadata_are_the_context() -> None:
     context = {"purpose": "care", "legal_basis": "contract", "subject": "p-1", "data": "health"}
     assert asked({"metadata": context}).said == {
         "purpose": "care",
-        "basis": "contract",
+        "legal_basis": "contract",
         "subject": "p-1",
         "data": "health",
     }

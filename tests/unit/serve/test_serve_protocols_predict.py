@@ -14,7 +14,7 @@ import pytest
 from policies.errors import Fault
 from policies.payload import Payload
 from serve.protocols.predict import Prediction, read
-from tests.bundles import CLASSIFIER, DTYPES, EMBEDDER, NUMBERS, PICTURES, manifest
+from tests.kinds import CLASSIFIER, DTYPES, EMBEDDER, NUMBERS, PICTURES, manifest
 from tests.unit.serve.test_serve_protocols_oip_inference import rows
 from toolkit.bundle import BundleManifest
 from toolkit.model import Answer, Model
@@ -64,7 +64,7 @@ def test_a_tensor_without_dimensions() -> None:
 def test_the_parameters_are_the_context() -> None:
     assert asked("one", purpose="care", legal_basis="contract", top_k=2).said == {
         "purpose": "care",
-        "basis": "contract",
+        "legal_basis": "contract",
     }
 
 
@@ -134,7 +134,7 @@ def test_what_is_refused_of_texts(body: bytes, code: str) -> None:
         ({"float32": []}, "input_type"),
         ({"float32": [[]]}, "input_type"),
         ({"uint8": [[256, 0]]}, "input_number"),
-        ({"float32": [[0, 0]] * 500_001}, "input_too_large"),
+        ({"float32": [[0, 0]] * 250_001}, "input_too_large"),
     ],
 )
 def test_what_is_refused_of_tensors(change: dict[str, object], code: str) -> None:
