@@ -58,7 +58,14 @@ def serve(
     places = _places(bundles) or (path.parent,)
     if worker is not None:
         told = Told.parsed(worker)
-        run(path, places, told.listening(), lambda models: told.ready(models.entries), workers=workers)
+        run(
+            path,
+            places,
+            told.listening(),
+            lambda models: told.ready(models.entries),
+            worker=told.number,
+            workers=workers,
+        )
         return 0
     with ExitStack() as listening:
         first = listening.enter_context(listening_at(host, port, shared=workers > 1))

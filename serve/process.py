@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import uvicorn
@@ -35,35 +36,38 @@ def run(
     listening: socket.socket,
     ready: Callable[[Models], None],
     *,
+    worker: int | None = None,
     workers: int = 1,
 ) -> None:
     """Serve the bundles at `places` until SIGTERM or SIGINT: then take no more, finish what is inside, and seal.
 
-    SIGHUP looks at settings, policy and bundles at once. This process is one of `workers`. Raises what opening the box
-    and loading the models raise.
+    SIGHUP looks at settings, policy and bundles at once. Of several `workers`, this process is the one of the number
+    `worker`. Raises what opening the box and loading the models raise.
     """
     # uvicorn gives the signal back once it is done; before it has started, and then, this ends the process in order
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # what a process holds, payloads and keys, must not be left on the disk when it dies
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    box = Box(settings)
-    with Disposition.open(box.salts_path) as disposition:
-        finish(box.journal, disposition)
-    log = Log()
-    models = Models(box, places, cores=max(1, len(os.sched_getaffinity(0)) // workers), refused=log.failed)
-    keys = ApiKeys(box.folder / "state")
-    service = Service(box, models, keys)
-    try:
-        models.refresh()
-        models.must_serve()
-        app = create_app(box, service, log, ready=lambda: ready(models))
-        # what is there by now stays: it need not be looked through again and again
-        gc.collect()
-        gc.freeze()
-        serve(app, listening)
-    finally:
-        keys.close()
-        box.journal.close()
+    with closing(Log(worker)) as log:
+        log.take_over()
+        box = Box(settings)
+        with Disposition.open(box.salts_path) as disposition:
+            finish(box.journal, disposition)
+        cores = max(1, len(os.sched_getaffinity(0)) // workers)
+        models = Models(box, places, cores=cores, refused=log.failed)
+        keys = ApiKeys(box.folder / "state")
+        service = Service(box, models, keys)
+        try:
+            models.refresh()
+            models.must_serve()
+            app = create_app(box, service, log, ready=lambda: ready(models), worker=worker, workers=workers)
+            # what is there by now stays: it need not be looked through again and again
+            gc.collect()
+            gc.freeze()
+            serve(app, listening)
+        finally:
+            keys.close()
+            box.journal.close()
 
 
 def serve(app: ASGIApp, listening: socket.socket) -> None:

@@ -94,7 +94,7 @@ class Service:
         trace = trace_of(request.scope)
         async with self._bodies.read(request.scope, request.receive) as body:
             asked = read(body, headers)
-            job = await self._put(asked, trace, deadline)
+            job = trace.job = await self._put(asked, trace, deadline)
             try:
                 content, more = await job.done
             except UNRECORDED as error:
@@ -139,7 +139,7 @@ class Service:
         while True:
             entry = self.models.find(asked.model, asked.version)
             model = entry.model or await self._woken(entry)
-            trace.model = model.manifest.digest
+            trace.served, trace.model = model.manifest.name, model.manifest.digest
             payload = asked.payload(model.manifest)
             question = Asked(payload, trace.context)
             job = Job(

@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from policies.errors import Failed
 from serve.process import DRAIN_S
+from serve.telemetry.metrics import FOLDER, forget, shared_folder
 
 __all__ = ["Told", "supervise"]
 
@@ -51,12 +52,13 @@ class Told(Struct, frozen=True):
 
 
 class _Worker:
-    """One process. `number` tells it from the others; its socket outlives it."""
+    """One process. `number` tells it from the others; its socket outlives it, and what it counted in `folder`."""
 
-    def __init__(self, number: int, command: Sequence[str], listening: socket.socket) -> None:
+    def __init__(self, number: int, command: Sequence[str], listening: socket.socket, folder: str) -> None:
         self.number = number
         self._command = command
         self._listening = listening
+        self._folder = folder
         self.restarts = 0
         self.started = 0.0
         self.process = self._start()
@@ -69,6 +71,7 @@ class _Worker:
                 [*self._command, "--worker", str(told)],
                 pass_fds=(told.taken, told.pipe),
                 stdin=subprocess.DEVNULL,
+                env={**os.environ, FOLDER: self._folder},
             )
         finally:
             os.close(writing)
@@ -87,6 +90,7 @@ class _Worker:
         self.restarts = self.restarts + 1 if soon else 0
         if self.restarts > MOST_RESTARTS:
             raise Failed("internal", f"a process that serves ended {self.restarts} times in a row")
+        forget(self.number, self._folder)
         self.process = self._start()
         os.close(self._ready)
 
@@ -100,27 +104,28 @@ def supervise(command: Sequence[str], sockets: Sequence[socket.socket], ready: C
     for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(one, lambda caught, _: events.put(caught))
     workers: list[_Worker] = []
-    try:
-        said = b""
-        for number, listening in enumerate(sockets):
-            # one after the other: what the first one measures, the others find
-            workers.append(_Worker(number, command, listening))
-            told = workers[-1].wait_ready()
-            if not told:
-                return workers[-1].process.wait()
-            said = said or told
-        ready(msgspec.json.decode(said, type=list[str]))
-        while True:
-            caught = events.get()
-            if caught in (signal.SIGTERM, signal.SIGINT):
-                return _ended(workers)
-            for worker in workers:
-                if caught == signal.SIGHUP:
-                    worker.process.send_signal(signal.SIGHUP)
-                elif worker.process.poll() is not None:
-                    worker.restart()
-    finally:
-        _ended(workers)
+    with shared_folder() as folder:
+        try:
+            said = b""
+            for number, listening in enumerate(sockets):
+                # one after the other: what the first one measures, the others find
+                workers.append(_Worker(number, command, listening, folder))
+                told = workers[-1].wait_ready()
+                if not told:
+                    return workers[-1].process.wait()
+                said = said or told
+            ready(msgspec.json.decode(said, type=list[str]))
+            while True:
+                caught = events.get()
+                if caught in (signal.SIGTERM, signal.SIGINT):
+                    return _ended(workers)
+                for worker in workers:
+                    if caught == signal.SIGHUP:
+                        worker.process.send_signal(signal.SIGHUP)
+                    elif worker.process.poll() is not None:
+                        worker.restart()
+        finally:
+            _ended(workers)
 
 
 def _ended(workers: Sequence[_Worker]) -> int:

@@ -107,11 +107,19 @@ class OverrideSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     approvers: dict[str, str] = {}
 
 
+class TracesSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where traces go: the whole address of a collector that speaks OTLP over HTTP, and the share of requests that are
+    traced."""
+
+    endpoint: Annotated[str, Meta(pattern=r"^https?://[^\s/@?#]+(/[^\s?#]*)?$")]
+    ratio: Annotated[float, Meta(gt=0, le=1)] = 1.0
+
+
 class ServeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Limits of the server: requests a second and at once for each API key, and how many may wait for each model.
 
     Beyond `memory_mb` of models, those that were not asked for the longest rest until they are asked again. `alias`
-    gives a model a further name.
+    gives a model a further name. Without `traces`, none are made.
     """
 
     rate_per_s: Annotated[float, Meta(gt=0)] = 100.0
@@ -119,6 +127,7 @@ class ServeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     queue: Annotated[int, Meta(ge=1)] = 64
     memory_mb: Annotated[int, Meta(ge=1)] | None = None
     alias: dict[str, str] = {}
+    traces: TracesSettings | None = None
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
