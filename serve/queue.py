@@ -95,9 +95,9 @@ class Job:
 
 
 class Queue:
-    """For one model. `capacity` jobs may wait, beside those that run."""
+    """For one model. `capacity` jobs may wait, beside one for each lane."""
 
-    def __init__(self, model: Model, capacity: int) -> None:
+    def __init__(self, model: Model, capacity: int = 64) -> None:
         self.model = model
         self.lanes = model.plan.lanes
         self.capacity = capacity

@@ -157,7 +157,8 @@ class Service:
     def _queue(self, model: Model) -> Queue:
         queue = self._queues.get(id(model))
         if queue is None:
-            queue = self._queues[id(model)] = Queue(model, self._box.settings.serve.queue)
+            queue = self._queues[id(model)] = Queue(model)
+        queue.capacity = self._box.settings.serve.queue
         return queue
 
     async def _woken(self, entry: Entry) -> Model:

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from queue import SimpleQueue
 
 import msgspec
@@ -44,8 +45,9 @@ class Told(Struct, frozen=True):
         return socket.socket(fileno=self.taken)
 
     def ready(self, models: Iterable[str]) -> None:
-        os.write(self.pipe, msgspec.json.encode(sorted(models)))
-        os.close(self.pipe)
+        with suppress(BrokenPipeError), os.fdopen(self.pipe, "wb") as pipe:
+            # for one that takes the place of another nobody listens any more
+            pipe.write(msgspec.json.encode(sorted(models)))
 
     def __str__(self) -> str:
         return f"{self.number}:{self.taken}:{self.pipe}"

@@ -162,7 +162,8 @@ class Box:
         return cls(_private_settings())
 
     def reload(self) -> bool:
-        """Put in force what the settings say by now of rules and purposes, as a whole; whether anything was new.
+        """Put in force what the settings say by now of rules, purposes, trust and serving, as a whole; whether the
+        policy is a new one. What a box is, its journal and its keys stay as they were when it was opened.
 
         Raises SettingsError, PolicyError: what fails its check or one of its cases is not taken, and the old policy
         stays. JournalError, where the change cannot be put on record.
@@ -172,17 +173,25 @@ class Box:
             settings = read_settings(self.path)
             found = Policy.in_force(self.path, settings)
             engine = found.engine()
-            if engine.digest == self.policy.digest:
-                return False
-            must_hold(found, engine, self.folder, self.settings, prove=settings.policy.prove)
+            new = engine.digest != self.policy.digest
+            if new:
+                must_hold(found, engine, self.folder, self.settings, prove=settings.policy.prove)
         except Fault as fault:
             self.journal.record("policy_refused", {"code": fault.code, "message": str(fault)}, tenant)
             raise
-        archive(self.policies_folder, engine.digest, engine.source)
-        self.journal.record("policy_changed", {"policy": engine.digest, "before": self.policy.digest}, tenant)
-        self.settings = structs.replace(self.settings, policy=settings.policy, purposes=settings.purposes)
-        self.policy = engine
-        return True
+        if new:
+            archive(self.policies_folder, engine.digest, engine.source)
+            self.journal.record("policy_changed", {"policy": engine.digest, "before": self.policy.digest}, tenant)
+        self.settings = structs.replace(
+            self.settings,
+            policy=settings.policy,
+            purposes=settings.purposes,
+            trust=settings.trust,
+            serve=settings.serve,
+        )
+        if new:
+            self.policy = engine
+        return new
 
     @property
     def journal_folder(self) -> Path:

@@ -15,11 +15,11 @@ from io import BytesIO
 from itertools import cycle, islice
 from pathlib import Path
 from time import perf_counter
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from compliance.crypto import sha256
 from compliance.disk import put
@@ -37,6 +37,7 @@ __all__ = ["PLAIN", "Plan", "planned"]
 
 RUN_S = 0.4  # how long one way of running is measured, in each of two rounds
 SOME = 8  # items that are run to see how long they take
+MOST = 64  # times as many are run to measure
 WORDS = ("the", "nurse", "on", "ward", "three", "asks", "where", "a", "patient", "with", "fever", "was", "moved")
 LENGTHS = (5, 9, 14, 20, 28, 40, 16, 12)  # of texts, in words
 BATCH = 8
@@ -44,6 +45,9 @@ BATCH = 8
 GAIN = 1.05
 # answers of a batch and of an item alone that differ by less are the same: rounding of sums in another order
 SAME = 1e-4
+
+
+Few = Annotated[int, Meta(ge=1, le=1024)]
 
 
 class Plan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,10 +59,10 @@ class Plan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
 
     format: Literal[1] = 1
-    lanes: int = 1
-    threads: int = 1
-    batch: int = 1
-    pace: float = 1e-4
+    lanes: Few = 1
+    threads: Few = 1
+    batch: Few = 1
+    pace: Annotated[float, Meta(gt=0)] = 1e-4
     rates: dict[str, float] = {}
     alike: bool | None = None
 
@@ -112,7 +116,7 @@ def _rate(bundle: Bundle, box: Box, way: tuple[int, int, int], sample: Payload) 
     lane = _lane(bundle, threads, batch)
     began = perf_counter()
     _run(bundle, box, lane, sample)
-    count = SOME * max(1, int(RUN_S / (perf_counter() - began)))
+    count = SOME * min(MOST, max(1, int(RUN_S / (perf_counter() - began))))
     some = _sample(bundle, count) or sample
     rates = []
     with ThreadPoolExecutor(lanes) as running:

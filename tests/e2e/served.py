@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
@@ -119,6 +120,14 @@ def records(box: Path) -> dict[str, list[dict[str, Any]]]:
         if call is not None:
             found.setdefault(call["id"] if isinstance(call, dict) else call, []).append(metadata)
     return found
+
+
+def until(condition: Callable[[], bool], within_s: float = 60) -> None:
+    """Wait until it holds."""
+    end = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < end, "it did not come to that in time"
+        time.sleep(0.02)
 
 
 def holds(folder: Path, canary: str) -> list[str]:

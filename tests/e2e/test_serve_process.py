@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from tests.e2e.conftest import Spy
-from tests.e2e.served import COMMAND, Served, command, made_key, problem, records, verified
+from tests.e2e.served import COMMAND, Served, command, made_key, problem, records, until, verified
 
 LONG = ["a long text about nothing in particular. " * 40] * 12
 
@@ -32,14 +32,6 @@ def limited(box: Path, **limits: float) -> Path:
     with (box / "sealpress.toml").open("a") as settings:
         settings.write("\n[serve]\n" + "".join(f"{name} = {value}\n" for name, value in limits.items()))
     return box
-
-
-def until(condition: Any, within_s: float = 20) -> None:
-    """Wait until it holds."""
-    end = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < end, "it did not come to that in time"
-        time.sleep(0.02)
 
 
 def busy(server: Served, waiting: int) -> bool:

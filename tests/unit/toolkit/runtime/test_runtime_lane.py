@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from policies.errors import Fault
 from policies.facts import Call, Manifest
-from policies.gate import Grant, gate
-from policies.payload import Payload
+from policies.gate import Grant, decide_and_open, gate
+from policies.payload import InputError, Payload
 from tests.unit.toolkit.runtime.test_runtime_session import Anything, Memory
 from tests.vectors.make_bundles import HERE
 from toolkit.runtime.inputs import TextInput
@@ -82,3 +82,74 @@ def test_a_model_of_texts_has_a_tokenizer() -> None:
 @pytest.mark.parametrize(("texts", "expected"), [("one", ["one"]), (["a", "b"], ["a", "b"]), (("a",), ["a"])])
 def test_texts_are_a_string_or_a_list(texts: Any, expected: list[str]) -> None:
     assert checked_texts(texts) == expected
+
+
+def opened(*texts: str) -> Grant:
+    call = Call(id="1", at=0, actor="a", tenant="t", action="infer", model="d")
+    return decide_and_open(Anything(), MANIFEST, call, Payload.checked({"texts": list(texts)}), Memory())
+
+
+def batched(batch: int) -> Lane:
+    one = lane()
+    return Lane((GOLDEN / "model.onnx").read_bytes(), "d", one.reader, batch=batch)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 64])
+def test_the_answers_are_the_same_in_batches_of_any_size_and_each_grant_gets_its_own(batch: int) -> None:
+    asked = [["where"], ["is the ward", "is", "the ward"], ["ward"], ["where is the ward"] * 5]
+    grants = [opened(*texts) for texts in asked]
+    found = batched(batch).run(grants, "p")
+    for texts, grant, outputs in zip(asked, grants, found, strict=True):
+        alone, usage = embed(lane(), *texts)
+        assert not isinstance(outputs, Fault)
+        assert outputs["embedding"] == pytest.approx(alone, abs=1e-6)
+        assert grant.usage == usage
+
+
+def test_texts_of_about_one_length_share_a_batch() -> None:
+    one = batched(2)
+    shapes: list[tuple[int, ...]] = []
+    real = one.reader.feeds
+
+    def feeds(items: Any) -> Any:
+        made = real(items)
+        shapes.append(made["input_ids"].shape)
+        return made
+
+    one.reader.feeds = feeds  # type: ignore[method-assign] # the real one runs
+    one.run([opened("where is the ward", "is"), opened("where is the ward", "is")], "p")
+    assert sorted(shapes) == [(2, 1), (2, 4)]
+
+
+def test_a_grant_that_cannot_be_run_is_no_matter_of_the_others() -> None:
+    class Strict(TextReader):
+        """Finds fault with a text only when its tensors are made, as a reader of images does."""
+
+        def feeds(self, items: Any) -> Any:
+            if "is" in items:
+                raise InputError("input_type", "no")
+            return super().feeds(items)
+
+    text = TextInput(max_tokens=8, pooling="mean", normalise=False, pad_id=0)
+    reader = Strict((GOLDEN / "tokenizer.json").read_bytes(), text)
+    for batch in (1, 4):
+        one = Lane((GOLDEN / "model.onnx").read_bytes(), "d", reader, batch=batch)
+        first, second, third = one.run([opened("the"), opened("ward", "is"), opened("ward", "ward")], "p")
+        assert isinstance(second, InputError)
+        assert not isinstance(first, Fault)
+        assert not isinstance(third, Fault)
+        assert [len(first["embedding"]), len(third["embedding"])] == [1, 2]
+
+
+def test_what_nobody_waits_for_is_not_run() -> None:
+    asked: list[int] = []
+
+    def go_on(owner: int) -> None:
+        asked.append(owner)
+        if owner == 1:
+            raise InputError("input_empty", "gone")
+
+    first, second = lane().run([opened("the", "ward"), opened("is", "is", "is")], "p", go_on)
+    assert isinstance(second, InputError)
+    assert not isinstance(first, Fault)
+    assert asked == [0, 0, 1]

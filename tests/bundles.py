@@ -1,0 +1,37 @@
+"""Small bundles that hold, and boxes that trust them: for tests of what is done with models, not of the models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from msgspec import structs
+
+from compliance.crypto import Signer
+from compliance.keys import to_text
+from tests.vectors.make_bundles import HERE, SIGNER
+from toolkit.box import Box, create_box
+from toolkit.bundle import Bundle, write_bundle
+from toolkit.settings import trusting
+
+__all__ = ["put_bundle", "trusting_box"]
+
+GOLDEN = HERE / "golden-v1"
+
+
+def trusting_box(folder: Path, serve: str = "") -> Box:
+    """A new box that accepts the bundles of this module; `serve` are lines for [serve]."""
+    create_box(folder / "box")
+    path = folder / "box" / "sealpress.toml"
+    text = trusting(path.read_text("utf-8"), to_text(SIGNER.public))
+    path.write_text(f"{text}\n[serve]\n{serve}\n" if serve else text, "utf-8")
+    return Box(path)
+
+
+def put_bundle(
+    folder: Path, *, name: str = "golden", version: str = "1", licence: str = "MIT", signer: Signer = SIGNER
+) -> Bundle:
+    """The golden bundle under another name, version or licence, signed anew."""
+    golden = Bundle.read(GOLDEN, (to_text(SIGNER.public),))
+    draft = structs.replace(golden.manifest, name=name, version=version, licence=licence)
+    files = {file: (GOLDEN / file).read_bytes() for file in golden.manifest.files}
+    return write_bundle(folder, draft, files, golden.measurements, signer)
