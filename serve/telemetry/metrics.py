@@ -16,7 +16,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, values
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+    values,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
@@ -48,6 +55,7 @@ class Metrics:
 
     def __init__(self, worker: int | None = None) -> None:
         self.worker = 0 if worker is None else worker
+        disable_created_metrics()  # a second series for each, which tells when it began
         # what values are kept in, by which the library itself tells one mode from the other
         values.ValueClass = values.MutexValue if worker is None else values.MultiProcessValue(lambda: worker)
         self.shared = worker is not None
