@@ -45,6 +45,8 @@ class RequestError(Unusable):
         "request_dimensions": "Leave `dimensions` out: the embeddings of a model are given as they are, or not at all.",
         "tensor_binary": "Give the length of the JSON in Inference-Header-Content-Length, and behind the JSON for each "
         "input as many bytes as its binary_data_size, datatype and shape say.",
+        "tensor_input": "Give the inputs that GET /v2/models/NAME lists, each of its datatype and shape; an image in "
+        "JSON is the base64 of its file.",
         "tensor_output": "Take the names of outputs from GET /v2/models/NAME; classification goes with logits alone.",
         "model_task": "Ask this model at /v1/models/NAME/predict or /v2/models/NAME/infer, which take any.",
         "request_incomplete": "Send the whole body without a long pause.",

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 from litestar import Request, Router, get, post
+from litestar.params import FromPath
 from litestar.types import ASGIApp, Scope
 from msgspec import Struct
 
@@ -105,7 +106,7 @@ def routes(service: Service, made: int) -> Router:
         return Json(msgspec.json.encode({"object": "list", "data": listed}))
 
     @get("/models/{name:str}", sync_to_thread=False)
-    def model(scope: Scope, name: str) -> ASGIApp:
+    def model(scope: Scope, name: FromPath[str]) -> ASGIApp:
         return Json(msgspec.json.encode(_model(name, service.found(scope, name), made)))
 
     return Router("/v1", route_handlers=[embeddings, models, model], before_request=admission_to(service))
@@ -118,7 +119,7 @@ _TEXTS: Form[str | list[str]] = Form(str | list[str])
 _TOKENS = re.compile(rb"\s*\[\s*[\[\d-]")
 
 
-def _model(name: str, entry: Entry, made: int) -> dict[str, Any]:
+def _model(name: FromPath[str], entry: Entry, made: int) -> dict[str, Any]:
     manifest = entry.known
     return {
         "id": name,

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from policies.payload import InputError, Payload
+from serve.problems import RequestError
 from toolkit.bundle import BundleManifest
 from toolkit.runtime.images import MAX_IMAGES
 from toolkit.runtime.readers import checked_texts
@@ -55,21 +56,21 @@ def images(given: Sequence[bytes]) -> Payload:
 
 
 def from_base64(text: str) -> bytes:
-    """An image that came in JSON. Raises InputError."""
+    """An image that came in JSON. Raises RequestError."""
     try:
         return b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise InputError("input_type", "an image in JSON is the base64 of its file") from None
+        raise RequestError("tensor_input", "an image in JSON is the base64 of its file") from None
 
 
 def tensors(given: Mapping[str, Given], manifest: BundleManifest) -> Payload:
     """One item: every input of the model, each with the type and the shape that the model takes.
 
-    Raises InputError. What is named in its messages are the model's own inputs.
+    Raises RequestError, InputError. What is named in its messages are the model's own inputs.
     """
     expected = {tensor.name: tensor for tensor in manifest.inputs}
     if given.keys() != expected.keys():
-        raise InputError("input_type", f"the model takes exactly these tensors: {', '.join(sorted(expected))}")
+        raise RequestError("tensor_input", f"the model takes exactly these tensors: {', '.join(sorted(expected))}")
     for name, one in given.items():
         sizes = expected[name].shape
         fits = len(one.shape) == len(sizes) and all(
@@ -78,6 +79,6 @@ def tensors(given: Mapping[str, Given], manifest: BundleManifest) -> Payload:
         )
         if not fits or one.dtype != expected[name].dtype:
             shown = ", ".join(map(str, sizes))
-            raise InputError("input_type", f"{name}: the model takes {expected[name].dtype} ({shown})")
+            raise RequestError("tensor_input", f"{name}: the model takes {expected[name].dtype} ({shown})")
     described = {name: {"dtype": one.dtype, "shape": list(one.shape), "blob": name} for name, one in given.items()}
     return Payload.checked({"tensors": [described]}, {name: one.data for name, one in given.items()})

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import msgspec
 from litestar import Request, post
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
 from litestar.types import ASGIApp
 from msgspec import Meta, Struct
 
@@ -116,7 +117,7 @@ def route(service: Service) -> HTTPRouteHandler:
     """POST /v1/models/NAME/predict."""
 
     @post("/v1/models/{name:str}/predict", status_code=200, before_request=admission_to(service))
-    async def predict(request: Request[Any, Any, Any], name: str) -> ASGIApp:
+    async def predict(request: Request[Any, Any, Any], name: FromPath[str]) -> ASGIApp:
         return await service.ask(request, partial(read, name))
 
     return predict

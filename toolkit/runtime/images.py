@@ -88,7 +88,9 @@ class ImageReader:
                     raise InputError("input_too_large", f"an image of more than {MAX_PIXELS} pixels")
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
                 picture = opened.convert("RGB")
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except Image.DecompressionBombError:
+            raise InputError("input_too_large", f"an image of more than {MAX_PIXELS} pixels") from None
+        except (OSError, SyntaxError, ValueError) as error:
             raise InputError("input_type", f"an image cannot be read ({type(error).__name__})") from None
         size = how.width, how.height
         if how.shorter_side is not None:

@@ -128,7 +128,7 @@ class Inference:
         one = self._header.inputs[0]
         fits = one.name == name and one.datatype == "BYTES" and one.shape[1:] in ((), (1,)) and one.shape
         if not fits or len(self._header.inputs) != 1:
-            raise InputError("input_type", f"the model takes one input, {name}: BYTES (n) or (n, 1)")
+            raise RequestError("tensor_input", f"the model takes one input, {name}: BYTES (n) or (n, 1)")
         count = one.shape[0]
         if count > most:
             raise InputError("input_too_large", f"{name}: {count} elements; at most {most} go into one call")
@@ -142,21 +142,21 @@ class Inference:
         else:
             elements, whole = _ELEMENTS.read(data, "$.inputs[0].data"), True
         if not whole or len(elements) != count:
-            raise InputError("input_type", f"{name}: the data have another shape than is said")
+            raise RequestError("tensor_input", f"{name}: the data have another shape than is said")
         return elements
 
     def _given(self, number: int, one: Input) -> payloads.Given:
         """The numbers of a tensor, which is named by its place. Raises RequestError, InputError."""
         at, dtype, count = f"inputs[{number}]", DTYPES.get(one.datatype, "object"), prod(one.shape)
         if dtype == "object":
-            raise InputError("input_type", f"{at}: the datatype is none of {', '.join(ITEM_BYTES)}")
+            raise RequestError("tensor_input", f"{at}: the datatype is none of {', '.join(ITEM_BYTES)}")
         if (part := self._parts[number]) is not None:
             if len(part) != count * ITEM_BYTES[one.datatype]:
                 raise RequestError("tensor_binary", f"{at} has {len(part)} bytes, not those of its datatype and shape")
             return payloads.Given(dtype, one.shape, part.tobytes())
         array = numbers(one.written, dtype, len(one.shape) or 1, at)
         if array.size != count or array.shape not in (one.shape, (count,)):
-            raise InputError("input_type", f"{at}: the data have another shape than is said")
+            raise RequestError("tensor_input", f"{at}: the data have another shape than is said")
         return payloads.Given(dtype, one.shape, packed(array))
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 from litestar import Request, Router, get, post
+from litestar.params import FromPath
 from litestar.types import ASGIApp, Scope
 from msgspec import Struct
 
@@ -58,12 +59,14 @@ def _health(service: Service) -> Router:
 
 
 def _models(service: Service) -> Router:
+    about = {"name": "sealpress", "version": version_of("sealpress"), "extensions": EXTENSIONS}
+
     @get("/", sync_to_thread=False)
     def server() -> ASGIApp:
-        return _json({"name": "sealpress", "version": version_of("sealpress"), "extensions": EXTENSIONS})
+        return _json(about)
 
     @get(["/models/{name:str}", "/models/{name:str}/versions/{version:str}"], sync_to_thread=False)
-    def model(scope: Scope, name: str, version: str | None = None) -> ASGIApp:
+    def model(scope: Scope, name: FromPath[str], version: FromPath[str | None] = None) -> ASGIApp:
         manifest = service.found(scope, name, version).known
         others = (entry.manifest for entry in service.listed(scope).values() if entry.state != "refused")
         content = {
@@ -79,12 +82,14 @@ def _models(service: Service) -> Router:
         return _json(content)
 
     @get(["/models/{name:str}/ready", "/models/{name:str}/versions/{version:str}/ready"], sync_to_thread=False)
-    def model_ready(scope: Scope, name: str, version: str | None = None) -> ASGIApp:
+    def model_ready(scope: Scope, name: FromPath[str], version: FromPath[str | None] = None) -> ASGIApp:
         service.found(scope, name, version)
         return _json({"name": name, "ready": True})
 
     @post(["/models/{name:str}/infer", "/models/{name:str}/versions/{version:str}/infer"], status_code=200)
-    async def infer(request: Request[Any, Any, Any], name: str, version: str | None = None) -> ASGIApp:
+    async def infer(
+        request: Request[Any, Any, Any], name: FromPath[str], version: FromPath[str | None] = None
+    ) -> ASGIApp:
         return await service.ask(request, partial(read, name, version))
 
     return Router("/", route_handlers=[server, model, model_ready, infer], before_request=admission_to(service))
@@ -98,13 +103,13 @@ def _repository(service: Service) -> Router:
         return _json([one for one in listed if one["state"] == "READY" or not asked.ready])
 
     @post("/models/{name:str}/load", status_code=200)
-    async def load(request: Request[Any, Any, Any], name: str) -> ASGIApp:
+    async def load(request: Request[Any, Any, Any], name: FromPath[str]) -> ASGIApp:
         _LOAD.read(await service.body(request) or b"{}")
         await service.load(request.scope, name)
         return _json({})
 
     @post("/models/{name:str}/unload", status_code=200)
-    async def unload(request: Request[Any, Any, Any], name: str) -> ASGIApp:
+    async def unload(request: Request[Any, Any, Any], name: FromPath[str]) -> ASGIApp:
         _LOAD.read(await service.body(request) or b"{}")
         await service.unload(request.scope, name)
         return _json({})
@@ -116,7 +121,7 @@ _INDEX: Form[IndexBody] = Form(IndexBody, "ready")
 _LOAD: Form[LoadBody] = Form(LoadBody, "parameters", "unload_dependents")
 
 
-def _indexed(name: str, entry: Entry) -> dict[str, str]:
+def _indexed(name: FromPath[str], entry: Entry) -> dict[str, str]:
     """A model, also one that was refused and whose version is not known; the reason is the code of a fault."""
     version = "" if entry.manifest is None else entry.manifest.version
     return {"name": name, "version": version, "state": STATES[entry.state], "reason": entry.reason or ""}

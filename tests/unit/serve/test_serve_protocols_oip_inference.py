@@ -214,15 +214,15 @@ def sized(size: object, **more: object) -> dict[str, Any]:
         (sized(len(ONE), shape=[2049]), ONE, "input_too_large"),
         (sized(len(ONE), shape=[2**31 - 1]), ONE, "input_too_large"),
         # what the model does not take
-        ({"inputs": [{**TEXT, "name": "canary"}]}, b"", "input_type"),
-        ({"inputs": [{**TEXT, "datatype": "FP32"}]}, b"", "input_type"),
-        ({"inputs": [TEXT, {**TEXT, "name": "other"}]}, b"", "input_type"),
-        ({"inputs": [{**TEXT, "shape": []}]}, b"", "input_type"),
-        ({"inputs": [{**TEXT, "shape": [1, 2]}]}, b"", "input_type"),
-        ({"inputs": [{**TEXT, "shape": [1, 1, 1]}]}, b"", "input_type"),
-        ({"inputs": [{**TEXT, "shape": [2]}]}, b"", "input_type"),
-        ({"inputs": [{**TEXT, "shape": [2, 1], "data": [["a"], ["b", "c"]]}]}, b"", "input_type"),
-        ({"inputs": [{**TEXT, "shape": [2, 1], "data": [["a"], []]}]}, b"", "input_type"),
+        ({"inputs": [{**TEXT, "name": "canary"}]}, b"", "tensor_input"),
+        ({"inputs": [{**TEXT, "datatype": "FP32"}]}, b"", "tensor_input"),
+        ({"inputs": [TEXT, {**TEXT, "name": "other"}]}, b"", "tensor_input"),
+        ({"inputs": [{**TEXT, "shape": []}]}, b"", "tensor_input"),
+        ({"inputs": [{**TEXT, "shape": [1, 2]}]}, b"", "tensor_input"),
+        ({"inputs": [{**TEXT, "shape": [1, 1, 1]}]}, b"", "tensor_input"),
+        ({"inputs": [{**TEXT, "shape": [2]}]}, b"", "tensor_input"),
+        ({"inputs": [{**TEXT, "shape": [2, 1], "data": [["a"], ["b", "c"]]}]}, b"", "tensor_input"),
+        ({"inputs": [{**TEXT, "shape": [2, 1], "data": [["a"], []]}]}, b"", "tensor_input"),
         ({"inputs": [{**TEXT, "shape": [0], "data": []}]}, b"", "input_empty"),
         ({"inputs": [{**TEXT, "data": [" "]}]}, b"", "input_empty"),
         ({"inputs": [{**TEXT, "data": ["a"] * 5000}]}, b"", "input_too_large"),
@@ -263,20 +263,20 @@ X = {"name": "float32", "shape": [2, 2], "datatype": "FP32"}
 @pytest.mark.parametrize(
     ("change", "tail", "code"),
     [
-        ({"data": [1, 2, 3]}, b"", "input_type"),
-        ({"data": [1, 2, 3, 4, 5]}, b"", "input_type"),
-        ({"data": [[1, 2, 3, 4]]}, b"", "input_type"),
-        ({"data": [[1], [2], [3], [4]]}, b"", "input_type"),
+        ({"data": [1, 2, 3]}, b"", "tensor_input"),
+        ({"data": [1, 2, 3, 4, 5]}, b"", "tensor_input"),
+        ({"data": [[1, 2, 3, 4]]}, b"", "tensor_input"),
+        ({"data": [[1], [2], [3], [4]]}, b"", "tensor_input"),
         ({"data": [[[1, 2], [3, 4]]]}, b"", "input_type"),
         ({"data": ["canary"]}, b"", "input_type"),
-        ({"data": [1, 2, 3, 4], "datatype": "FP64"}, b"", "input_type"),
-        ({"data": [1, 2, 3, 4], "datatype": "BF16"}, b"", "input_type"),
-        ({"data": [1, 2, 3, 4], "datatype": "BYTES"}, b"", "input_type"),
-        ({"data": [1, 2, 3, 4], "datatype": "canary"}, b"", "input_type"),
-        ({"data": [1, 2, 3, 4], "shape": [4]}, b"", "input_type"),
-        ({"data": [1, 2, 3, 4], "shape": [1, 4]}, b"", "input_type"),
-        ({"data": [], "shape": [0, 2]}, b"", "input_type"),
-        ({"data": [1, 2, 3, 4], "name": "canary"}, b"", "input_type"),
+        ({"data": [1, 2, 3, 4], "datatype": "FP64"}, b"", "tensor_input"),
+        ({"data": [1, 2, 3, 4], "datatype": "BF16"}, b"", "tensor_input"),
+        ({"data": [1, 2, 3, 4], "datatype": "BYTES"}, b"", "tensor_input"),
+        ({"data": [1, 2, 3, 4], "datatype": "canary"}, b"", "tensor_input"),
+        ({"data": [1, 2, 3, 4], "shape": [4]}, b"", "tensor_input"),
+        ({"data": [1, 2, 3, 4], "shape": [1, 4]}, b"", "tensor_input"),
+        ({"data": [], "shape": [0, 2]}, b"", "tensor_input"),
+        ({"data": [1, 2, 3, 4], "name": "canary"}, b"", "tensor_input"),
         ({"data": [0] * 500_001, "shape": [500_001]}, b"", "input_too_large"),
         ({"parameters": {"binary_data_size": 12}}, bytes(12), "tensor_binary"),
         ({"parameters": {"binary_data_size": 16}, "shape": [2**31 - 1] * 16}, bytes(16), "tensor_binary"),
@@ -293,15 +293,15 @@ def test_a_tensor_that_is_refused(change: dict[str, Any], tail: bytes, code: str
 
 def test_a_tensor_too_few_is_refused_with_the_names_of_all() -> None:
     fault = refused(lambda: asked({"inputs": [{**X, "data": [1, 2, 3, 4]}]}), NUMBERS)
-    assert fault.code == "input_type"
+    assert fault.code == "tensor_input"
     assert "float64" in str(fault)
 
 
 def test_an_image_in_json_that_is_no_base64_is_refused() -> None:
     tensor = {"name": "image", "shape": [1], "datatype": "BYTES", "data": ["canary!"]}
-    assert refused(lambda: asked({"inputs": [tensor]}), PICTURES).code == "input_type"
+    assert refused(lambda: asked({"inputs": [tensor]}), PICTURES).code == "tensor_input"
     tensor["data"] = ["ü"]
-    assert refused(lambda: asked({"inputs": [tensor]}), PICTURES).code == "input_type"
+    assert refused(lambda: asked({"inputs": [tensor]}), PICTURES).code == "tensor_input"
 
 
 def test_at_most_256_images_go_into_one_call() -> None:

@@ -124,15 +124,15 @@ def test_what_is_refused_of_texts(body: bytes, code: str) -> None:
 @pytest.mark.parametrize(
     ("change", "code"),
     [
-        ({"canary": [1]}, "input_type"),
+        ({"canary": [1]}, "tensor_input"),
         ({"float32": "canary"}, "input_type"),
         ({"float32": [["canary", 1]]}, "input_type"),
-        ({"float32": [1, 2]}, "input_type"),
+        ({"float32": [1, 2]}, "tensor_input"),
         ({"float32": [[1, 2], [3]]}, "input_type"),
-        ({"float32": [[1, 2, 3]]}, "input_type"),
+        ({"float32": [[1, 2, 3]]}, "tensor_input"),
         ({"float32": [[[1, 2]]]}, "input_type"),
-        ({"float32": []}, "input_type"),
-        ({"float32": [[]]}, "input_type"),
+        ({"float32": []}, "tensor_input"),
+        ({"float32": [[]]}, "tensor_input"),
         ({"uint8": [[256, 0]]}, "input_number"),
         ({"float32": [[0, 0]] * 250_001}, "input_too_large"),
     ],
@@ -148,5 +148,5 @@ def test_what_is_refused_of_tensors(change: dict[str, object], code: str) -> Non
 def test_what_is_refused_of_images(inputs: object) -> None:
     with pytest.raises(Fault) as caught:
         asked(inputs).payload(PICTURES)
-    assert caught.value.code in ("input_type", "request_type")
+    assert caught.value.code in ("tensor_input", "request_type")
     assert "canary" not in str(caught.value)
