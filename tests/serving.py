@@ -8,12 +8,14 @@ from contextlib import asynccontextmanager, closing
 from typing import Any
 
 import httpx
+from litestar import Litestar
+from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp
 
 from compliance.state.api_keys import ApiKeys
 from serve.app import create_app
 from serve.service import Service
-from serve.telemetry import Log
+from serve.telemetry import Log, Observed
 from toolkit.box import Box
 from toolkit.models import Models
 
@@ -21,12 +23,16 @@ __all__ = ["Running", "running", "serving"]
 
 
 class Running:
-    """An application that runs: `http` asks it, `service` is behind it."""
+    """An application that runs: `http` asks it with the key in `headers`, `service` is behind it, `routes` are its own
+    as METHOD PATH."""
 
-    def __init__(self, http: httpx.AsyncClient, service: Service, headers: dict[str, str]) -> None:
+    def __init__(
+        self, http: httpx.AsyncClient, service: Service, headers: dict[str, str], routes: frozenset[str]
+    ) -> None:
         self.http = http
         self.service = service
         self.headers = headers
+        self.routes = routes
 
     async def embed(self, text: str = "where is the ward", model: str = "small", **headers: str) -> httpx.Response:
         """POST /v1/embeddings with context headers: `x_purpose="search"`."""
@@ -63,7 +69,20 @@ async def running(box: Box, **options: Any) -> AsyncIterator[Running]:
         async with _lifespan(app):
             transport = httpx.ASGITransport(_stated(app))
             async with httpx.AsyncClient(transport=transport, base_url="http://box") as http:
-                yield Running(http, service, {"Authorization": f"Bearer {key}"})
+                yield Running(http, service, {"Authorization": f"Bearer {key}"}, _routes(app))
+
+
+def _routes(app: ASGIApp) -> frozenset[str]:
+    """Those that were written, without the OPTIONS that Litestar adds to each."""
+    assert isinstance(app, Observed)
+    assert isinstance(app.app, Litestar)
+    return frozenset(
+        f"{method} {route.path_format}"
+        for route in app.app.routes
+        if isinstance(route, HTTPRoute)
+        for method in route.methods
+        if method != "OPTIONS"
+    )
 
 
 def _stated(app: ASGIApp) -> Any:

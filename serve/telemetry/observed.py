@@ -25,14 +25,14 @@ class Observed:
     """Around the application, so that what no route takes is seen too."""
 
     def __init__(self, app: ASGIApp, log: Log, metrics: Metrics | None = None, spans: Spans | None = None) -> None:
-        self._app = app
+        self.app = app
         self._log = log
         self._metrics = metrics
         self._spans = spans
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         state = scope["state"]
         trace = state["trace"] = Trace(state.get("gone", _here))
@@ -46,7 +46,7 @@ class Observed:
             await send(message)
 
         try:
-            await self._app(scope, receive, observed)
+            await self.app(scope, receive, observed)
         finally:
             ended = time.monotonic()
             # the template of the route, never the path: a path is written by the client
