@@ -23,12 +23,16 @@ line turns them into its exit status.
         │   ├── ModelError              toolkit/runtime: a model file that is not taken, or is fed something else
         │   ├── BundleError             toolkit/bundle: a bundle that is broken, foreign or altered
         │   ├── ApiKeyError             compliance/state: a key that opens nothing at the server of this box
+        │   ├── JwtError                compliance/issuer: a token that says nothing at the server of this box
+        │   ├── ScopeError              serve: a caller who is known, and asks for what is not theirs
         │   ├── SourceError             toolkit/compress: a model that cannot be taken in
         │   └── CompressionError        toolkit/compress: a result that is not faithful enough to hand out
         ├── Unusable                    exit 2: arguments, missing files, settings
         │   ├── InputError              policies/payload: an input that no model can be given
         │   ├── SettingsError           toolkit/settings: sealpress.toml, packs, trust
         │   ├── KeyFault                compliance/keys: a key that is missing, malformed or of another kind
+        │   ├── JwksError               compliance/issuer: no keys of the issuer where they were named
+        │   ├── TlsError                serve: a certificate or a key with which nothing can be secured
         │   ├── WitnessMissing          compliance/witness: no witness where one was named
         │   ├── RequestError            serve: a request that cannot be read, or asks for what is not here
         │   ├── Busy                    serve: not now, for the rate of the key or the queue of the server

@@ -41,20 +41,21 @@ def create_app(
     log: Log,
     *,
     ready: Callable[[], None],
-    worker: int | None = None,
+    worker: int = 0,
     workers: int = 1,
 ) -> ASGIApp:
     """The ASGI application of a box. `ready` is called when it takes requests.
 
     Of several `workers` it is in the one of the number `worker`. Raises MissingExtra for traces without their libraries.
     """
-    metrics = Metrics(worker)
+    metrics = Metrics(worker, shared=workers > 1)
     gauges = Gauges(
         metrics,
         lambda: service.queues,
         service.models,
         box.journal,
         lambda: service.health.signing_days,
+        service.quotas,
         workers,
     )
     spans = _spans(box, metrics, log)

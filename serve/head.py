@@ -7,11 +7,13 @@ to the trailers behind a body in chunks; so that is done here.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from http import HTTPStatus
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from policies.errors import Fault
+from serve.answer import secured
 from serve.problems import MEDIA_TYPE, RequestError, document, status_of
 
 __all__ = ["BoundedHead"]
@@ -24,14 +26,19 @@ MAX_CONNECTIONS = 4_096
 class BoundedHead(HttpToolsProtocol):
     """uvicorn's protocol, which buffers as many bytes that are not of a body as `MAX_HEAD` and one read.
 
-    It waits for a head no longer than `HEAD_S`.
+    It waits for a head no longer than `HEAD_S`. Over TLS, the state of a request holds the `certificate` of the client
+    in DER, if one was brought and verified.
     """
 
     _beside_body = 0
     _late: asyncio.TimerHandle | None = None
+    _certificate: bytes | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn narrows it
         super().connection_made(transport)
+        secure: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+        if secure is not None:
+            self._certificate = secure.getpeercert(binary_form=True)
         if len(self.connections) > MAX_CONNECTIONS:
             transport.abort()
         else:
@@ -43,8 +50,8 @@ class BoundedHead(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        # a lane asks it, from its own thread
-        self.scope["state"]["gone"] = self.transport.is_closing
+        # a lane asks whether the client is gone, from its own thread
+        self.scope["state"] |= {"certificate": self._certificate, "gone": self.transport.is_closing}
 
     def on_headers_complete(self) -> None:
         self._head_came()
@@ -82,9 +89,13 @@ class BoundedHead(HttpToolsProtocol):
         """Answer and hang up. There is no request yet that could be counted or logged."""
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
             content, status = document(fault), status_of(fault)
-            head = (
-                f"HTTP/1.1 {status.value} {HTTPStatus(status).phrase}\r\n"
-                f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(content)}\r\nconnection: close\r\n\r\n"
-            )
-            self.transport.write(head.encode() + content)
+            own = {
+                b"content-type": MEDIA_TYPE.encode(),
+                b"content-length": b"%d" % len(content),
+                b"connection": b"close",
+            }
+            headers = secured(own.items(), https=self.scheme == "https")
+            head = b"".join(b"%s: %s\r\n" % header for header in headers)
+            first = f"HTTP/1.1 {status.value} {HTTPStatus(status).phrase}\r\n"
+            self.transport.write(first.encode() + head + b"\r\n" + content)
         self.transport.close()

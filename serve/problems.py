@@ -14,6 +14,7 @@ import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
+from compliance.issuer.errors import JwksError, JwtError
 from compliance.journal.errors import JournalError, NotReadable
 from compliance.keys import KeyFault
 from compliance.state.api_keys import ApiKeyError
@@ -22,6 +23,7 @@ from compliance.witness.errors import WitnessError
 from policies.errors import Denied, Failed, Fault, Unusable
 from policies.payload import InputError
 from serve.admission import Busy
+from serve.caller import ScopeError
 from serve.queue import Abandoned
 from serve.telemetry import trace_of, where
 from toolkit.models import Unserved
@@ -38,6 +40,7 @@ class RequestError(Unusable):
         "request_malformed": "Send HTTP/1.1 with a JSON object in UTF-8 as its body; NaN and Infinity are not JSON.",
         "request_type": "Send the fields that the documentation of this route names, each of its type, and no others.",
         "request_header": "Send each header once, as UTF-8 of at most 256 characters.",
+        "request_context": "Say it in the header or in the body, or the same in both.",
         "request_head": "Send a request line and headers as RFC 9112 has them, 16 kB at most.",
         "request_too_large": "Send at most 8,000,000 bytes at once: split the texts over several calls.",
         "request_encoding": "Send the body as it is, or whole under a Content-Encoding of gzip or deflate.",
@@ -48,7 +51,7 @@ class RequestError(Unusable):
         "tensor_input": "Give the inputs that GET /v2/models/NAME lists, each of its datatype and shape; an image in "
         "JSON is the base64 of its file.",
         "tensor_output": "Take the names of outputs from GET /v2/models/NAME; classification goes with logits alone.",
-        "model_task": "Ask this model at /v1/models/NAME/predict or /v2/models/NAME/infer, which take any.",
+        "request_task": "Ask this model at /v1/models/NAME/predict or /v2/models/NAME/infer, which take any.",
         "request_incomplete": "Send the whole body without a long pause.",
         "route_unknown": "Check the path: GET /v1/models lists what is served.",
         "method_unknown": "Use the method that the header Allow names.",
@@ -59,6 +62,8 @@ class RequestError(Unusable):
 STATUSES: Mapping[type[Fault] | str, HTTPStatus] = {
     Denied: HTTPStatus.FORBIDDEN,
     ApiKeyError: HTTPStatus.UNAUTHORIZED,
+    JwtError: HTTPStatus.UNAUTHORIZED,
+    ScopeError: HTTPStatus.FORBIDDEN,
     InputError: HTTPStatus.BAD_REQUEST,
     "input_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     RequestError: HTTPStatus.BAD_REQUEST,
@@ -79,9 +84,11 @@ STATUSES: Mapping[type[Fault] | str, HTTPStatus] = {
     "exchange_proof": HTTPStatus.UNPROCESSABLE_ENTITY,
     Busy: HTTPStatus.SERVICE_UNAVAILABLE,
     "rate_exceeded": HTTPStatus.TOO_MANY_REQUESTS,
+    "concurrency_exceeded": HTTPStatus.TOO_MANY_REQUESTS,
     JournalError: HTTPStatus.SERVICE_UNAVAILABLE,
     StateError: HTTPStatus.SERVICE_UNAVAILABLE,
     KeyFault: HTTPStatus.SERVICE_UNAVAILABLE,
+    JwksError: HTTPStatus.SERVICE_UNAVAILABLE,
     NotReadable: HTTPStatus.NOT_FOUND,
     "record_unsigned": HTTPStatus.CONFLICT,
     Fault: HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -178,6 +185,8 @@ def _headers(fault: Fault, error: Exception) -> dict[str, str]:
         return {"Retry-After": str(fault.retry_after_s)}
     if isinstance(fault, ApiKeyError):
         return {"WWW-Authenticate": 'Bearer realm="sealpress"'}
+    if isinstance(fault, JwtError):
+        return {"WWW-Authenticate": 'Bearer realm="sealpress", error="invalid_token"'}  # RFC 6750
     if fault.code == "method_unknown" and isinstance(error, HTTPException):
         return {"Allow": (error.headers or {}).get("allow", "")}
     if fault.code in ("request_too_large", "request_incomplete"):

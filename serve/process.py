@@ -7,10 +7,12 @@ import os
 import resource
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 import uvicorn
 from litestar.types import ASGIApp
@@ -18,6 +20,8 @@ from litestar.types import ASGIApp
 from compliance.journal.erasure import finish
 from compliance.state.api_keys import ApiKeys
 from compliance.state.disposition import Disposition
+from compliance.state.usage import Usage
+from serve.admission import Admission
 from serve.app import create_app
 from serve.head import BoundedHead
 from serve.service import Service
@@ -25,9 +29,20 @@ from serve.telemetry import Log
 from toolkit.box import Box
 from toolkit.models import Models
 
-__all__ = ["DRAIN_S", "run", "serve"]
+__all__ = ["DRAIN_S", "Share", "run", "serve"]
 
 DRAIN_S = 20
+
+
+class Share(NamedTuple):
+    """Which of how many workers a process is, and the memory in which they keep count of callers together."""
+
+    worker: int = 0
+    workers: int = 1
+    buckets: int | None = None
+
+
+ALONE = Share()
 
 
 def run(
@@ -36,41 +51,44 @@ def run(
     listening: socket.socket,
     ready: Callable[[Models], None],
     *,
-    worker: int | None = None,
-    workers: int = 1,
+    tls: ssl.SSLContext | None = None,
+    share: Share = ALONE,
 ) -> None:
     """Serve the bundles at `places` until SIGTERM or SIGINT: then take no more, finish what is inside, and seal.
 
-    SIGHUP looks at settings, policy and bundles at once. Of several `workers`, this process is the one of the number
-    `worker`. Raises what opening the box and loading the models raise.
+    SIGHUP looks at settings, policy and bundles at once. `share` is the part of the work that this process has. Raises
+    what opening the box and loading the models raise.
     """
     # uvicorn gives the signal back once it is done; before it has started, and then, this ends the process in order
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # what a process holds, payloads and keys, must not be left on the disk when it dies
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with closing(Log(worker)) as log:
+    with closing(Log(share.worker if share.workers > 1 else None)) as log:
         log.take_over()
         box = Box(settings)
         with Disposition.open(box.salts_path) as disposition:
             finish(box.journal, disposition)
-        cores = max(1, len(os.sched_getaffinity(0)) // workers)
+        cores = max(1, len(os.sched_getaffinity(0)) // share.workers)
         models = Models(box, places, cores=cores, refused=log.failed)
         keys = ApiKeys(box.folder / "state")
-        service = Service(box, models, keys)
         try:
             models.refresh()
             models.must_serve()
-            app = create_app(box, service, log, ready=lambda: ready(models), worker=worker, workers=workers)
+            usage = Usage(box.folder / "state", durable=box.settings.journal.durability == "durable")
+            service = Service(box, models, keys, Admission(share.buckets, share.worker), usage)
+            app = create_app(
+                box, service, log, ready=lambda: ready(models), worker=share.worker, workers=share.workers
+            )
             # what is there by now stays: it need not be looked through again and again
             gc.collect()
             gc.freeze()
-            serve(app, listening)
+            serve(app, listening, tls)
         finally:
             keys.close()
             box.journal.close()
 
 
-def serve(app: ASGIApp, listening: socket.socket) -> None:
+def serve(app: ASGIApp, listening: socket.socket, tls: ssl.SSLContext | None = None) -> None:
     """Answer what comes in until SIGTERM or SIGINT, and finish what is inside then."""
     config = uvicorn.Config(
         app,
@@ -83,5 +101,7 @@ def serve(app: ASGIApp, listening: socket.socket) -> None:
         proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=DRAIN_S,
+        ssl_context_factory=None if tls is None else lambda *_: tls,
+        loop="auto" if tls is None else "serve.tls:Loop",
     )
     uvicorn.Server(config).run(sockets=[listening])

@@ -10,13 +10,16 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from itertools import islice
 from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import ClassVar
 
 from policies.errors import Fault, Unusable
+from policies.payload import Payload
 from serve.admission import Busy
+from toolkit.box import Context
 from toolkit.model import Answer, Asked, Model
 
 __all__ = ["Abandoned", "Job", "Queue"]
@@ -49,12 +52,14 @@ class Job:
     """
 
     __slots__ = (
-        "_loop", "_written", "asked", "began", "came", "deadline", "done", "ended", "gone", "led", "size", "tenant"
+        "_counted", "_loop", "_open", "_payload", "_written", "began", "came", "deadline", "done", "ended", "gone", "led",
+        "size", "tenant",
     )  # fmt: skip
 
     def __init__(
         self,
-        asked: Asked,
+        payload: Payload,
+        counted: AbstractContextManager[Context],
         *,
         size: int,
         tenant: str,
@@ -62,8 +67,11 @@ class Job:
         gone: Callable[[], bool],
         written: Callable[[Model, Answer | Exception], Content],
     ) -> None:
-        """`written` makes an answer, or what went wrong, into what goes out; it is called in a lane."""
-        self.asked = asked
+        """`counted` counts the call and gives the context that it is decided in; `written` makes an answer, or what
+        went wrong, into what goes out. Both are called in a lane."""
+        self._payload = payload
+        self._counted = counted
+        self._open = ExitStack()
         self.size = max(size, LEAST)
         self.tenant = tenant
         self.deadline = deadline
@@ -83,9 +91,15 @@ class Job:
         if self.deadline is not None and time.monotonic() > self.deadline:
             raise Busy("deadline_exceeded", "the time that the request gave is over", 1)
 
+    def begin(self) -> Asked:
+        """What the model is asked. Raises what `must_wait` raises, StateError where the call cannot be counted."""
+        self.must_wait()
+        return Asked(self._payload, self._open.enter_context(self._counted))
+
     def finish(self, model: Model, answer: Answer | Exception) -> None:
         try:
-            content = self._written(model, answer)
+            with self._open:
+                content = self._written(model, answer)
         except Exception as error:  # noqa: BLE001 - whatever it is, somebody waits for it
             self.ended = time.monotonic()
             self._loop.call_soon_threadsafe(_fail, self.done, error)
@@ -199,9 +213,10 @@ class Queue:
 
     def _work(self, jobs: Sequence[Job]) -> None:
         waited: list[Job] = []
+        asked: list[Asked] = []
         for job in jobs:
             try:
-                job.must_wait()
+                asked.append(job.begin())
             except Fault as fault:
                 job.finish(self.model, fault)
             else:
@@ -214,7 +229,7 @@ class Queue:
             job.began = began
         answers: Sequence[Answer | Exception]
         try:
-            answers = self.model.answers([job.asked for job in waited], lambda place: waited[place].must_wait())
+            answers = self.model.answers(asked, lambda place: waited[place].must_wait())
         except Exception as error:  # noqa: BLE001 - whatever it is, the lane goes on
             answers = [error] * len(waited)
         took = time.monotonic() - began

@@ -1,4 +1,4 @@
-"""The one path behind every protocol: identity, rate, the body, a place in the queue, and a lane that does the rest."""
+"""The one path behind every protocol: identity, limits, the body, a place in the queue, and a lane for the rest."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ from typing import Any, Protocol, TypeVar
 from litestar import Request
 from litestar.types import ASGIApp, Scope
 
-from compliance.state.api_keys import ApiKeys
+from compliance.state.api_keys import ApiKeyError, ApiKeys
+from compliance.state.usage import Usage
 from policies.errors import Denied
 from policies.payload import Payload
-from serve.admission import Rate
+from serve.admission import Admission
 from serve.answer import Json
 from serve.body import Bodies
+from serve.caller import Caller, must_administer, must_reach
 from serve.health import UNRECORDED, Health
-from serve.identity import context_of, presented
+from serve.identity import Identity, context_of, issuer_of
 from serve.problems import RequestError
 from serve.queue import Job, Queue
+from serve.quota import counted
 from serve.telemetry import Trace, trace_of
 from toolkit.box import Box
 from toolkit.bundle import BundleManifest
-from toolkit.model import Answer, Asked, Model
+from toolkit.model import Answer, Model
 from toolkit.models import Entry, Models
 
 __all__ = ["Read", "Service", "admission_to"]
@@ -52,12 +55,16 @@ class Read(Protocol):
 class Service:
     """What the routes share. Belongs to the thread of the event loop; only what writes an answer runs in a lane."""
 
-    def __init__(self, box: Box, models: Models, keys: ApiKeys) -> None:
+    def __init__(self, box: Box, models: Models, keys: ApiKeys, admission: Admission, usage: Usage) -> None:
+        """Raises JwksError."""
         self.models = models
         self.health = Health(box, models)
         self._box = box
         self._keys = keys
-        self._rate = Rate(box.settings.serve.rate_per_s, box.settings.serve.burst)
+        self._admission = admission
+        self._usage = usage
+        self._limits = box.settings.serve
+        self._identity = Identity(keys, issuer_of(box), self._limits)
         self._bodies = Bodies()
         self._queues: dict[int, Queue] = {}
 
@@ -75,15 +82,21 @@ class Service:
         """One for each model that was asked."""
         return self._queues.values()
 
+    def quotas(self) -> dict[str, int]:
+        """How many calls are left to each account that has a quota. Raises StateError."""
+        return self._usage.left()
+
     def admit(self, scope: Scope) -> None:
-        """Who asks, and may they now? Raises ApiKeyError, RequestError, Busy, JournalError, StateError."""
+        """Who asks, and may they now? Raises ApiKeyError, JwtError, RequestError, Busy, JournalError, StateError."""
+        if self._limits is not self._box.settings.serve:
+            self._identity = Identity(self._keys, issuer_of(self._box), self._box.settings.serve)
+            self._limits = self._box.settings.serve
         trace = trace_of(scope)
-        text, given = presented(scope["headers"])
-        key = self._keys.identified(text, time.time_ns())
-        trace.key = key.id
-        self._rate.take(key.id)
+        certificate = scope["state"].get("certificate")
+        caller, trace.said = self._identity.identified(scope["headers"], certificate, time.time_ns())
+        trace.caller, trace.key = caller, caller.id
+        trace.leave = self._admission.enter(caller.account, caller.rate_per_s, caller.burst, caller.concurrent)
         self.health.must_hold()
-        trace.context = context_of(key, given)
 
     async def ask(
         self, request: Request[Any, Any, Any], read: Callable[[bytes, Mapping[bytes, bytes]], Read]
@@ -94,7 +107,7 @@ class Service:
         trace = trace_of(request.scope)
         async with self._bodies.read(request.scope, request.receive) as body:
             asked = read(body, headers)
-            job = trace.job = await self._put(asked, trace, deadline)
+            job = trace.job = await self._put(asked, trace, _caller(request.scope), deadline)
             try:
                 content, more = await job.done
             except UNRECORDED as error:
@@ -108,19 +121,29 @@ class Service:
             return body
 
     def found(self, scope: Scope, name: str, version: str | None = None) -> Entry:
-        """What is served under a name to who asks. Raises Unserved."""
-        return self.models.find(name, version)
+        """What is served under a name to who asks. Raises Unserved, ScopeError."""
+        return self._reached(_caller(scope), name, version)
 
     def listed(self, scope: Scope) -> Mapping[str, Entry]:
-        """Everything that who asks may know of, by the name that it is best called by, refused bundles included."""
-        return self.models.entries
+        """Everything that who asks may know of, by the name that it is best called by; of bundles that were never read
+        only who may load and unload models."""
+        caller = _caller(scope)
+        return {
+            name: entry
+            for name, entry in self.models.entries.items()
+            if (caller.admin if entry.manifest is None else caller.sees(entry.manifest.name, entry.manifest.version))
+        }
 
     async def load(self, scope: Scope, name: str) -> None:
-        """Load a model that was unloaded, or look at its bundle again. Raises Unserved, and what loading raises."""
+        """Load a model that was unloaded, or look at its bundle again. Raises ScopeError, Unserved, and what loading
+        raises."""
+        must_administer(_caller(scope))
         await self._changed(self.models.load, name)
 
     async def unload(self, scope: Scope, name: str) -> None:
-        """Take a model out of service until it is loaded again. Raises Unserved, JournalError, StateError."""
+        """Take a model out of service until it is loaded again. Raises ScopeError, Unserved, JournalError,
+        StateError."""
+        must_administer(_caller(scope))
         await self._changed(self.models.unload, name)
 
     def leave(self, model: Model) -> None:
@@ -133,19 +156,25 @@ class Service:
         """Let the lanes finish what they run; what waits was given up with its request."""
         for queue in [*self._queues.values()]:
             queue.stop()
+        self._usage.close()
+        self._admission.close()
 
-    async def _put(self, asked: Read, trace: Trace, deadline: float | None) -> Job:
-        """A job in the queue of the model that is asked. Raises Unserved, RequestError, InputError, Busy."""
+    async def _put(self, asked: Read, trace: Trace, caller: Caller, deadline: float | None) -> Job:
+        """A job in the queue of the model that is asked.
+
+        Raises Unserved, ScopeError, RequestError, InputError, Busy, and what loading a model raises.
+        """
         while True:
-            entry = self.models.find(asked.model, asked.version)
-            model = entry.model or await self._woken(entry)
+            entry = self._reached(caller, asked.model, asked.version)
+            model = entry.model if entry.model is not None else await self._changed(self.models.wake, entry)
             trace.served, trace.model = model.manifest.name, model.manifest.digest
+            trace.context = context_of(caller, trace.said, asked.said)
             payload = asked.payload(model.manifest)
-            question = Asked(payload, trace.context)
             job = Job(
-                question,
+                payload,
+                counted(self._usage, caller, trace.context),
                 size=model.size(payload),
-                tenant=trace.key or "",
+                tenant=trace.context.tenant or "",
                 deadline=deadline,
                 gone=trace.gone,
                 written=_writing(asked, trace),
@@ -154,15 +183,17 @@ class Service:
                 return job
             # the model gave way to another between the look and the queue
 
+    def _reached(self, caller: Caller, name: str, version: str | None) -> Entry:
+        entry = self.models.find(name, version)
+        must_reach(caller, entry.known.name, entry.known.version)
+        return entry
+
     def _queue(self, model: Model) -> Queue:
         queue = self._queues.get(id(model))
         if queue is None:
             queue = self._queues[id(model)] = Queue(model)
         queue.capacity = self._box.settings.serve.queue
         return queue
-
-    async def _woken(self, entry: Entry) -> Model:
-        return await self._changed(self.models.wake, entry)
 
     async def _changed(self, change: Callable[[Of], Changed], of: Of) -> Changed:
         """What a change of the models gives, made beside the event loop."""
@@ -182,6 +213,14 @@ def admission_to(service: Service) -> Callable[[Request[Any, Any, Any]], Awaitab
         service.admit(request.scope)
 
     return admit
+
+
+def _caller(scope: Scope) -> Caller:
+    """Who asks, on a route that only those reach who were admitted."""
+    caller = trace_of(scope).caller
+    if caller is None:
+        raise ApiKeyError("api_key_missing", "nobody was admitted")
+    return caller
 
 
 def _writing(asked: Read, trace: Trace) -> Callable[[Model, Answer | Exception], tuple[bytes, Mapping[str, str]]]:

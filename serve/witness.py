@@ -24,7 +24,7 @@ from compliance.keys import fingerprint, to_text
 from compliance.witness.errors import WitnessError
 from compliance.witness.exchange import MAX_DOCUMENT, Seen
 from compliance.witness.store import Witness
-from serve.admission import Busy, Rate
+from serve.admission import Admission, Busy
 from serve.answer import Json
 from serve.body import Bodies
 from serve.problems import respond
@@ -48,7 +48,7 @@ def run(witness: Witness, listening: socket.socket, ready: Callable[[], None]) -
 
 def create_app(witness: Witness, log: Log, ready: Callable[[], None]) -> ASGIApp:
     """The ASGI application of a witness. `ready` is called when it takes requests."""
-    rate = Rate(PER_S, BURST)
+    admission = Admission()
     bodies = Bodies(MAX_DOCUMENT, PLACES * MAX_DOCUMENT)
     key = {"key": to_text(witness.public), "fingerprint": fingerprint(witness.public)}
 
@@ -62,7 +62,7 @@ def create_app(witness: Witness, log: Log, ready: Callable[[], None]) -> ASGIApp
 
     async def limit(_: Request[Any, Any, Any]) -> None:
         try:
-            rate.take("")
+            admission.enter("", PER_S, BURST)
         except Busy as busy:
             raise Busy("queue_full", "too many requests came at once", busy.retry_after_s) from None
 
@@ -83,6 +83,7 @@ def create_app(witness: Witness, log: Log, ready: Callable[[], None]) -> ASGIApp
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         ready()
         yield
+        admission.close()
 
     app = Litestar(
         route_handlers=[shown, last, heads],

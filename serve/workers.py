@@ -19,7 +19,8 @@ import msgspec
 from msgspec import Struct
 
 from policies.errors import Failed
-from serve.process import DRAIN_S
+from serve.buckets import make
+from serve.process import DRAIN_S, Share
 from serve.telemetry.metrics import FOLDER, forget, shared_folder
 
 __all__ = ["Told", "supervise"]
@@ -30,11 +31,12 @@ MOST_RESTARTS = 5
 
 
 class Told(Struct, frozen=True):
-    """What a worker is told: which one it is, the descriptor of its socket, and that of the pipe on which it says that
-    it serves."""
+    """What a worker is told: which one it is, and the descriptors of its socket, of the memory in which all workers
+    keep count of callers, and of the pipe on which it says that it serves."""
 
     number: int
     taken: int
+    buckets: int
     pipe: int
 
     @classmethod
@@ -44,22 +46,28 @@ class Told(Struct, frozen=True):
     def listening(self) -> socket.socket:
         return socket.socket(fileno=self.taken)
 
+    def share(self, workers: int) -> Share:
+        return Share(self.number, workers, self.buckets)
+
     def ready(self, models: Iterable[str]) -> None:
         with suppress(BrokenPipeError), os.fdopen(self.pipe, "wb") as pipe:
             # for one that takes the place of another nobody listens any more
             pipe.write(msgspec.json.encode(sorted(models)))
 
     def __str__(self) -> str:
-        return f"{self.number}:{self.taken}:{self.pipe}"
+        return f"{self.number}:{self.taken}:{self.buckets}:{self.pipe}"
 
 
 class _Worker:
     """One process. `number` tells it from the others; its socket outlives it, and what it counted in `folder`."""
 
-    def __init__(self, number: int, command: Sequence[str], listening: socket.socket, folder: str) -> None:
+    def __init__(
+        self, number: int, command: Sequence[str], listening: socket.socket, buckets: int, folder: str
+    ) -> None:
         self.number = number
         self._command = command
         self._listening = listening
+        self._buckets = buckets
         self._folder = folder
         self.restarts = 0
         self.started = 0.0
@@ -68,10 +76,10 @@ class _Worker:
     def _start(self) -> subprocess.Popen[bytes]:
         reading, writing = os.pipe()
         try:
-            told = Told(self.number, self._listening.fileno(), writing)
+            told = Told(self.number, self._listening.fileno(), self._buckets, writing)
             process = subprocess.Popen(  # noqa: S603 - our own command again
                 [*self._command, "--worker", str(told)],
-                pass_fds=(told.taken, told.pipe),
+                pass_fds=(told.taken, told.buckets, told.pipe),
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, FOLDER: self._folder},
             )
@@ -106,12 +114,13 @@ def supervise(command: Sequence[str], sockets: Sequence[socket.socket], ready: C
     for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(one, lambda caught, _: events.put(caught))
     workers: list[_Worker] = []
+    buckets = make(len(sockets))
     with shared_folder() as folder:
         try:
             said = b""
             for number, listening in enumerate(sockets):
                 # one after the other: what the first one measures, the others find
-                workers.append(_Worker(number, command, listening, folder))
+                workers.append(_Worker(number, command, listening, buckets, folder))
                 told = workers[-1].wait_ready()
                 if not told:
                     return workers[-1].process.wait()
@@ -128,6 +137,7 @@ def supervise(command: Sequence[str], sockets: Sequence[socket.socket], ready: C
                         worker.restart()
         finally:
             _ended(workers)
+            os.close(buckets)
 
 
 def _ended(workers: Sequence[_Worker]) -> int:

@@ -12,7 +12,10 @@ from litestar import Litestar
 from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp
 
+from compliance.state.api_key_table import Defaults, Terms
 from compliance.state.api_keys import ApiKeys
+from compliance.state.usage import Usage
+from serve.admission import Admission
 from serve.app import create_app
 from serve.service import Service
 from serve.telemetry import Log, Observed
@@ -63,8 +66,9 @@ async def running(box: Box, **options: Any) -> AsyncIterator[Running]:
     models = Models(box, (box.folder,), cores=1)
     with closing(Log()) as log, closing(ApiKeys(box.folder / "state")) as keys:
         models.refresh()
-        service = Service(box, models, keys)
-        _, key = keys.create(0, purpose="search")
+        usage = Usage(box.folder / "state")
+        service = Service(box, models, keys, Admission(), usage)
+        _, key = keys.create(0, Terms(admin=True, defaults=Defaults(purpose="search")))
         app = create_app(box, service, log, **{"ready": lambda: None, **options})
         async with _lifespan(app):
             transport = httpx.ASGITransport(_stated(app))

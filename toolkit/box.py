@@ -43,6 +43,7 @@ __all__ = ["Box", "Context", "PrivateKeys", "auditors", "create_box", "day_keys"
 
 MAX_CONTEXT = 256
 MAX_CATEGORIES = 32
+_NO_WORDS = {"data", "usage", "quota"}
 
 _log = logging.getLogger("sealpress")
 
@@ -94,14 +95,15 @@ retain_days = 180
 
 
 class Context(Struct, frozen=True, kw_only=True):
-    """Under what a caller asks, and who: without an actor it is the one of the settings. `data` are categories of
-    personal data that the caller knows to be in the input, whether or not a scanner would find them; `override` names
-    what two persons opened.
+    """Under what a caller asks, and who: without an actor or a tenant it is the one of the settings. `data` are
+    categories of personal data that the caller knows to be in the input, whether or not a scanner would find them;
+    `override` names what two persons opened; `usage` counts the calls that the caller has made of a `quota`.
 
     Raises InputError for what is no text of at most 256 characters, and for a category that is no name.
     """
 
     actor: str | None = None
+    tenant: str | None = None
     purpose: str | None = None
     basis: str | None = None
     consent: str | None = None
@@ -109,6 +111,8 @@ class Context(Struct, frozen=True, kw_only=True):
     region: str | None = None
     override: str | None = None
     data: frozenset[str] = frozenset()
+    usage: int = 0
+    quota: int | None = None
 
     def __post_init__(self) -> None:
         for name, value in self.said().items():
@@ -120,8 +124,8 @@ class Context(Struct, frozen=True, kw_only=True):
             raise InputError("input_type", "data names categories, in lower case with underscores, such as health")
 
     def said(self) -> dict[str, Any]:
-        """All but the categories."""
-        return {name: value for name, value in structs.asdict(self).items() if name != "data"}
+        """What is said in words: all but the categories and the counts."""
+        return {name: value for name, value in structs.asdict(self).items() if name not in _NO_WORDS}
 
 
 class Box:
@@ -218,7 +222,7 @@ class Box:
         Whether a consent stands is looked up now, so that one withdrawn a moment ago counts no more.
         """
         purpose = (policy or self.policy).purposes.get(context.purpose or "")
-        tenant, at = self.settings.box.tenant, self.journal.now()
+        tenant, at = context.tenant or self.settings.box.tenant, self.journal.now()
         consented = None
         if context.purpose is not None and (context.consent is not None or context.basis == "consent"):
             consented = self.consents.standing(
@@ -233,7 +237,6 @@ class Box:
         return Call(
             id=fresh(16).hex(),
             at=at,
-            tenant=tenant,
             action=action,
             model=model,
             data=context.data if purpose is None else context.data | purpose.data,
@@ -241,7 +244,9 @@ class Box:
             consented=consented,
             host=self.settings.box.region,
             signer=signer,
-            **{**said, "actor": context.actor or self.settings.box.actor, "override": override},
+            usage=context.usage,
+            quota=context.quota,
+            **{**said, "actor": context.actor or self.settings.box.actor, "tenant": tenant, "override": override},
         )
 
 

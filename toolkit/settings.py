@@ -115,18 +115,57 @@ class TracesSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ratio: Annotated[float, Meta(gt=0, le=1)] = 1.0
 
 
-class ServeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Limits of the server: requests a second and at once for each API key, and how many may wait for each model.
+class TlsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The server's certificate with its chain, and its private key, both in PEM; with `client_ca`, also in PEM, clients
+    may bring certificates of these authorities."""
 
-    Beyond `memory_mb` of models, those that were not asked for the longest rest until they are asked again. `alias`
-    gives a model a further name. Without `traces`, none are made.
+    certificate: str
+    key: str
+    client_ca: str | None = None
+
+
+class JwtSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whose tokens are accepted: a file with the issuer's public keys (JWKS), what a token must say as `iss` and `aud`,
+    and by which algorithms it may be signed.
+
+    `leeway_s` is how far the clocks may be apart, in seconds. Where a claim is named, every token must have it.
     """
 
-    rate_per_s: Annotated[float, Meta(gt=0)] = 100.0
+    jwks: str
+    issuer: Annotated[str, Meta(min_length=1)]
+    audience: Annotated[str, Meta(min_length=1)]
+    algorithms: Annotated[tuple[Literal["EdDSA", "ES256", "RS256", "PS256"], ...], Meta(min_length=1)] = (
+        "EdDSA",
+        "ES256",
+    )
+    leeway_s: Annotated[int, Meta(ge=0, le=300)] = 30
+    tenant_claim: str | None = None
+    models_claim: str | None = None
+    purposes_claim: str | None = None
+    regions_claim: str | None = None
+
+    def claims(self) -> dict[str, str]:
+        """The claims that are named, by what they hold."""
+        found = {name: getattr(self, f"{name}_claim") for name in ("tenant", "models", "purposes", "regions")}
+        return {name: claim for name, claim in found.items() if claim is not None}
+
+
+class ServeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Limits of the server: how many may wait for each model, and for each API key that has none of its own, calls a
+    second in the long run, at once, and that run at the same time.
+
+    Beyond `memory_mb` of models, those that were not asked for the longest rest until they are asked again. `alias`
+    gives a model a further name. `tls`, `jwt` and `traces` are off unless they are there.
+    """
+
+    rate_per_s: Annotated[float, Meta(gt=0, le=1e9)] = 100.0
     burst: Annotated[int, Meta(ge=1)] = 200
+    concurrent: Annotated[int, Meta(ge=1)] | None = None
     queue: Annotated[int, Meta(ge=1)] = 64
     memory_mb: Annotated[int, Meta(ge=1)] | None = None
     alias: dict[str, str] = {}
+    tls: TlsSettings | None = None
+    jwt: JwtSettings | None = None
     traces: TracesSettings | None = None
 
 

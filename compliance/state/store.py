@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from compliance.disk import write_synced
 from compliance.state.errors import StateError
 
-__all__ = ["Store"]
+__all__ = ["Earlier", "Store"]
+
+
+class Earlier(NamedTuple):
+    """A format of before: the statements that made its tables, and what moves them on to the next format."""
+
+    schema: Sequence[str]
+    move: Callable[[sqlite3.Connection], None]
 
 
 class Store:
-    """Where the store is, its format, and the statements that make its tables. Nothing is kept open."""
+    """Where the store is, its format, and the statements that make its tables. Nothing is kept open.
 
-    def __init__(self, path: Path, version: int, schema: Sequence[str]) -> None:
+    A store of an `earlier` format is moved on when it is opened, as a whole or not at all.
+    """
+
+    def __init__(
+        self, path: Path, version: int, schema: Sequence[str], earlier: Mapping[int, Earlier] | None = None
+    ) -> None:
         self.path = path
         self._version = version
-        self._schema = schema
+        self._earlier = earlier or {}
+        self._schemas = {version: schema, **{number: one.schema for number, one in self._earlier.items()}}
 
     def exists(self) -> bool:
         return self.path.exists()
@@ -30,9 +44,13 @@ class Store:
         if not self.path.exists():
             os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o600))
 
-    def connected(self) -> sqlite3.Connection:
-        """A connection, with the tables made if there are none. Raises sqlite3.Error, StateError: state_format."""
-        table = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=rw", uri=True, timeout=5)
+    def connected(self, *, threads: bool = False) -> sqlite3.Connection:
+        """A connection, for one thread or for several that take turns, with the tables made if there are none.
+
+        Raises sqlite3.Error, StateError: state_format, state_broken.
+        """
+        uri = f"{self.path.absolute().as_uri()}?mode=rw"
+        table = sqlite3.connect(uri, uri=True, timeout=5, check_same_thread=not threads)
         try:
             table.isolation_level = None
             # a reader never waits for a writer, so that a new row does not hold up the server
@@ -40,8 +58,9 @@ class Store:
             table.execute("PRAGMA synchronous = FULL")
             if _format(table) == 0:
                 self._fill(table)
-            if _format(table) != self._version:
-                raise StateError("state_format", f"{self.path} has a format that this version does not read")
+            while _format(table) in self._earlier:
+                self._move(table)
+            self._must_read(_format(table))
         except BaseException:
             table.close()
             raise
@@ -61,11 +80,10 @@ class Store:
         with self.reported():
             write_synced(self.path, image)
             self.path.chmod(0o600)
-            with closing(self.connected()) as table:
-                found = table.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name").fetchall()
-            # nothing that runs by itself, such as a trigger
-            if sorted(sql for (sql,) in found) != sorted(self._schema):
-                raise StateError("state_broken", f"the backup holds another {self.path.name} than sealpress makes")
+            with closing(sqlite3.connect(self.path)) as table:
+                self._must_read(_format(table))
+                self._must_hold(table)
+            self.connected().close()
 
     @contextmanager
     def reported(self) -> Iterator[None]:
@@ -82,9 +100,29 @@ class Store:
         with table:
             # two processes may be making it at once
             if _format(table) == 0:
-                for statement in self._schema:
+                for statement in self._schemas[self._version]:
                     table.execute(statement)
                 table.execute(f"PRAGMA user_version = {self._version:d}")
+
+    def _move(self, table: sqlite3.Connection) -> None:
+        table.execute("BEGIN IMMEDIATE")
+        with table:
+            # another process may have done it meanwhile
+            if (before := _format(table)) in self._earlier:
+                self._must_hold(table)
+                self._earlier[before].move(table)
+                table.execute(f"PRAGMA user_version = {before + 1:d}")
+                self._must_hold(table)
+
+    def _must_read(self, version: int) -> None:
+        if version not in self._schemas:
+            raise StateError("state_format", f"{self.path} has a format that this version does not read")
+
+    def _must_hold(self, table: sqlite3.Connection) -> None:
+        """Its tables are those that sealpress makes, and there is nothing that runs by itself, such as a trigger."""
+        found = table.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL").fetchall()
+        if sorted(sql for (sql,) in found) != sorted(self._schemas[_format(table)]):
+            raise StateError("state_broken", f"{self.path} holds other tables than sealpress makes")
 
 
 def _format(table: sqlite3.Connection) -> int:

@@ -17,7 +17,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from policies.payload import InputError
 from serve.body import MAX_BODY
 from serve.problems import RequestError
-from toolkit.box import MAX_CATEGORIES, MAX_CONTEXT
+from toolkit.box import MAX_CONTEXT
 
 __all__ = ["Form", "Said", "bounded", "inflated"]
 
@@ -26,19 +26,21 @@ Text = Annotated[str, Meta(max_length=MAX_CONTEXT)]
 
 # the window of zlib, and whether gzip's header is round it (RFC 9110, 8.4.1: deflate means zlib's header)
 _ENCODINGS: Final = {b"gzip": 16 + zlib.MAX_WBITS, b"deflate": zlib.MAX_WBITS}
-# each string of JSON from quote to quote, or to the end where it has no end, so that none is looked at twice
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
+# a string of JSON from quote to quote, or to the end where it has none, so that nothing is looked at twice
+_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)'
+_VALUE = re.compile(_STRING + rb"|[\[{]", re.DOTALL)
+_BUT_LISTS = re.compile(_STRING + rb"|\{", re.DOTALL)
 
 
 class Said(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a body says of the context of its call; `data` are categories, also as one text with commas between them."""
+    """What a body says of the context of its call; `data` are categories with commas between them."""
 
     purpose: Text | UnsetType = UNSET
     legal_basis: Text | UnsetType = UNSET
     consent: Text | UnsetType = UNSET
     subject: Text | UnsetType = UNSET
     region: Text | UnsetType = UNSET
-    data: Text | Annotated[list[Text], Meta(max_length=MAX_CATEGORIES)] | UnsetType = UNSET
+    data: Text | UnsetType = UNSET
     override: Text | UnsetType = UNSET
 
     def said(self) -> dict[str, Any]:
@@ -54,7 +56,7 @@ class Form(Generic[Kind]):
         self._decoder: msgspec.json.Decoder[Kind] = msgspec.json.Decoder(kind)
         self._place = re.compile(rf" - at `\$((?:\.(?:{'|'.join((*names, '!'))})|\[\d{{1,9}}\])*)`$")
 
-    def read(self, written: bytes | memoryview | msgspec.Raw, at: str = "$") -> Kind:
+    def read(self, written: bytes | msgspec.Raw, at: str = "$") -> Kind:
         """Raises RequestError: request_malformed, request_type."""
         try:
             return self._decoder.decode(written)
@@ -86,12 +88,14 @@ def inflated(body: bytes, headers: Mapping[bytes, bytes]) -> bytes:
     return content
 
 
-def bounded(written: bytes, most: int) -> bytes:
-    """The same JSON, with at most so many strings in it. Raises InputError: input_too_large.
+def bounded(written: bytes, most: int, *, lists: bool = True) -> bytes:
+    """The same JSON, with at most so many strings and objects in it, and lists. Raises InputError: input_too_large.
 
-    They are counted before they are made: eight megabytes of short ones would be a hundred as objects.
+    They are counted before they are made: eight megabytes of small ones would be two hundred as objects.
     """
-    # there may be quotes in a string, so only many of them are a reason to look
-    if written.count(b'"') > 2 * most and next(islice(_STRING.finditer(written), most, None), None) is not None:
-        raise InputError("input_too_large", f"more than {most} strings in one call")
+    pattern, marks = (_VALUE, b'"{[') if lists else (_BUT_LISTS, b'"{')
+    # a string may hold any of these, so only many of them are a reason to look
+    many = sum(written.count(mark) for mark in marks) > most
+    if many and next(islice(pattern.finditer(written), most, None), None) is not None:
+        raise InputError("input_too_large", f"more than {most} strings, lists and objects in one call")
     return written

@@ -56,9 +56,9 @@ class Embeddings:
         self._texts = texts
 
     def payload(self, manifest: BundleManifest) -> Payload:
-        """Raises RequestError: model_task, request_dimensions. InputError."""
+        """Raises RequestError: request_task, request_dimensions. InputError."""
         if (payloads.takes(manifest), payloads.gives(manifest)) != ("text", "embedding"):
-            raise RequestError("model_task", "the model gives no embeddings of texts")
+            raise RequestError("request_task", "the model gives no embeddings of texts")
         hidden, asked = manifest.outputs[0].shape[-1], self._body.dimensions
         if asked is not None and isinstance(hidden, int) and asked != hidden:
             raise RequestError("request_dimensions", f"the embeddings of this model have {hidden} dimensions")
@@ -89,7 +89,7 @@ def read(body: bytes, headers: Mapping[bytes, bytes]) -> Embeddings:
     data = bytes(asked.input)
     if _TOKENS.match(data):
         raise RequestError("request_tokens", "the input are token ids")
-    texts = _TEXTS.read(bounded(data, MAX_TEXTS), "$.input")
+    texts = _TEXTS.read(bounded(data, MAX_TEXTS + 1), "$.input")
     return Embeddings(asked, [texts] if isinstance(texts, str) else texts)
 
 

@@ -19,6 +19,7 @@ from litestar.types import ASGIApp
 from msgspec import Meta, Struct
 
 from policies.payload import Payload
+from serve.problems import RequestError
 from serve.protocols import payloads
 from serve.protocols.forms import Form, Said, bounded, inflated
 from serve.service import Service, admission_to
@@ -80,10 +81,12 @@ class Prediction:
         return msgspec.json.encode(content), {"Content-Type": "application/json"}
 
     def _strings(self, most: int) -> list[str]:
-        strings = _STRINGS.read(bounded(self._inputs, most), "$.inputs")
+        strings = _STRINGS.read(bounded(self._inputs, most + 1), "$.inputs")
         return [strings] if isinstance(strings, str) else strings
 
     def _tensors(self, manifest: BundleManifest) -> Payload:
+        if self._inputs.count(b'"') > 4 * len(manifest.inputs):  # a name has two, unless there are some in it
+            raise RequestError("tensor_input", f"the model takes {len(manifest.inputs)} tensors")
         written = _TENSORS.read(self._inputs, "$.inputs")
         given: dict[str, payloads.Given] = {}
         for tensor in manifest.inputs:

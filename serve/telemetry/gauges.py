@@ -9,14 +9,17 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal, get_args
 
 from prometheus_client import Gauge
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from compliance.journal.writer import Journal
+from policies.errors import Fault
 from serve.queue import Queue
 from serve.telemetry.metrics import Metrics
 from toolkit.models import Models, State
@@ -37,9 +40,11 @@ class Gauges:
         models: Models,
         journal: Journal,
         signing_days: Callable[[], int | None],
+        quotas: Callable[[], Mapping[str, int]],
         workers: int = 1,
     ) -> None:
-        """`signing_days` tells for how many the journal can be signed, `workers` is how many processes there should be."""
+        """`signing_days` tells for how many the journal can be signed, `quotas` how many calls are left to accounts,
+        `workers` is how many processes there should be."""
         self._metrics = metrics
         self._queues = queues
         self._models = models
@@ -57,6 +62,7 @@ class Gauges:
         self._behind = self._of("journal_unsigned_records", "Records that no signed head covers yet.", "livesum")
         self._lag = self._of("journal_lag_seconds", "How long the oldest of them has waited for one.", "livemax")
         self._days = self._of("signing_days", "Days from today on for which a key can sign the journal.", "livemin")
+        metrics.add(_Quotas(quotas))
         self._memory = self._of("memory_bytes", "Resident memory of a process.", "livesum", "worker")
 
     async def upkeep(self) -> None:
@@ -105,3 +111,17 @@ class Gauges:
 
     def _of(self, name: str, text: str, mode: Literal["livesum", "livemax", "livemin"], *labels: str) -> Gauge:
         return Gauge(f"sealpress_{name}", text, labels, registry=self._metrics.registry, multiprocess_mode=mode)
+
+
+class _Quotas(Collector):
+    """What is left to accounts, which lies in a store that all processes share: looked up when somebody asks."""
+
+    def __init__(self, quotas: Callable[[], Mapping[str, int]]) -> None:
+        self._quotas = quotas
+
+    def collect(self) -> Iterable[Metric]:
+        family = GaugeMetricFamily("sealpress_quota_left", "Calls that are left to an account.", labels=["account"])
+        with suppress(Fault):
+            for account, left in self._quotas().items():
+                family.add_metric([account], left)
+        yield family

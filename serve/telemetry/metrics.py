@@ -51,19 +51,19 @@ class _OfModel(NamedTuple):
 
 
 class Metrics:
-    """Of this process and, where it is the `worker` of this number, of all that share its folder."""
+    """Of this process, the `worker` of this number; with `shared`, also of the others whose folder it shares."""
 
-    def __init__(self, worker: int | None = None) -> None:
-        self.worker = 0 if worker is None else worker
+    def __init__(self, worker: int = 0, *, shared: bool = False) -> None:
+        self.worker = worker
+        self.shared = shared
         disable_created_metrics()  # a second series for each, which tells when it began
         # what values are kept in, by which the library itself tells one mode from the other
-        values.ValueClass = values.MutexValue if worker is None else values.MultiProcessValue(lambda: worker)
-        self.shared = worker is not None
+        values.ValueClass = values.MultiProcessValue(lambda: worker) if shared else values.MutexValue
         self._registry = CollectorRegistry()
-        if worker is not None:
+        if shared:
             MultiProcessCollector(self._registry, os.environ[FOLDER])
         # None: what is in the files would be told twice
-        self.registry = None if self.shared else self._registry
+        self.registry = None if shared else self._registry
         registry = self.registry
         requests = Counter("sealpress_requests", "Requests by route and status.", ["route", "status"], registry=registry)
         seconds = Histogram(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve.answer import secured
 from serve.telemetry.log import Log
 from serve.telemetry.metrics import Metrics
 from serve.telemetry.trace import Trace
@@ -43,11 +44,14 @@ class Observed:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message["headers"] = secured(message["headers"], https=scope["scheme"] == "https")
             await send(message)
 
         try:
             await self.app(scope, receive, observed)
         finally:
+            if trace.leave is not None:
+                trace.leave()
             ended = time.monotonic()
             # the template of the route, never the path: a path is written by the client
             route = scope.get("path_template") or None

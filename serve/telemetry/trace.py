@@ -9,6 +9,7 @@ from pathlib import Path
 
 from litestar.types import Scope
 
+from serve.caller import Caller
 from serve.queue import Job
 from toolkit.box import Context
 
@@ -17,13 +18,19 @@ __all__ = ["Trace", "trace_of", "where"]
 
 class Trace:
     """Who asks, under what, and how it ended. `served` is the name of the model and `model` its digest, `job` its place
-    in the queue, once it has one."""
+    in the queue, once it has one; `leave` is called when the request is over."""
 
-    __slots__ = ("call", "code", "context", "gone", "job", "key", "model", "reason", "receipt", "refused_by", "served")
+    __slots__ = (
+        "call", "caller", "code", "context", "gone", "job", "key", "leave", "model", "reason", "receipt", "refused_by",
+        "said", "served",
+    )  # fmt: skip
 
     def __init__(self, gone: Callable[[], bool]) -> None:
         self.gone = gone  # whether the client hung up
         self.key: str | None = None
+        self.caller: Caller | None = None
+        self.said: dict[str, str] = {}
+        self.leave: Callable[[], None] | None = None
         self.context = Context()
         self.served: str | None = None
         self.model: str | None = None

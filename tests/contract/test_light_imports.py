@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 EXTRAS = {
     "huggingface_hub",
+    "jwt",
     "litestar",
     "onnx",
     "onnx_ir",
@@ -35,6 +36,7 @@ LIGHT = {
     "toolkit.runtime": EXTRAS,
     "toolkit.cli": EXTRAS,
     "serve.commands": EXTRAS,
+    "serve.key_commands": EXTRAS,
     "sealpress": EXTRAS,
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -24,10 +25,16 @@ Ask = Callable[..., httpx.Response]
 
 
 class Served:
-    """`with Served(box) as server`: started, ready, and gone at the end. What it writes is kept in `log`."""
+    """`with Served(box) as server`: started, ready, and gone at the end. What it writes is kept in `log`.
 
-    def __init__(self, box: Path, *bundles: str, env: dict[str, str] | None = None) -> None:
+    `verify` is whose certificates its clients trust, where it serves over TLS.
+    """
+
+    def __init__(
+        self, box: Path, *bundles: str, env: dict[str, str] | None = None, verify: ssl.SSLContext | bool = True
+    ) -> None:
         self.box = box
+        self._verify = verify
         self.log: list[str] = []
         self._process = subprocess.Popen(
             [COMMAND, "serve", *bundles, "--port", "0", "--json"],
@@ -48,7 +55,7 @@ class Served:
             raise AssertionError((self.announced, self.log))
         self.url: str = self.announced["url"]
         self.pid = self._process.pid
-        self.http = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
+        self.http = httpx.Client(base_url=self.url, timeout=60, trust_env=False, verify=verify)
 
     def __enter__(self) -> Served:
         return self
@@ -64,7 +71,7 @@ class Served:
 
     def client(self, key: dict[str, Any], **options: Any) -> openai.OpenAI:
         """OpenAI's own client, as its users make it."""
-        transport = openai.DefaultHttpxClient(timeout=60, trust_env=False)
+        transport = openai.DefaultHttpxClient(timeout=60, trust_env=False, verify=self._verify)
         return openai.OpenAI(
             base_url=f"{self.url}/v1", api_key=key["key"], max_retries=0, http_client=transport, **options
         )

@@ -190,7 +190,7 @@ def test_the_log_says_what_happened_and_nothing_else(box: Path) -> None:
 
 def test_a_key_is_shown_once_and_its_defaults_are_checked(box: Path) -> None:
     made = made_key(box, "--purpose", "search", "--basis", "contract", "--expires", "90d")
-    assert made.keys() == {"id", "key", "purpose", "basis", "expires"}
+    assert (made["defaults"]["purpose"], made["defaults"]["basis"]) == ("search", "contract")
     assert made["key"].startswith(f"sp_{made['id']}_")
     assert made_key(box, "--expires", "2099-01-31")["expires"] == "2099-01-31T00:00:00+00:00"
     assert made_key(box, "--expires", "2099-01-31T12:00:00+02:00")["expires"] == "2099-01-31T10:00:00+00:00"

@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from compliance.state.api_key_table import Defaults, Terms
 from compliance.state.api_keys import ApiKeys
 from compliance.state.disposition import Disposition, Scope
 from tests.journals import DONE, opened
@@ -28,7 +29,7 @@ def main() -> None:
         box = Box.open(Path(folder) / "box" / NAME)
         with closing(box.journal) as journal, closing(ApiKeys(box.folder / "state")) as keys:
             journal.closed(opened(journal, subject="patient-7"), DONE)
-            keys.create(journal.now(), purpose="search")
+            keys.create(journal.now(), Terms(defaults=Defaults(purpose="search")))
             with Disposition.open(box.salts_path) as disposition:
                 disposition.hold("clinic", Scope(class_="infer"), "court", journal.now())
             journal.checkpoint()

@@ -18,6 +18,7 @@ from toolkit.cli import output, with_settings
 __all__ = ["consent"]
 
 _subject = click.option("--subject", required=True, help="Who, under the name that calls use for the person.")
+_tenant = click.option("--tenant", help="Whose subject it is.  [default: the tenant of the settings]")
 
 
 @click.group()
@@ -36,6 +37,7 @@ def consent() -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The text that was agreed to; its SHA-256 is kept.",
 )
+@_tenant
 @with_settings
 def record(
     subject: str,
@@ -44,6 +46,7 @@ def record(
     guardian: bool,
     expires: datetime | None,
     wording: Path | None,
+    tenant: str | None,
     settings: str | None,
     as_json: bool,
 ) -> None:
@@ -51,7 +54,7 @@ def record(
 
     Example: sealpress consent record --subject patient-7 --purpose search --explicit --json
     """
-    Context(subject=subject)  # the same limits as in a call
+    Context(subject=subject, tenant=tenant)  # the same limits as in a call
     box = Box.open(settings)
     declared = box.settings.purposes.get(purpose)
     if declared is None or "consent" not in declared.bases:
@@ -65,7 +68,7 @@ def record(
             guardian=guardian,
             wording=None if wording is None else _digest(wording),
         )
-        made, tenant = Consent.to(terms), box.settings.box.tenant
+        made, tenant = Consent.to(terms), tenant or box.settings.box.tenant
         # on record before it counts: what stops in between leaves a record too many, never a consent without one
         journal.record("consent_given", _told(made), tenant)
         journal.checkpoint()
@@ -77,14 +80,17 @@ def record(
 @_subject
 @click.option("--purpose", required=True, help="What for.")
 @click.option("--receipt", help="This consent alone.  [default: all that the person gave for the purpose]")
+@_tenant
 @with_settings
-def withdraw(subject: str, purpose: str, receipt: str | None, settings: str | None, as_json: bool) -> None:
+def withdraw(
+    subject: str, purpose: str, receipt: str | None, tenant: str | None, settings: str | None, as_json: bool
+) -> None:
     """Withdraw what a person agreed to. It counts for no call from now on, also for those that wait already.
 
     Example: sealpress consent withdraw --subject patient-7 --purpose search
     """
     box = Box.open(settings)
-    tenant = box.settings.box.tenant
+    tenant = tenant or box.settings.box.tenant
     with closing(box.journal) as journal:
         gone = box.consents.withdraw(journal.salts, tenant, subject, purpose, receipt, journal.now())
         for one in gone:
@@ -96,15 +102,16 @@ def withdraw(subject: str, purpose: str, receipt: str | None, settings: str | No
 @consent.command()
 @_subject
 @click.option("--purpose", help="Only what was agreed to for this purpose.")
+@_tenant
 @with_settings
-def show(subject: str, purpose: str | None, settings: str | None, as_json: bool) -> None:
+def show(subject: str, purpose: str | None, tenant: str | None, settings: str | None, as_json: bool) -> None:
     """Show what a person agreed to, and whether it still stands.
 
     Example: sealpress consent show --subject patient-7 --json
     """
     box = Box.open(settings)
     with closing(box.journal) as journal:
-        found = box.consents.of(journal.salts, box.settings.box.tenant, subject, purpose)
+        found = box.consents.of(journal.salts, tenant or box.settings.box.tenant, subject, purpose)
     now = time.time_ns()
     value = {"consents": [{**_told(one), "stands": one.stands(now)} for one in found]}
     lines = [f"{one.receipt}  {'stands' if one.stands(now) else 'over  '}  {_line(one)}" for one in found]

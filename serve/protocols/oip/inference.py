@@ -28,6 +28,8 @@ __all__ = ["Inference", "read"]
 MAX_TENSORS = 64
 MAX_DIMENSIONS = 16
 MAX_NAME = 256
+# strings and objects: the elements of a tensor, and what describes the tensors
+MAX_VALUES = MAX_TEXTS + 16 * MAX_TENSORS
 
 Name = Annotated[str, Meta(max_length=MAX_NAME)]
 Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
@@ -134,7 +136,7 @@ class Inference:
             raise InputError("input_too_large", f"{name}: {count} elements; at most {most} go into one call")
         if (part := self._parts[0]) is not None:
             return parted(part, count)
-        data = bounded(one.written, most)
+        data = bounded(one.written, 2 * most + 1)  # each element may be in a row of its own
         if _NESTED.match(data):
             rows = _ROWS.read(data, "$.inputs[0].data")
             elements = [row[0] for row in rows if len(row) == 1]
@@ -164,14 +166,15 @@ def read(model: str, version: str | None, body: bytes, headers: Mapping[bytes, b
     """What is asked of a model.
 
     Raises RequestError: request_encoding, request_too_large, request_malformed, request_type, tensor_binary.
+    InputError: input_too_large.
     """
-    content = memoryview(inflated(body, headers))
+    content = inflated(body, headers)
     length = _header_length(headers, len(content))
-    header = _HEADER.read(content[:length])
+    header = _HEADER.read(bounded(content[:length], MAX_VALUES, lists=False))
     for named in (header.inputs, header.outputs):
         if len({one.name for one in named}) != len(named):
             raise RequestError("request_type", "two inputs or two outputs have one name")
-    return Inference(model, version, header, _parts(header, content[length:]), accepted(headers))
+    return Inference(model, version, header, _parts(header, memoryview(content)[length:]), accepted(headers))
 
 
 _HEADER: Form[Header] = Form(

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from compliance.issuer.errors import JwksError, JwtError
 from compliance.journal.errors import JournalError
 from compliance.state.api_keys import ApiKeyError
 from policies.errors import Denied, Failed, Fault
 from policies.facts import Finding
 from policies.payload import InputError
 from serve.admission import Busy
+from serve.caller import ScopeError
 from serve.problems import STATUSES, RequestError, document, status_of
 from toolkit.models import Unserved
 
@@ -41,6 +43,7 @@ OUR_FAULT = {
     "SettingsError",
     "SourceError",
     "SourceMissing",
+    "TlsError",
     "Unauthentic",
     "Ungated",
     "WitnessMissing",
@@ -81,10 +84,15 @@ def test_every_code_in_the_table_is_one_that_exists() -> None:
         (RequestError("request_malformed", "m"), 400),
         (RequestError("request_type", "m"), 400),
         (RequestError("request_header", "m"), 400),
+        (RequestError("request_context", "m"), 400),
         (InputError("input_empty", "m"), 400),
         (InputError("input_number", "m"), 400),
         (ApiKeyError("api_key_missing", "m"), 401),
         (ApiKeyError("api_key_revoked", "m"), 401),
+        (ApiKeyError("api_key_bound", "m"), 401),
+        (JwtError("jwt_expired", "m"), 401),
+        (ScopeError("scope_model", "m"), 403),
+        (ScopeError("scope_admin", "m"), 403),
         (Denied((), "call", "refused"), 403),
         (RequestError("route_unknown", "m"), 404),
         (Unserved("model_unknown", "m"), 404),
@@ -94,10 +102,13 @@ def test_every_code_in_the_table_is_one_that_exists() -> None:
         (RequestError("request_too_large", "m"), 413),
         (InputError("input_too_large", "m"), 413),
         (Busy("rate_exceeded", "m", 1), 429),
+        (Busy("concurrency_exceeded", "m", 1), 429),
         (RequestError("request_head", "m"), 431),
         (Failed("internal", "m"), 500),
         (Failed("disk", "m"), 500),
         (Busy("queue_full", "m", 1), 503),
+        (Busy("callers_exceeded", "m", 1), 503),
+        (JwksError("jwks_malformed", "m"), 503),
         (JournalError("journal_write", "m"), 503),
     ],
 )

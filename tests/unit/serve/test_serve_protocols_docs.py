@@ -30,6 +30,7 @@ LIMITS = {
     "tensors of a request, and outputs asked for": inference.MAX_TENSORS,
     "dimensions of a tensor": inference.MAX_DIMENSIONS,
     "numbers of a tensor in JSON": numbers.MAX_WRITTEN,
+    "digits of a number in JSON": numbers.MAX_DIGITS,
     "characters of an `id` or a tensor's name": inference.MAX_NAME,
 }
 

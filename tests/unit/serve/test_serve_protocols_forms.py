@@ -133,10 +133,9 @@ def test_what_is_no_json_is_malformed(body: bytes) -> None:
     assert caught.value.code in ("request_malformed", "request_type")
 
 
-@pytest.mark.parametrize("data", ["health,genetic", ["health", "genetic"]])
-def test_what_a_body_says_of_its_context(data: object) -> None:
+def test_what_a_body_says_of_its_context() -> None:
     said: Form[Said] = Form(Said)
-    body = {"purpose": "care", "legal_basis": "contract", "data": data}
+    body = {"purpose": "care", "legal_basis": "contract", "data": "health,genetic"}
     assert said.read(json.dumps(body).encode()).said() == body
     assert said.read(b"{}").said() == {}
 
@@ -150,8 +149,7 @@ def test_what_a_body_says_of_its_context(data: object) -> None:
         {"purpose": ["care"]},
         {"purposes": "care"},
         {"basis": "contract"},
-        {"data": ["a"] * 33},
-        {"data": [7]},
+        {"data": ["health"]},
     ],
 )
 def test_a_context_is_strict(spoilt: dict[str, Any]) -> None:
@@ -161,15 +159,24 @@ def test_a_context_is_strict(spoilt: dict[str, Any]) -> None:
     assert caught.value.code == "request_type"
 
 
-@given(st.lists(st.text(), max_size=12), st.integers(0, 12))
-def test_strings_are_counted_as_they_are(strings: list[str], most: int) -> None:
-    for written in (json.dumps(strings).encode(), json.dumps(strings, ensure_ascii=False).encode("utf-8", "replace")):
-        if len(strings) <= most:
-            assert bounded(written, most) is written
-        else:
-            with pytest.raises(InputError) as caught:
-                bounded(written, most)
-            assert caught.value.code == "input_too_large"
+@given(values=st.lists(st.text() | st.lists(st.text(), max_size=2), max_size=8), most=st.integers(0, 24))
+def test_values_are_counted_as_they_are(values: list[str | list[str]], most: int) -> None:
+    strings = sum(1 if isinstance(value, str) else len(value) for value in values)
+    lists = 1 + sum(isinstance(value, list) for value in values)
+    for written in (json.dumps(values).encode(), json.dumps(values, ensure_ascii=False).encode("utf-8", "replace")):
+        for counted, count in ((True, strings + lists), (False, strings)):
+            if count <= most:
+                assert bounded(written, most, lists=counted) is written
+            else:
+                with pytest.raises(InputError) as caught:
+                    bounded(written, most, lists=counted)
+                assert caught.value.code == "input_too_large"
+
+
+def test_objects_are_counted_too() -> None:
+    with pytest.raises(InputError):
+        bounded(b'[{"a": 1}, {"b": "}{"}]', 4, lists=False)
+    assert bounded(b'[{"a": 1}, {"b": "}{"}]', 5, lists=False)
 
 
 @pytest.mark.parametrize(
@@ -181,12 +188,14 @@ def test_strings_are_counted_as_they_are(strings: list[str], most: int) -> None:
         b'"a",' * 2_000_000,
         b'"' * 8_000_000,
         b'["' + b'\\"' * 4_000_000 + b'"]',
+        b'["' + b"[" * 8_000_000 + b'"]',
+        b"[" * 8_000_000,
     ],
 )
-def test_strings_are_counted_in_one_pass(hostile: bytes) -> None:
+def test_values_are_counted_in_one_pass(hostile: bytes) -> None:
     began = time.process_time()
     try:
         bounded(hostile, 2048)
     except InputError as fault:
         assert fault.code == "input_too_large"  # noqa: PT017 - one string may also be long
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < 5  # and hours, if it were not so

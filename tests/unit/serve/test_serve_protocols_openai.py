@@ -91,7 +91,7 @@ def test_the_answer_holds_a_row_for_each_text_and_the_tokens() -> None:
 
 @pytest.mark.parametrize("manifest", [CLASSIFIER, PICTURES, NUMBERS], ids=lambda one: one.name)
 def test_a_model_that_gives_no_embeddings_of_texts_is_refused(manifest: BundleManifest) -> None:
-    assert refused(b'{"model": "m", "input": "one"}', manifest).code == "model_task"
+    assert refused(b'{"model": "m", "input": "one"}', manifest).code == "request_task"
 
 
 def test_embeddings_are_not_made_shorter() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from threading import Event
 
 import pytest
@@ -16,7 +17,7 @@ from serve.admission import Busy
 from serve.queue import BURST, Job, Queue
 from tests.bundles import put_bundle, trusting_box
 from toolkit.box import Box, Context
-from toolkit.model import Answer, Asked, Model
+from toolkit.model import Answer, Model
 from toolkit.plan import PLAIN
 
 Content = tuple[bytes, Mapping[str, str]]
@@ -52,7 +53,7 @@ class Ask:
         tenant: str = "t",
         deadline: float | None = None,
         gone: Callable[[], bool] = lambda: False,
-        size: int = 1,
+        repeated: int = 1,
     ) -> Job:
         def written(_: Model, answer: Answer | Exception) -> Content:
             assert self.hold.wait(20)
@@ -61,8 +62,9 @@ class Ask:
                 raise answer
             return text.encode(), {}
 
-        asked = Asked(Payload.checked({"texts": [text]}), Context(purpose="search"))
-        return Job(asked, size=size, tenant=tenant, deadline=deadline, gone=gone, written=written)
+        payload = Payload.checked({"texts": [text] * repeated})
+        context = nullcontext(Context(purpose="search"))
+        return Job(payload, context, size=1, tenant=tenant, deadline=deadline, gone=gone, written=written)
 
 
 def run(scenario: Callable[[Ask], object]) -> Ask:
@@ -182,8 +184,7 @@ def test_a_client_that_goes_in_the_middle_of_many_texts_ends_the_run(box: Box) -
             looks.append(True)
             return len(looks) > 3
 
-        job = ask.job("is", gone=gone)
-        job.asked = Asked(Payload.checked({"texts": ["is"] * 500}), Context(purpose="search"))
+        job = ask.job("is", gone=gone, repeated=500)
         assert queue.put(job)
         assert await code(job) == "request_abandoned"
         assert len(looks) == 4

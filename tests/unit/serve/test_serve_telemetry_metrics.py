@@ -94,7 +94,7 @@ from types import SimpleNamespace
 from serve.telemetry.metrics import Metrics
 from serve.telemetry.trace import Trace
 from prometheus_client import Gauge
-metrics = Metrics(int(sys.argv[1]))
+metrics = Metrics(int(sys.argv[1]), shared=True)
 gauge = Gauge("sealpress_test", "A gauge.", registry=metrics.registry, multiprocess_mode="livesum")
 gauge.set(5)
 for _ in range(int(sys.argv[2])):
@@ -115,7 +115,7 @@ def counted(worker: int, times: int) -> float:
 def test_any_process_tells_the_sum_and_one_that_takes_a_place_goes_on_counting(folder: str) -> None:
     assert counted(1, 3) == 3
     assert counted(2, 4) == 7
-    metrics = Metrics(0)
+    metrics = Metrics(shared=True)
     metrics.count("/v1/embeddings", 200, 0.02, trace())
     assert read(metrics)["sealpress_requests_total{'route': '/v1/embeddings', 'status': '200'}"] == 8
     assert counted(2, 2) == 10
@@ -131,7 +131,7 @@ def test_any_process_tells_the_sum_and_one_that_takes_a_place_goes_on_counting(f
 def test_a_worker_that_ended_is_no_part_of_the_state_and_stays_in_the_counts(folder: str) -> None:
     counted(1, 3)
     counted(2, 4)
-    metrics = Metrics(0)
+    metrics = Metrics(shared=True)
     assert metrics.living() == 2
     assert read(metrics)["sealpress_test{}"] == 10
     forget(1, folder)

@@ -25,10 +25,12 @@ from compliance.journal.erasure import erase, finish
 from compliance.journal.reader import Record, read
 from compliance.journal.records import Noted
 from compliance.keys import from_text, read_key
+from compliance.state.api_key_table import Defaults, Terms
 from compliance.state.api_keys import ApiKeyError, ApiKeys
 from compliance.state.disposition import Disposition, Scope
 from compliance.state.errors import HoldError, StateError
 from compliance.state.salts import Salts
+from compliance.state.usage import Usage
 from compliance.verify.errors import NotVerified
 from compliance.verify.journal import verify_journal
 from compliance.verify.statements import day_of
@@ -230,14 +232,16 @@ def test_api_keys_and_rules_come_back(made: Made) -> None:
     (made.folder / "rules" / "own.cedar").write_text(rule)
     settings = made.folder / NAME
     settings.write_text(settings.read_text().replace("rules = []", 'rules = ["rules/own.cedar", "../outside.cedar"]'))
-    with closing(ApiKeys(made.folder / "state")) as keys:
-        key, text = keys.create(time.time_ns())
+    with closing(ApiKeys(made.folder / "state")) as keys, closing(Usage(made.folder / "state")) as usage:
+        key, text = keys.create(time.time_ns(), Terms(models=("minilm",)), calls=5)
+        usage.reserve(key.account)
         found = made.back_up()  # while the store is open
     assert found.left_out == ("../outside.cedar",)
     made.restore()
     assert (made.new / "rules" / "own.cedar").read_text() == rule
     with closing(ApiKeys(made.new / "state")) as keys:
-        assert keys.identified(text, time.time_ns()).id == key.id
+        assert keys.identified(text, time.time_ns()) == key
+        assert [one.used for one in keys.all()] == [1]
         with pytest.raises(ApiKeyError):
             keys.identified(text[:-1] + ("0" if text[-1] != "0" else "1"), time.time_ns())
 
@@ -414,9 +418,9 @@ def test_a_journal_that_does_not_hold_is_not_restored(whole: tuple[Made, bytes])
 @pytest.mark.parametrize(
     ("statement", "code"),
     [
-        ("PRAGMA user_version = 2", "state_format"),
-        ("CREATE TRIGGER t AFTER UPDATE ON keys BEGIN DELETE FROM keys; END", "state_broken"),
-        ("DROP TABLE keys", "state_broken"),
+        ("PRAGMA user_version = 3", "state_format"),
+        ("CREATE TRIGGER t AFTER UPDATE ON api_keys BEGIN DELETE FROM api_keys; END", "state_broken"),
+        ("DROP TABLE usage", "state_broken"),
     ],
 )
 def test_another_store_of_api_keys_is_refused(
@@ -471,3 +475,6 @@ def test_the_golden_backup_is_restored(tmp_path: Path) -> None:
     with Disposition.open(tmp_path / "box" / "state" / "salts.sqlite") as disposition:
         assert [hold.ground for hold in disposition.holds()] == ["court"]
         assert [act.kind for act in disposition.untold()] == ["restored"]
+    # its API keys are of format 1
+    with closing(ApiKeys(tmp_path / "box" / "state")) as keys:
+        assert [one.key.terms() for one in keys.all()] == [Terms(defaults=Defaults(purpose="search"))]

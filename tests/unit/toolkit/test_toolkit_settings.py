@@ -210,3 +210,28 @@ def test_a_call_carries_who_when_and_how_long(made: Path) -> None:
     assert first.at <= second.at
     assert first.id != second.id
     box.journal.close()
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        'algorithms = ["HS256"]',
+        'algorithms = ["none"]',
+        'algorithms = ["EdDSA", "HS512"]',
+        "algorithms = []",
+        "leeway_s = 3600",
+        "leeway_s = -1",
+        'audience = ""',
+        'secret = "shared"',
+    ],
+)
+def test_tokens_are_checked_in_no_weak_way(made: Path, lines: str) -> None:
+    jwt = {"jwks": '"jwks.json"', "issuer": '"https://id.example"', "audience": '"sealpress"'}
+    jwt |= dict([lines.split(" = ", 1)])
+    path = made / "sealpress.toml"
+    path.write_text(
+        path.read_text("utf-8") + "\n[serve.jwt]\n" + "".join(f"{k} = {v}\n" for k, v in jwt.items()), "utf-8"
+    )
+    with pytest.raises(SettingsError) as caught:
+        read_settings(path)
+    assert caught.value.code == "settings_malformed"
