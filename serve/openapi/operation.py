@@ -7,16 +7,31 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from compliance.issuer.errors import JwksError, JwtError
 from compliance.journal.errors import NotReadable
 from compliance.state.api_keys import ApiKeyError
 from policies.errors import Denied, Fault
 from policies.payload import InputError
 from serve.admission import Busy
+from serve.caller import ScopeError
 from serve.problems import RequestError
 from serve.queue import Abandoned
 from toolkit.models import Unserved
 
-__all__ = ["ASKED", "KEYED", "NAMED", "OIP", "OPENAI", "READ", "RECEIPTS", "Content", "Operation", "Query"]
+__all__ = [
+    "ASKED",
+    "CHANGING",
+    "KEYED",
+    "NAMED",
+    "OIP",
+    "OPENAI",
+    "READ",
+    "RECEIPTS",
+    "TENSORS",
+    "Content",
+    "Operation",
+    "Query",
+]
 
 Codes = Mapping[str, type[Fault]]
 
@@ -66,8 +81,18 @@ def _of(family: type[Fault], *codes: str) -> dict[str, type[Fault]]:
 
 # what every route that needs a key may refuse by
 KEYED: Codes = {
-    **_of(ApiKeyError),
-    **_of(Busy, "rate_exceeded"),
+    **_of(
+        ApiKeyError,
+        "api_key_missing",
+        "api_key_unknown",
+        "api_key_expired",
+        "api_key_revoked",
+        "api_key_bound",
+        "api_key_certificate",
+    ),
+    **_of(JwtError),
+    **_of(JwksError),
+    **_of(Busy, "rate_exceeded", "concurrency_exceeded", "callers_exceeded"),
     **_of(RequestError, "request_header"),
 }
 # with a body
@@ -76,17 +101,21 @@ READ: Codes = {
     **_of(Busy, "bodies_full"),
 }
 # with the name of a model
-NAMED: Codes = {**_of(RequestError, "route_unknown"), **_of(Unserved)}
+NAMED: Codes = {**_of(RequestError, "route_unknown"), **_of(Unserved), **_of(ScopeError, "scope_model")}
+# that changes what is served
+CHANGING: Codes = {**READ, **NAMED, **_of(ScopeError, "scope_admin")}
 # with a question to a model
 ASKED: Codes = {
     **READ,
-    **_of(RequestError, "request_encoding"),
+    **_of(RequestError, "request_encoding", "request_context"),
+    **_of(ScopeError, "scope_model", "scope_purpose", "scope_region"),
     **_of(Unserved),
     **_of(InputError),
     **_of(Denied),
     **_of(Busy, "queue_full", "deadline_short", "deadline_exceeded"),
     **_of(Abandoned),
 }
-OPENAI: Codes = _of(RequestError, "request_tokens", "request_dimensions", "model_task")
-OIP: Codes = _of(RequestError, "tensor_binary", "tensor_output")
+OPENAI: Codes = _of(RequestError, "request_tokens", "request_dimensions", "request_task")
+TENSORS: Codes = _of(RequestError, "tensor_input")
+OIP: Codes = {**TENSORS, **_of(RequestError, "tensor_binary", "tensor_output")}
 RECEIPTS: Codes = {**_of(RequestError, "request_malformed", "request_type"), **_of(NotReadable, "record_unsigned")}

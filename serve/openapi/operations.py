@@ -8,7 +8,20 @@ from typing import Annotated, Any, Final
 from msgspec import Meta, structs
 
 from serve.openapi import answers, schemas
-from serve.openapi.operation import ASKED, KEYED, NAMED, OIP, OPENAI, READ, RECEIPTS, Content, Operation, Query
+from serve.openapi.operation import (
+    ASKED,
+    CHANGING,
+    KEYED,
+    NAMED,
+    OIP,
+    OPENAI,
+    READ,
+    RECEIPTS,
+    TENSORS,
+    Content,
+    Operation,
+    Query,
+)
 from serve.receipts import MAX_RECORDS
 
 __all__ = ["BINARY", "CONTEXT_HEADERS", "JSON", "OPERATIONS"]
@@ -159,7 +172,7 @@ _PREDICT: Mapping[str, Operation] = {
             },
         ),
         gives=_GIVES,
-        codes={**KEYED, **ASKED, **NAMED},
+        codes={**KEYED, **ASKED, **NAMED, **TENSORS},
     )
 }
 
@@ -269,7 +282,7 @@ def _change(id_: str, summary: str, says: str) -> Operation:
         optional=True,
         says=says,
         answers=_json(answers.Nothing, {}),
-        codes={**KEYED, **READ, **NAMED},
+        codes={**KEYED, **CHANGING},
     )
 
 
