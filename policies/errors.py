@@ -36,6 +36,8 @@ line turns them into its exit status.
         │   ├── WitnessMissing          compliance/witness: no witness where one was named
         │   ├── RequestError            serve: a request that cannot be read, or asks for what is not here
         │   ├── Busy                    serve: not now, for the rate of the key or the queue of the server
+        │   ├── Abandoned               serve: an answer that nobody waits for any more
+        │   ├── Unserved                toolkit/models: a model that is not served, or not now
         │   ├── BundleMissing           toolkit/bundle: no bundle where one was named
         │   ├── SourceMissing           toolkit/compress: no model where one was named
         │   ├── RecipeError             toolkit/compress: a recipe that cannot be followed
@@ -99,6 +101,8 @@ class Ungated(Refused):
         "grant_spent": "A grant serves one run: ask the gate again.",
         "grant_other_model": "The grant was given for another model: ask the gate for this one.",
         "grant_outdated": "The policy changed after the grant was given: ask the gate again.",
+        "detector_missing": "Call the model through sealpress.load(...), which brings the detector that the settings "
+        "name: nothing runs that it has not looked at.",
     }
 
 

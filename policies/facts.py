@@ -19,14 +19,20 @@ __all__ = [
     "Decision",
     "Finding",
     "Manifest",
+    "Obligation",
     "Outcome",
     "Purpose",
+    "Sanitised",
     "Tensor",
 ]
 
 Action = Literal["infer", "scan", "measure", "compress", "export", "train"]
 # GDPR Art. 6(1)(a) to (f)
 Basis = Literal["consent", "contract", "legal_obligation", "vital_interests", "public_task", "legitimate_interests"]
+
+# what is done to a payload before it is decided on anew, and what an answer has to carry
+Sanitising = Literal["redact", "pseudonymise"]
+Carried = Literal["attribution", "ai_notice"]
 
 # what Cedar's Long holds, without the negative half
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -109,6 +115,14 @@ class Override(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     approvers: frozenset[str]
 
 
+class Sanitised(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the gate did to a payload before it was decided on: personal data was masked ("redact"), or replaced by
+    pseudonyms. `data` holds the categories that were found and taken out."""
+
+    kind: Sanitising
+    data: frozenset[str]
+
+
 class Call(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One use of a model, as it was asked for.
 
@@ -117,7 +131,12 @@ class Call(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     caller's grant, and `quota` how many it allows. `consent` is the receipt that the caller names and `consented` what
     the store of consents says; `region` is where the data belongs and `host` where this box stands; `signer` signed the
     model, and its signature and every byte were checked; `sealed`: the journal encrypts what it records;
-    `override` is what two persons opened and the caller names.
+    `override` is what two persons opened and the caller names; `sanitised` is what was done to the payload since a rule
+    asked for it. What was redacted is no longer in `data`, what has a pseudonym is (GDPR Art. 4(5), recital 26).
+
+    `detector` is the digest of the model that must look at the payload, `detected` the categories that it found, and
+    `unseen` says that it could not look. A call of the action "scan" names the call whose payload it looks at as
+    `scan_of`.
     """
 
     id: str
@@ -140,6 +159,11 @@ class Call(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     signer: str | None = None
     sealed: bool = False
     override: Override | None = None
+    detector: str | None = None
+    detected: frozenset[str] = frozenset()
+    unseen: bool = False
+    scan_of: str | None = None
+    sanitised: Sanitised | None = None
 
 
 class Finding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -150,12 +174,24 @@ class Finding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     reason: str
 
 
+class Obligation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a rule asks for to give way.
+
+    Of an allowed call: what was done to its payload, where `text` names the categories that were taken out, and what
+    its answer has to carry, word for word. Of a refused one: what would have to be done to its payload.
+    """
+
+    kind: Sanitising | Carried
+    text: str = ""
+
+
 class Decision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The answer to a call. `policy` is the digest of the text and the parameters in force."""
 
     allowed: bool
     findings: tuple[Finding, ...]
     policy: str
+    obligations: tuple[Obligation, ...] = ()
 
 
 class Outcome(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -7,17 +7,19 @@ mistakes and makes a bypass a visible act; it does not stop an attacker who runs
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 from msgspec import structs
 
-from policies.errors import Denied, Fault, Ungated
-from policies.facts import Call, Decision, Manifest, Outcome
+from policies.errors import Denied, Failed, Fault, Ungated
+from policies.facts import Call, Decision, Manifest, Obligation, Outcome, Sanitised
 from policies.payload import Payload
-from policies.privacy import categories
+from policies.privacy import Detector, categories
+from policies.privacy.detectors import Spans, look, must_look
+from policies.sanitising import Pseudonymise, sanitised, undone
 
 __all__ = ["Grant", "Ledger", "Policy", "charge", "close", "covers", "decide_and_open", "gate", "redeem"]
 
@@ -61,6 +63,11 @@ class Grant:
         return _issue(self).call
 
     @property
+    def obligations(self) -> tuple[Obligation, ...]:
+        """What was done to the payload, and what the answer has to carry."""
+        return _issue(self).obligations
+
+    @property
     def usage(self) -> dict[str, int]:
         """What was charged to the call so far."""
         return dict(_issue(self).usage)
@@ -69,11 +76,12 @@ class Grant:
 class _Issue:
     """What a grant stands for."""
 
-    def __init__(self, ledger: Ledger, entry: object, call: Call, policy: str, payload: Payload) -> None:
+    def __init__(self, ledger: Ledger, entry: object, call: Call, decision: Decision, payload: Payload) -> None:
         self.ledger = ledger
         self.entry = entry
         self.call = call
-        self.policy = policy
+        self.policy = decision.policy
+        self.obligations = decision.obligations
         self.payload = payload
         self.covered = {call.model}
         # the steps of a compression touch the parent and what they derive from it many times under one grant
@@ -87,13 +95,20 @@ _lock = Lock()
 
 
 def gate(
-    policy: Policy, model: Manifest, call: Call, payload: Payload, ledger: Ledger, work: Callable[[Grant], T]
+    policy: Policy,
+    model: Manifest,
+    call: Call,
+    payload: Payload,
+    ledger: Ledger,
+    work: Callable[[Grant], T],
+    detectors: Sequence[Detector] = (),
+    pseudonymise: Pseudonymise | None = None,
 ) -> T:
     """Run `work` under a recorded grant and record how it ended. Raises Denied when the policy refuses.
 
     No record, no run; no record of the outcome, no answer.
     """
-    grant = decide_and_open(policy, model, call, payload, ledger)
+    grant = decide_and_open(policy, model, call, payload, ledger, detectors, pseudonymise)
     try:
         result = work(grant)
     except BaseException as error:
@@ -103,26 +118,75 @@ def gate(
     return result
 
 
-def decide_and_open(policy: Policy, model: Manifest, call: Call, payload: Payload, ledger: Ledger) -> Grant:
+def decide_and_open(
+    policy: Policy,
+    model: Manifest,
+    call: Call,
+    payload: Payload,
+    ledger: Ledger,
+    detectors: Sequence[Detector] = (),
+    pseudonymise: Pseudonymise | None = None,
+) -> Grant:
     """Scan the payload, decide, and record the decision. Raises Denied, after the refusal has been recorded.
 
-    The payload of a refused call is not recorded: there is no ground on which it could be kept.
+    Where nothing refuses but rules that give way to a payload without personal data, such a payload takes the place of
+    the one that came, and is decided on anew: from there on there is no other one, and detectors look at no other.
+    `pseudonymise` makes the pseudonyms of the call's subject.
+
+    The payload of a refused call is not recorded: there is no ground on which it could be kept. Nor is that of a
+    scan, which stands with the call that it was made for, if that one is allowed. Raises Ungated where the detector
+    that the call names is missing.
     """
     if call.model != model.digest:
         raise Ungated("grant_other_model", "the call names another model than the one it was brought to")
-    call = structs.replace(call, data=call.data | categories(payload.texts()), sealed=ledger.sealed)
+    must_look(detectors, call)
+    found = categories(payload.texts())
+    asked = structs.replace(call, data=call.data | found, sealed=ledger.sealed, sanitised=None)
+    decision = _decided(policy, model, asked)
+    kind = undone(decision, asked)
+    clean = None if kind is None else sanitised(kind, payload, pseudonymise)
+    if kind is not None and clean is not None:
+        payload = clean
+        # what has a pseudonym stays personal data
+        data = call.data if kind == "redact" else asked.data
+        asked = structs.replace(asked, data=data, sanitised=Sanitised(kind=kind, data=found))
+        decision = _decided(policy, model, asked)
+    if detectors and decision.allowed:
+        # what is refused as it is need not be looked at
+        asked, _ = _looked(detectors, tuple(payload.texts()), asked)
+        decision = _decided(policy, model, asked)
+        if asked.unseen and decision.allowed:
+            raise Ungated("detector_missing", "the detector could not look, and no rule of the policy refuses that")
+    if decision.allowed and undone(decision, asked):
+        raise Ungated("grant_outdated", "the decision asks for something that was not done to the payload")
+    if not decision.allowed:
+        entry = ledger.opened(asked, model, decision, Payload(value=None))
+        failing = [finding for finding in decision.findings if not finding.ok]
+        raise Denied(decision.findings, call.id, "refused: " + "; ".join(f.reason for f in failing), entry)
+    entry = ledger.opened(asked, model, decision, Payload(value=None) if call.action == "scan" else payload)
+    grant = Grant()
+    with _lock:
+        _issues[grant] = _Issue(ledger, entry, asked, decision, payload)
+    return grant
+
+
+def _decided(policy: Policy, model: Manifest, call: Call) -> Decision:
     decision = policy.decide(model, call)
     if decision.policy != policy.digest or not decision.findings:
         raise Ungated("grant_outdated", "the decision was not made by the policy in force")
-    if not decision.allowed:
-        entry = ledger.opened(call, model, decision, Payload(value=None))
-        failing = [finding for finding in decision.findings if not finding.ok]
-        raise Denied(decision.findings, call.id, "refused: " + "; ".join(f.reason for f in failing), entry)
-    entry = ledger.opened(call, model, decision, payload)
-    grant = Grant()
-    with _lock:
-        _issues[grant] = _Issue(ledger, entry, call, decision.policy, payload)
-    return grant
+    return decision
+
+
+def _looked(detectors: Sequence[Detector], texts: Sequence[str], call: Call) -> tuple[Call, Spans]:
+    """The call with what the detectors found, and where they found it. Raises Failed where nothing can be recorded."""
+    try:
+        spans = look(detectors, texts, call)
+    except Failed:
+        raise
+    except Exception:  # noqa: BLE001 - whatever a model does: what was not looked at does not count as clean
+        return structs.replace(call, unseen=True), {}
+    found = frozenset(one.category for here in spans.values() for one in here)
+    return structs.replace(call, detected=found), spans
 
 
 def redeem(grant: Grant, digest: str, in_force: str) -> Payload:

@@ -53,6 +53,7 @@ def serve(
     tls = None if named is None else secured_by(named, path.parent)
     if worker is not None:
         told = Told.parsed(worker)
+        told.follow()
         run(
             path,
             places,

@@ -232,6 +232,7 @@ def _writing(asked: Read, trace: Trace) -> Callable[[Model, Answer | Exception],
         if isinstance(answer, Exception):
             raise answer
         trace.call, trace.receipt = answer.call, model.receipt(answer)
+        trace.detected, trace.obligations = answer.detected, answer.obligations
         return asked.written(model, answer)
 
     return written

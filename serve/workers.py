@@ -10,10 +10,12 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from queue import SimpleQueue
+from threading import Thread
 
 import msgspec
 from msgspec import Struct
@@ -49,6 +51,16 @@ class Told(Struct, frozen=True):
     def share(self, workers: int) -> Share:
         return Share(self.number, workers, self.buckets)
 
+    def follow(self) -> None:
+        """End in order when the parent is gone: nobody could tell this process to, or start it again."""
+
+        def wait() -> None:
+            while os.read(sys.stdin.fileno(), 1):
+                pass
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        Thread(target=wait, name="parent", daemon=True).start()
+
     def ready(self, models: Iterable[str]) -> None:
         with suppress(BrokenPipeError), os.fdopen(self.pipe, "wb") as pipe:
             # for one that takes the place of another nobody listens any more
@@ -80,7 +92,7 @@ class _Worker:
             process = subprocess.Popen(  # noqa: S603 - our own command again
                 [*self._command, "--worker", str(told)],
                 pass_fds=(told.taken, told.buckets, told.pipe),
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # which ends with this process, however it does
                 env={**os.environ, FOLDER: self._folder},
             )
         finally:
@@ -100,6 +112,8 @@ class _Worker:
         self.restarts = self.restarts + 1 if soon else 0
         if self.restarts > MOST_RESTARTS:
             raise Failed("internal", f"a process that serves ended {self.restarts} times in a row")
+        if self.process.stdin is not None:
+            self.process.stdin.close()
         forget(self.number, self._folder)
         self.process = self._start()
         os.close(self._ready)

@@ -26,6 +26,15 @@ def minilm() -> Path:
     return Path(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
 
 
+@pytest.fixture(scope="session")
+def rampart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real model that finds personal data, as the Hugging Face directory that examples/rampart.py makes."""
+    folder = tmp_path_factory.mktemp("rampart") / "rampart"
+    command = [sys.executable, str(ROOT / "examples" / "rampart.py"), str(folder)]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    return folder
+
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

@@ -7,9 +7,10 @@ import os
 import shutil
 import time
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Struct, structs
 
@@ -22,12 +23,14 @@ from compliance.keys import fingerprint, from_text, kind_of, read_key, secret, t
 from compliance.state.consents import Consents
 from compliance.state.overrides import Overrides
 from compliance.state.policies import archive
+from compliance.state.pseudonyms import Pseudonyms
 from compliance.state.salts import Salts
 from compliance.verify.statements import DAYS_AHEAD, day_of
 from policies.cedar import Engine
 from policies.errors import Failed, Fault
 from policies.facts import CATEGORY, Action, Call
 from policies.payload import InputError
+from policies.sanitising import Pseudonymise
 from toolkit.policy import Policy
 from toolkit.proof import must_hold
 from toolkit.settings import (
@@ -38,6 +41,9 @@ from toolkit.settings import (
     found_settings,
     read_settings,
 )
+
+if TYPE_CHECKING:
+    from toolkit.detector import ModelDetector
 
 __all__ = ["Box", "Context", "PrivateKeys", "auditors", "create_box", "day_keys", "exposed"]
 
@@ -65,6 +71,9 @@ signers = [
 [journal]
 root = "{journal_root}"
 durability = "buffered"  # "durable": a record is on the disk before the model runs, which takes milliseconds
+
+# [privacy]
+# detector = "ner.bundle"  # a model that labels tokens looks at every input, too: docs/policy.md
 
 [policy]
 packs = ["base", "gdpr", "licence"]  # further ones: ai-act, hipaa, pipl; `sealpress policy show gdpr` explains one
@@ -197,6 +206,20 @@ class Box:
             self.policy = engine
         return new
 
+    @cached_property
+    def detector(self) -> ModelDetector | None:
+        """The model that looks at the input of every call, where the settings name one; read when it is first asked
+        for. Raises BundleMissing, BundleError, ModelError, SettingsError, JournalError."""
+        # most commands run no model, and need no runtime
+        from toolkit.detector import ModelDetector
+
+        return ModelDetector.of(self)
+
+    @property
+    def detectors(self) -> tuple[ModelDetector, ...]:
+        """What the gate is given for every run of a model."""
+        return () if self.detector is None else (self.detector,)
+
     @property
     def journal_folder(self) -> Path:
         return self.folder / "journal"
@@ -219,7 +242,8 @@ class Box:
         """A call of this moment. `signer` is whose signature on the model was checked, `policy` by which it will be
         decided, if that was looked up before. Raises JournalError, StateError.
 
-        Whether a consent stands is looked up now, so that one withdrawn a moment ago counts no more.
+        Whether a consent stands is looked up now, so that one withdrawn a moment ago counts no more. A call to infer
+        names the detector of the settings, and the gate lets none pass without it.
         """
         purpose = (policy or self.policy).purposes.get(context.purpose or "")
         tenant, at = context.tenant or self.settings.box.tenant, self.journal.now()
@@ -246,8 +270,16 @@ class Box:
             signer=signer,
             usage=context.usage,
             quota=context.quota,
+            detector=self.detector.digest if action == "infer" and self.detector is not None else None,
             **{**said, "actor": context.actor or self.settings.box.actor, "tenant": tenant, "override": override},
         )
+
+    def pseudonymise(self, context: Context) -> Pseudonymise | None:
+        """What makes the pseudonyms of a subject, where there is one; the gate uses it only if a rule asks for them."""
+        if context.subject is None:
+            return None
+        tenant = context.tenant or self.settings.box.tenant
+        return Pseudonyms(self.journal.salts, tenant, context.subject).pseudonymise
 
 
 class PrivateKeys(NamedTuple):

@@ -28,7 +28,17 @@ from toolkit.runtime.inputs import ImageInput, TextInput
 from toolkit.runtime.lane import reader_of
 from toolkit.runtime.readers import Reader
 
-__all__ = ["Bundle", "BundleError", "BundleManifest", "BundleMissing", "Measured", "Measurements", "write_bundle"]
+__all__ = [
+    "Bundle",
+    "BundleError",
+    "BundleManifest",
+    "BundleMissing",
+    "Entities",
+    "Found",
+    "Measured",
+    "Measurements",
+    "write_bundle",
+]
 
 MAX_FILE = 4_000_000_000
 _MODEL = ("model.onnx", "tokenizer.json", "LICENSE", "NOTICE")
@@ -61,17 +71,39 @@ class BundleMissing(Unusable):
     }
 
 
+class Found(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How well entities of one kind were found: of those found, the share that was right, and of the `gold` ones that a
+    person had marked, the share that was found; None where there were none."""
+
+    precision: float | None
+    recall: float | None
+    found: int
+    gold: int
+
+
+class Entities(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a model finds in texts. `offsets`: an entity is told in the Unicode code points of the text as it came, the
+    end excluded. `languages` are those that the papers of its source name; `kinds` what was measured, by the kind of
+    entity, and `method` on what and how: empty where no data with marked entities was given."""
+
+    offsets: Literal["characters"] = "characters"
+    languages: tuple[str, ...] = ()
+    kinds: dict[str, Found] = {}
+    method: str = ""
+
+
 class BundleManifest(Manifest, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The manifest as it is on disk: the facts, and what the runtime and a re-derivation need beside them.
 
     `text` or `image` says how an input becomes tensors; without both the model takes tensors. `labels` name the classes
-    in the order of the answer; `data` holds the SHA-256 of what was calibrated on and measured on, `seed` that of the
-    search.
+    in the order of the answer, and `entities` says what a model that labels tokens finds; `data` holds the SHA-256 of
+    what was calibrated on and measured on, `seed` that of the search.
     """
 
     text: TextInput | UnsetType = UNSET
     image: ImageInput | UnsetType = UNSET
     labels: tuple[str, ...] | UnsetType = UNSET
+    entities: Entities | UnsetType = UNSET
     data: dict[str, str] | UnsetType = UNSET
     seed: int | UnsetType = UNSET
     recipe: tuple[dict[str, Any], ...]
@@ -177,13 +209,8 @@ class Bundle(Struct, frozen=True, kw_only=True):
     def reader(self) -> Reader:
         """What turns inputs into tensors. Raises ModelError."""
         manifest = self.manifest
-        return reader_of(
-            manifest.inputs,
-            manifest.text or None,
-            manifest.image or None,
-            self.tokenizer,
-            classes=bool(manifest.labels),
-        )
+        text, image = manifest.text or None, manifest.image or None
+        return reader_of(manifest.inputs, text, image, self.tokenizer, manifest.labels or ())
 
 
 def write_bundle(

@@ -13,13 +13,16 @@ from numpy.typing import NDArray
 from compliance.journal.receipts import Written
 from policies.cedar import Engine
 from policies.errors import Denied
+from policies.facts import Obligation
 from policies.gate import Grant, close, decide_and_open
 from policies.payload import Payload
 from toolkit.box import Box, Context
 from toolkit.bundle import Bundle, BundleManifest
 from toolkit.plan import PLAIN, Plan
+from toolkit.runtime.entities import ENTITIES, Entity
 from toolkit.runtime.lane import Lane
 from toolkit.runtime.readers import Outputs, checked_texts
+from toolkit.runtime.session import ModelError
 
 __all__ = ["Answer", "Asked", "Model", "load"]
 
@@ -32,13 +35,21 @@ class Asked(Struct, frozen=True):
 
 
 class Answer(Struct, frozen=True):
-    """What a call gave: outputs by name (`embedding` (n, hidden), `logits` (n, classes), or what the model calls them),
-    what it used (texts, tokens, images), and how it is on record: its id and its records."""
+    """What a call gave: outputs by name (`embedding` (n, hidden), `logits` (n, classes), `entities` (n,) lists of
+    Entity, or what the model calls them); what it used (texts, tokens, images); and how it is on record: its id and its
+    records.
+
+    `detected` are the categories of personal data that the detector of the settings found in the input. `obligations`
+    says what was done to the input before the model ran, and what has to go with the answer to whoever gets it: an
+    attribution, a notice.
+    """
 
     outputs: Outputs
     usage: Mapping[str, int]
     call: str
     written: tuple[Written, ...]
+    detected: frozenset[str] = frozenset()
+    obligations: tuple[Obligation, ...] = ()
 
 
 class Model:
@@ -49,6 +60,8 @@ class Model:
         self.manifest: BundleManifest = bundle.manifest
         self.plan = plan
         self._box = box
+        # whatever is wrong with a detector shows now, and not at the first call
+        self._detectors = box.detectors
         self._lane = Lane(bundle.model, bundle.manifest.digest, bundle.reader(), threads=plan.threads, batch=plan.batch)
         self._signer = bundle.signer
         self._about = {"manifest": to_builtins(bundle.manifest), "measurements": to_builtins(bundle.measurements)}
@@ -76,19 +89,30 @@ class Model:
         Raises Denied with the findings when the policy refuses (the refusal is on record), InputError for texts that
         cannot be taken, JournalError when the call cannot be recorded; then the model does not run.
         """
-        # one name is no set of letters
-        declared = frozenset((data,) if isinstance(data, str) else data)
-        context = Context(
-            purpose=purpose,
-            basis=basis,
-            consent=consent,
-            subject=subject,
-            region=region,
-            override=override,
-            data=declared,
-        )
+        self._must_be_for(entities=False)
+        context = _context(purpose, basis, consent, subject, region, override, data)
         (answered,) = self.ask({"texts": checked_texts(texts)}, context).outputs.values()
         return answered
+
+    def entities(
+        self,
+        texts: str | Sequence[str],
+        *,
+        purpose: str | None = None,
+        basis: str | None = None,
+        consent: str | None = None,
+        subject: str | None = None,
+        region: str | None = None,
+        override: str | None = None,
+        data: str | Collection[str] = (),
+    ) -> list[list[Entity]]:
+        """What a model that labels tokens finds in each text, in order, without overlap, and however long a text is.
+
+        Raises what `embed` raises; ModelError for a model that labels no tokens.
+        """
+        self._must_be_for(entities=True)
+        context = _context(purpose, basis, consent, subject, region, override, data)
+        return list(self.ask({"texts": checked_texts(texts)}, context).outputs["entities"])
 
     def ask(self, value: object, context: Context, blobs: Mapping[str, bytes] | None = None) -> Answer:
         """The same for any model, with the payload that its reader takes, such as {"texts": [...]}. Safe for threads.
@@ -103,10 +127,9 @@ class Model:
     def size(self, payload: Payload) -> int:
         """What a call with this payload costs beside others, in the units of the plan's `pace`.
 
-        Raises InputError for one that this model does not take.
+        Raises InputError for one that this model does not take, as far as that is seen without much work.
         """
-        reader = self._lane.reader
-        return sum(map(reader.size, reader.items(payload)))
+        return self._lane.reader.cost(payload)
 
     def answers(
         self, asked: Sequence[Asked], go_on: Callable[[int], None] = lambda _: None
@@ -135,12 +158,15 @@ class Model:
     def _opened(self, asked: Asked, in_force: Engine) -> Grant | Exception:
         try:
             call = self._box.call("infer", self.manifest.digest, asked.context, self._signer, in_force)
-            return decide_and_open(in_force, self.manifest, call, asked.payload, self._box.journal)
+            pseudonymise = self._box.pseudonymise(asked.context)
+            return decide_and_open(
+                in_force, self.manifest, call, asked.payload, self._box.journal, self._detectors, pseudonymise
+            )
         except Exception as error:  # noqa: BLE001 - it is the answer to this call alone
             return error
 
     def _closed(self, grant: Grant, outputs: Outputs | Exception) -> Answer | Exception:
-        call, usage = grant.call.id, grant.usage
+        call, usage, obligations = grant.call, grant.usage, grant.obligations
         failed = outputs if isinstance(outputs, Exception) else None
         try:
             written = close(grant, failed)
@@ -148,7 +174,18 @@ class Model:
             return error
         if isinstance(outputs, Exception):
             return outputs
-        return Answer(outputs=outputs, usage=usage, call=call, written=written)
+        return Answer(
+            outputs=outputs,
+            usage=usage,
+            call=call.id,
+            written=written,
+            detected=call.detected,
+            obligations=obligations,
+        )
+
+    def _must_be_for(self, *, entities: bool) -> None:
+        if (self.manifest.task == ENTITIES) is not entities:
+            raise ModelError("model_task", f"{self.manifest.name} is for {self.manifest.task}")
 
     def receipt(self, of: Answer | Denied) -> bytes:
         """What shows that the call is on record, as JSON (docs/formats.md): `sealpress receipt verify` checks it.
@@ -157,6 +194,27 @@ class Model:
         """
         written = of.written if isinstance(of, Answer) else (of.entry.written,)
         return self._box.journal.receipt(written)
+
+
+def _context(
+    purpose: str | None,
+    basis: str | None,
+    consent: str | None,
+    subject: str | None,
+    region: str | None,
+    override: str | None,
+    data: str | Collection[str],
+) -> Context:
+    return Context(
+        purpose=purpose,
+        basis=basis,
+        consent=consent,
+        subject=subject,
+        region=region,
+        override=override,
+        # one name is no set of letters
+        data=frozenset((data,) if isinstance(data, str) else data),
+    )
 
 
 def load(path: str | os.PathLike[str], settings: str | os.PathLike[str] | None = None) -> Model:

@@ -99,7 +99,7 @@ def _measured(bundle: Bundle, box: Box, cores: int, sample: Payload) -> Plan:
     if rates[best] < GAIN * rates[ways[0]]:
         best = ways[0]
     lanes, threads, batch = best
-    size = sum(map(alone.reader.size, alone.reader.items(sample))) / SOME
+    size = alone.reader.cost(sample) / SOME
     return Plan(
         lanes=lanes,
         threads=threads,

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from compliance.journal.reader import Record
 from compliance.journal.records import Noted, Opened
 from policies.cedar import Engine
 from policies.facts import Call, Decision, Manifest
+from policies.sanitising import undone
 
 __all__ = ["Recorded", "recorded"]
 
@@ -29,8 +30,23 @@ class Recorded(Struct, frozen=True, kw_only=True):
     allowed: bool
     against: tuple[str, ...]
 
+    @property
+    def asked(self) -> Call:
+        """The call as it came, before anything was done to its payload."""
+        done = self.call.sanitised
+        return (
+            self.call if done is None else structs.replace(self.call, data=self.call.data | done.data, sanitised=None)
+        )
+
     def again(self, engine: Engine) -> Decision:
-        return engine.decide(self.model, self.call)
+        """The decision on the call as it came; or, where this engine asks for just what was done to its payload then,
+        on what came of that. What else could have been done, the journal cannot tell: there the refusal asks for it.
+        """
+        decision = engine.decide(self.model, self.asked)
+        done = self.call.sanitised
+        if done is not None and undone(decision, self.asked) == done.kind:
+            return engine.decide(self.model, self.call)
+        return decision
 
 
 def recorded(records: Iterable[Record]) -> Iterator[Recorded]:

@@ -38,6 +38,8 @@ class SettingsError(Unusable):
         "settings_exist": "Choose another folder: init never overwrites a box or an auditor's key.",
         "settings_lost": "Restore the folder from its backup; to begin anew on purpose, remove the marker file too.",
         "settings_pack": "Name packs that this version ships, and rule files that exist beside the settings.",
+        "settings_detector": "Name a bundle that labels tokens under [privacy], and labels that it has: "
+        "`sealpress show` lists them.",
         "settings_trust": "Add the line yourself, between the brackets of `signers` under [trust].",
     }
 
@@ -105,6 +107,16 @@ class OverrideSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Who may approve an override, by name, with the public key of each."""
 
     approvers: dict[str, str] = {}
+
+
+class PrivacySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A bundle that labels tokens, which looks at the input of every call. What it finds with a probability below
+    `score` does not count. `labels` maps its labels to categories; those left out do not count, and without the table
+    the usual names do (toolkit.detector.LABELS)."""
+
+    detector: str | None = None
+    score: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    labels: dict[str, str] | None = None
 
 
 class TracesSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -180,6 +192,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     witness: WitnessSettings | None = None
     policy: PolicySettings = PolicySettings()
     override: OverrideSettings = OverrideSettings()
+    privacy: PrivacySettings = PrivacySettings()
     serve: ServeSettings = ServeSettings()
     compress: CompressSettings = CompressSettings()
     purposes: dict[str, Purpose]

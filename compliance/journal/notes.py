@@ -16,14 +16,14 @@ class Notes:
     """Decisions on calls that are alike are one object, and so are models: each pair is encoded once."""
 
     def __init__(self) -> None:
-        self._parts: dict[tuple[int, int], tuple[Decision, Manifest, Raw, Raw, Raw]] = {}
+        self._parts: dict[tuple[int, int], tuple[Decision, Manifest, Raw, Raw, Raw, Raw]] = {}
 
     def opened(self, call: Call, model: Manifest, decision: Decision) -> bytes:
         """`Opened` (docs/formats.md) in JSON."""
-        about, rules, against = self._encoded(decision, model)
-        return msgspec.json.encode(_Opened(call, about, decision.policy, decision.allowed, rules, against))
+        about, *told = self._encoded(decision, model)
+        return msgspec.json.encode(_Opened(call, about, decision.policy, decision.allowed, *told))
 
-    def _encoded(self, decision: Decision, model: Manifest) -> tuple[Raw, Raw, Raw]:
+    def _encoded(self, decision: Decision, model: Manifest) -> tuple[Raw, Raw, Raw, Raw]:
         known = self._parts.get((id(decision), id(model)))
         if known is None:
             if len(self._parts) >= REMEMBERED:
@@ -33,10 +33,11 @@ class Notes:
                 about,
                 [finding.rule for finding in decision.findings],
                 [finding for finding in decision.findings if not finding.ok],
+                decision.obligations,
             )
             # both are kept, so that no other object takes their place in memory
-            one, two, three = (Raw(msgspec.json.encode(part)) for part in parts)
-            known = decision, model, one, two, three
+            one, two, three, four = (Raw(msgspec.json.encode(part)) for part in parts)
+            known = decision, model, one, two, three, four
             self._parts[id(decision), id(model)] = known
         return known[2:]
 
@@ -50,3 +51,4 @@ class _Opened(msgspec.Struct, frozen=True, tag_field="record", tag="opened"):
     allowed: bool
     rules: Raw
     against: Raw
+    obligations: Raw

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from compliance.crypto import NONCE, Unauthentic, fresh, kdf, seal, unseal
 from compliance.verify.leaf import COMMITTED, HEADER, Leaf, Place, metadata_commitment, seal_commitment
-from policies.facts import Call, Finding, Outcome
+from policies.facts import Call, Finding, Obligation, Outcome
 
 __all__ = [
     "Closed",
@@ -37,7 +37,7 @@ _MIN_BUCKET = 256
 
 
 class Opened(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="record", tag="opened"):
-    """A call and the decision on it: every rule that was asked, and in full those that were against.
+    """A call and the decision on it: every rule that was asked, in full those that were against, and the obligations.
 
     The subject of the call stands here under a pseudonym, which changes from month to month and dies with its salt.
     """
@@ -48,6 +48,7 @@ class Opened(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_
     allowed: bool
     rules: tuple[str, ...]
     against: tuple[Finding, ...]
+    obligations: tuple[Obligation, ...] = ()
 
 
 class Noted(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="record", tag="noted"):

@@ -124,6 +124,7 @@ def _tables(recount: Recount) -> list[Table]:
         Table("Calls by model", "Model", _rows(models, "no name")),
         Table("Calls by action", "Action", _rows(recount.actions, "none")),
         Table("Calls with personal data, by kind", "Found", _rows(recount.data, "no name")),
+        Table("Calls from which personal data was taken out first", "Taken out", _rows(recount.sanitised, "no name")),
     ]
     return [table for table in found if table.rows]
 

@@ -21,6 +21,7 @@ _DAY = 86_400 * 10**9
 _EPOCH = date(1970, 1, 1).toordinal()
 _LAST_DAY = date.max.toordinal() - _EPOCH
 _ANSWERS = ("infer", "scan", "measure")
+_DONE = {"redact": "masked", "pseudonymise": "pseudonyms"}
 
 
 class Shard(Struct, frozen=True, kw_only=True):
@@ -91,8 +92,8 @@ class Recount(Struct, frozen=True, kw_only=True):
 
     `erased` and `elsewhere` count what cannot be read, since it was erased, or is sealed to other auditors only;
     `misdated` the calls whose time is none of a day, or lies after the head that covers them: they are in every tally
-    but that of the days. `overrides` are calls under an override, by its name and who opened it. `unread` calls were
-    read, but their outcome cannot be.
+    but that of the days. `overrides` are calls under an override, by its name and who opened it; `sanitised` those from
+    whose input personal data was taken, by its category and how. `unread` calls were read, but their outcome cannot be.
     """
 
     days: tuple[Day, ...]
@@ -101,6 +102,7 @@ class Recount(Struct, frozen=True, kw_only=True):
     models: tuple[Model, ...]
     data: tuple[Tally, ...]
     overrides: tuple[Tally, ...]
+    sanitised: tuple[Tally, ...]
     rules: dict[str, int]
     policies: tuple[Policy, ...]
     done: int
@@ -124,7 +126,7 @@ class Recounting:
         self.days: dict[int, list[int]] = {}
         self.misdated = 0
         self.actions, self.purposes, self.models, self.data = _Calls(), _Calls(), _Calls(), _Calls()
-        self.overrides = _Calls()
+        self.overrides, self.sanitised = _Calls(), _Calls()
         self.names: dict[str, str] = {}
         self.answered: Counter[str] = Counter()
         self.papers: dict[str, Papers] = {}
@@ -149,6 +151,7 @@ class Recounting:
             models=tuple(self._model(tally) for tally in self.models.tallies()),
             data=self.data.tallies(),
             overrides=self.overrides.tallies(),
+            sanitised=self.sanitised.tallies(),
             rules=ranked(sum(self.rules.values(), Counter())),
             policies=tuple(sorted(self.policies.values(), key=lambda policy: (policy.first, policy.digest))),
             done=self.done,
@@ -183,10 +186,15 @@ class Recounting:
         self.purposes.add(call.purpose or "", allowed)
         self.models.add(call.model, allowed)
         self.names[call.model] = opened.model.get("name", "")
-        for category in call.data:
+        # a scan looks at the input of another call, with which it is counted
+        found = () if call.action == "scan" else (*call.data, *(f"{one}, by a model" for one in call.detected))
+        for category in found:
             self.data.add(category, allowed)
         if call.override is not None:
             self.overrides.add(f"{call.override.name} ({', '.join(sorted(call.override.approvers))})", allowed)
+        if call.sanitised is not None:
+            for category in call.sanitised.data:
+                self.sanitised.add(f"{category} ({_DONE[call.sanitised.kind]})", allowed)
         if 0 <= call.at <= shard.at and call.at // _DAY <= _LAST_DAY:
             self.days.setdefault(call.at // _DAY, [0, 0])[0 if allowed else 1] += 1
         else:

@@ -9,6 +9,7 @@
     rules = ["gdpr.special"]            all rules that refuse, and no others
     call = { purpose = "triage", basis = "contract", data = ["health"] }
     model = { licence = "MIT" }
+    obligations = ["redact"]            what the decision asks for; left out, any will do
 
 Fields of a call and a model are those of policies/facts.py; what is left out is that of an ordinary call, and an empty
 text stands for a fact that is not known.
@@ -54,11 +55,12 @@ _CALL: dict[str, Any] = {
 
 
 class Case(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One case. `rules` are those that refuse, all of them."""
+    """One case. `rules` are those that refuse, all of them; `obligations`, where given, all that the decision names."""
 
     name: str
     allow: bool
     rules: frozenset[str] = frozenset()
+    obligations: frozenset[str] | None = None
     call: dict[str, Any] = {}
     model: dict[str, Any] = {}
 
@@ -83,6 +85,7 @@ class Tried(Struct, frozen=True, kw_only=True):
     ok: bool
     allow: bool
     rules: tuple[str, ...]
+    obligations: tuple[str, ...] = ()
 
 
 def tried(engine: Engine, cases: Cases) -> list[Tried]:
@@ -91,8 +94,12 @@ def tried(engine: Engine, cases: Cases) -> list[Tried]:
     for case in cases.case:
         decision = _decided(engine, case)
         refusing = frozenset(finding.rule for finding in decision.findings if not finding.ok)
+        asked = tuple(one.kind for one in decision.obligations)
         ok = decision.allowed is case.allow and (refusing == case.rules or case.allow)
-        found.append(Tried(name=case.name, ok=ok, allow=decision.allowed, rules=tuple(sorted(refusing))))
+        ok &= case.obligations is None or case.obligations == frozenset(asked)
+        found.append(
+            Tried(name=case.name, ok=ok, allow=decision.allowed, rules=tuple(sorted(refusing)), obligations=asked)
+        )
     return found
 
 

@@ -3,6 +3,10 @@
 A call is allowed only if a rule permits it, none forbids it, and no rule failed to evaluate. Cedar by itself skips a
 `forbid` whose condition fails, and allows; that refuses here, as does anything unexpected. cedarpy checks every text
 at load; calls are decided by the compiled program, which tests compare with cedarpy.
+
+A forbid with an obligation gives way once it is met. What an answer can carry is granted here: the fact `obligations`
+names it, and the rules are asked once more. What has to be done to a payload is left to the gate, and only where
+nothing else refuses.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, get_args
 
 import cedarpy
 import msgspec
@@ -22,11 +26,24 @@ from policies.cedar import request
 from policies.cedar.compiler import Answer, Named, Trace, compiled
 from policies.cedar.packs import Parameter, Parameters
 from policies.cedar.source import PolicyError, Rule, policy_text, read, schema_text
-from policies.facts import CATEGORY, Call, Decision, Finding, Manifest, Purpose
+from policies.facts import (
+    CATEGORY,
+    Call,
+    Carried,
+    Decision,
+    Finding,
+    Manifest,
+    Obligation,
+    Purpose,
+    Sanitised,
+    Sanitising,
+)
+from policies.licences import attribution
 
 __all__ = ["Engine", "load", "reloaded"]
 
 MAX_CACHED = 1_024
+MAX_WORDS = 300
 
 
 def load(
@@ -90,13 +107,15 @@ class Engine:
         # names of overrides that some pack opens something for
         self.overrides = frozenset(str(name) for names in known if isinstance(names, list) for name in names)
         self._purposes = request.Purposes(source.purposes)
+        self._words = _words(self.rules, source.parameters)
         self._parameters = request.parameters(source.parameters)
         self._digest = sha256(self.source).hexdigest()
         self._program = compiled(self.rules, request.ACTIONS.values())
         self._actor = lru_cache(MAX_CACHED)(request.actor)
         self._model = lru_cache(MAX_CACHED)(request.model)
-        # many calls differ in nothing that a rule tells apart
+        # many calls differ in nothing that a rule tells apart: what they are told is one object, and so is the decision
         self._told = lru_cache(MAX_CACHED)(self._tell)
+        self._decided = lru_cache(MAX_CACHED)(self._decision)
 
     @property
     def digest(self) -> str:
@@ -111,27 +130,89 @@ class Engine:
             actor = self._actor(call.actor, call.tenant)
             about = self._model(model.digest, model.name, model.task, model.licence, model.purposes)
             action = request.ACTIONS[call.action]
-            trace = self._program.trace(
-                actor, action, about, request.context(call, self._purposes, self._parameters), {}
-            )
+            facts = request.context(call, self._purposes, self._parameters)
             named = self._program.named(action.uid, about.uid)
-            allowed, findings = self._told(named, trace)
+            told = self._told(named, self._program.trace(actor, action, about, facts, {}))
+            # each time there is more in it, so this ends
+            while not told.carry <= facts["obligations"]:
+                facts["obligations"] |= told.carry
+                told = self._told(named, self._program.trace(actor, action, about, facts, {}))
+            parent = model.lineage[0].name if model.lineage else None
+            return self._decided(told, facts["obligations"], model.name, parent, model.licence, call.sanitised)
         except Exception as error:  # noqa: BLE001 - the facts come from anywhere: whatever fails with them is a refusal
-            allowed, findings = False, (_stopped(f"The policy could not be evaluated: {type(error).__name__}."),)
-        return Decision(allowed=allowed, findings=findings, policy=self._digest)
+            reason = f"The policy could not be evaluated: {type(error).__name__}."
+            return Decision(allowed=False, findings=(_stopped(reason),), policy=self._digest)
 
-    def _tell(self, named: Named, trace: Trace) -> tuple[bool, tuple[Finding, ...]]:
+    def _tell(self, named: Named, trace: Trace) -> _Told:
         answer = self._program.answer(named, trace)
-        effects = {self.rules[number].effect for number in answer.matched}
-        permitted = "permit" in effects
+        matched = [self.rules[number] for number in answer.matched]
+        permitted = any(rule.effect == "permit" for rule in matched)
+        refusing = {rule.obligation for rule in matched if rule.effect == "forbid"}
         findings = [_finding(self.rules[n], n, answer, permitted) for n in sorted(answer.about | answer.errors.keys())]
         if not permitted:
             reason = "Nothing is allowed unless a rule permits it."
             findings.append(Finding(rule="default.deny", ok=False, reason=reason))
-        return effects == {"permit"} and not answer.errors, tuple(findings)
+        passes = permitted and not answer.errors
+        return _Told(
+            allowed=passes and not refusing,
+            findings=tuple(findings),
+            carry=_CARRIED & refusing,
+            sanitise=next((kind for kind in _SANITISING if passes and refusing == {kind}), None),
+        )
+
+    def _decision(
+        self,
+        told: _Told,
+        met: frozenset[str],
+        name: str,
+        parent: str | None,
+        licence: str,
+        done: Sanitised | None,
+    ) -> Decision:
+        """The decision on a model of this name, made from this parent, where these obligations are met."""
+        found: list[Obligation] = []
+        if not told.allowed:
+            # what was done to a payload once is not done again
+            if told.sanitise is not None and done is None:
+                found.append(Obligation(kind=told.sanitise))
+        else:
+            if done is not None:
+                found.append(Obligation(kind=done.kind, text=", ".join(sorted(done.data))))
+            if "attribution" in met:
+                found.append(Obligation(kind="attribution", text=attribution(name, parent, licence)))
+            if "ai_notice" in met:
+                found.append(Obligation(kind="ai_notice", text=self._words))
+        return Decision(allowed=told.allowed, findings=told.findings, policy=self._digest, obligations=tuple(found))
 
 
+class _Told(Struct, frozen=True, kw_only=True, eq=False):
+    """What the rules say: of those that refuse, what they ask of the answer; and what done to the payload would meet
+    all of them, where that is one thing. Two are the same where they are one object."""
+
+    allowed: bool
+    findings: tuple[Finding, ...]
+    carry: frozenset[str] = frozenset()
+    sanitise: Sanitising | None = None
+
+
+_SANITISING: tuple[Sanitising, ...] = get_args(Sanitising)
+_CARRIED: frozenset[str] = frozenset(get_args(Carried))
 _PURPOSE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+
+
+def _words(rules: Sequence[Rule], parameters: Parameters) -> str:
+    """The words of the notice: the parameter `ai_notice` of a pack. Raises PolicyError where a rule asks for one and
+    there is none, or no line of text."""
+    given = [one["ai_notice"] for one in parameters.values() if "ai_notice" in one]
+    asking = [rule for rule in rules if rule.obligation == "ai_notice"]
+    if asking and len(given) != 1:
+        raise PolicyError(
+            "policy_pack", f"{asking[0].file}: rule {asking[0].id} needs the words of one pack, {len(given)} have some"
+        )
+    for words in given:
+        if not isinstance(words, str) or not words.strip() or len(words) > MAX_WORDS or not words.isprintable():
+            raise PolicyError("policy_pack", f"ai_notice is no line of 1 to {MAX_WORDS} characters")
+    return str(given[0]) if given else ""
 
 
 def _finding(rule: Rule, number: int, answer: Answer, permitted: bool) -> Finding:

@@ -1,15 +1,16 @@
 """Cedar as formulas for an SMT solver (z3): a rule becomes what it matches, and whether it can be evaluated.
 
 A request is a set of free variables, typed by the schema: one for each attribute, and one for each optional attribute
-that says whether it is there. Sets hold strings alone, and no entity has a parent: so are the schemas of packs.
+that says whether it is there. Sets hold strings alone, and no entity has a parent: so are the schemas of packs. The
+fact `obligations` is not free: it is what the gate did to the payload, and what the engine grants.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, get_args
 
 import z3
 from msgspec import Struct
@@ -17,8 +18,9 @@ from msgspec import Struct
 from policies.cedar.packs import Parameters
 from policies.cedar.source import PolicyError, Rule
 from policies.cedar.types import EntityType, RecordType, Schema, SetType, Type
+from policies.facts import Carried, Sanitising
 
-__all__ = ["Example", "Requests"]
+__all__ = ["Answers", "Example", "Requests"]
 
 _MOST = 2**63 - 1
 _MOST_CHARACTER = 0x2FFFF  # of the strings of SMT-LIB 2.6
@@ -72,6 +74,13 @@ class _Given(_Attributes):
         self.made = made
 
 
+class Answers(NamedTuple):
+    """When a policy allows; and when it would decide anew on a payload that was sanitised, by what is done to it."""
+
+    allowed: z3.BoolRef
+    sanitised: dict[str, z3.BoolRef]
+
+
 class Requests:
     """The free variables of all requests under a schema."""
 
@@ -81,6 +90,7 @@ class Requests:
         self.bounds: list[z3.BoolRef] = []
         self._strings: set[str] = set()
         self.action = self.variable("action", z3.StringSort())
+        self.sanitised = self.variable("sanitised", z3.StringSort())  # what was done to the payload, or nothing
         self.bounds.append(z3.Or([self.action == _text(name) for name in schema.actions]))
         self._actor = self.free("principal", EntityType("Actor"))
         self._model = self.free("resource", EntityType("Model"))
@@ -113,20 +123,53 @@ class Requests:
                 return _Value((name, uid, _Attributes(self, path, self._schema.entity(name))))
         raise PolicyError("policy_unproved", f"{path} has a type of which nothing is proved yet")
 
-    def allowed(self, rules: Iterable[Rule]) -> z3.BoolRef:
+    def answers(self, rules: Iterable[Rule]) -> Answers:
+        """The answers of these rules. What `holds` is asked afterwards is about calls as they were decided at last."""
+        rules = list(rules)
+        self._grant([rule for rule in rules if rule.obligation in get_args(Carried)])
         permits: list[z3.BoolRef] = []
-        forbids: list[z3.BoolRef] = []
+        forbids: list[tuple[str | None, z3.BoolRef]] = []
         fails: list[z3.BoolRef] = []
         for rule in rules:
-            about = z3.And([self._about(rule, name) for name in ("principal", "action", "resource")])
-            holds, ok = _TRUE, _TRUE
-            for one in rule.body["conditions"]:
-                found = self.of(one["body"])
-                ok = z3.And(ok, z3.Implies(holds, found.ok))
-                holds = z3.And(holds, found.of if one["kind"] == "when" else z3.Not(found.of))
-            (permits if rule.effect == "permit" else forbids).append(z3.And(about, ok, holds))
-            fails.append(z3.And(about, z3.Not(ok)))
-        return z3.And(z3.Or(permits), z3.Not(z3.Or(forbids)), z3.Not(z3.Or(fails)))
+            matches, failed = self._asked(rule)
+            if rule.effect == "permit":
+                permits.append(matches)
+            else:
+                forbids.append((rule.obligation, matches))
+            fails.append(failed)
+        passes = z3.And(z3.Or(permits), z3.Not(z3.Or(fails)))
+        sanitised = {}
+        for kind in get_args(Sanitising):
+            asking = [matches for obligation, matches in forbids if obligation == kind]
+            others = [matches for obligation, matches in forbids if obligation != kind]
+            sanitised[kind] = z3.And(passes, self.sanitised == _text(""), z3.Or(asking), z3.Not(z3.Or(others)))
+        return Answers(z3.And(passes, z3.Not(z3.Or([matches for _, matches in forbids]))), sanitised)
+
+    def _grant(self, carried: Sequence[Rule]) -> None:
+        """Set the fact `obligations`, as the engine does."""
+        if "obligations" not in self._schema.context.attributes:
+            return
+        done = self.sanitised
+        self.bounds.append(z3.Or([done == self._string(kind) for kind in ("", *get_args(Sanitising))]))
+        self.bounds.append(z3.Implies(self.action != _text("infer"), done == _text("")))
+        nothing = z3.EmptySet(z3.StringSort())
+        met = z3.If(done == _text(""), nothing, z3.SetAdd(nothing, done))
+        # each round of the engine adds one kind at least, or is the last one
+        for _ in {rule.obligation for rule in carried}:
+            self._context.made["obligations"] = _TRUE, _Value(met)
+            for rule in carried:
+                met = z3.If(self._asked(rule)[0], z3.SetAdd(met, self._string(rule.obligation or "")), met)
+        self._context.made["obligations"] = _TRUE, _Value(met)
+
+    def _asked(self, rule: Rule) -> tuple[z3.BoolRef, z3.BoolRef]:
+        """That a rule matches, and that it cannot be evaluated."""
+        about = z3.And([self._about(rule, name) for name in ("principal", "action", "resource")])
+        holds, ok = _TRUE, _TRUE
+        for one in rule.body["conditions"]:
+            found = self.of(one["body"])
+            ok = z3.And(ok, z3.Implies(holds, found.ok))
+            holds = z3.And(holds, found.of if one["kind"] == "when" else z3.Not(found.of))
+        return z3.And(about, ok, holds), z3.And(about, z3.Not(ok))
 
     def holds(self, node: dict[str, Any]) -> z3.BoolRef:
         """That a condition can be evaluated, and is true."""
@@ -263,8 +306,10 @@ class Requests:
                     return term.as_long()
                 case z3.SeqRef():
                     return _told(term)
-            members = (one for one in sorted(strings) if z3.is_true(model.eval(z3.IsMember(_text(one), term))))
-            return list(members)
+            candidates = sorted(strings | {_told(one) for one in _literals(term)})
+            members = [one for one in candidates if z3.is_true(model.eval(z3.IsMember(_text(one), term)))]
+            # of a set of nearly all strings, one that nobody named will do
+            return members or (["-"] if z3.is_true(model.eval(z3.IsMember(_text("-"), term))) else [])
 
         def facts(attributes: _Attributes) -> dict[str, Any]:
             made = {name: one for name, (there, one) in attributes.made.items() if z3.is_true(model.eval(there, True))}
@@ -321,6 +366,14 @@ def _pattern(pattern: Sequence[Any]) -> z3.ReRef:
     anything = z3.Star(z3.AllChar(z3.ReSort(z3.StringSort())))
     parts = [anything if one == "Wildcard" else z3.Re(_text(one["Literal"])) for one in pattern]
     return z3.Concat(z3.Re(""), z3.Re(""), *parts)
+
+
+def _literals(term: z3.ExprRef) -> Iterator[z3.SeqRef]:
+    """The strings that stand in a value of the solver's."""
+    if isinstance(term, z3.SeqRef) and term.is_string_value():
+        yield term
+    for part in term.children():
+        yield from _literals(part)
 
 
 def _unproved(construct: str) -> PolicyError:

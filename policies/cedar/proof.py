@@ -1,7 +1,8 @@
 """Proofs over all calls that there can be: claims about a policy, and what an edit of it widens or narrows.
 
-A policy is one formula, by the same rule as in the engine: some rule permits, none forbids, none fails. Where it can be
-true together with what a claim rules out, the solver gives a request as example.
+A policy is one formula, by the same rule as in the engine: some rule permits, none forbids, none fails, once the answer
+carries what rules ask for. Where it can be true together with what a claim rules out, the solver gives a request as
+example.
 
 Source: Cutler et al., Cedar: A New Language for Expressive, Fast, Safe, and Analyzable Authorization, OOPSLA 2024.
 """
@@ -16,7 +17,7 @@ import z3
 from msgspec import Struct, structs
 
 from policies.cedar.claims import Claim, condition
-from policies.cedar.formulas import Example, Requests
+from policies.cedar.formulas import Answers, Example, Requests
 from policies.cedar.packs import Parameters
 from policies.cedar.source import PolicyError, Rule
 from policies.cedar.types import Schema
@@ -45,10 +46,13 @@ class Proved(Struct, frozen=True, kw_only=True):
 
 
 class Difference(Struct, frozen=True, kw_only=True):
-    """A call that a new policy allows and the old one refuses, and one the other way round, where there is one."""
+    """A call that a new policy allows and the old one refuses, and one the other way round, where there is one; and a
+    call that the new one decides anew once its payload is sanitised, where the old one refuses, and the other way."""
 
     widened: Example | None
     narrowed: Example | None
+    sanitised: Example | None
+    unsanitised: Example | None
 
 
 def proved(rules: Sequence[Rule], schema: str, claims: Iterable[Claim], parameters: Parameters | None) -> list[Proved]:
@@ -57,7 +61,7 @@ def proved(rules: Sequence[Rule], schema: str, claims: Iterable[Claim], paramete
     Raises PolicyError: policy_unproved for a construct without a formula, or when the solver gives up.
     """
     handle, request = cedarpy.Schema.from_str(schema), Requests(Schema(schema), parameters)
-    allowed = request.allowed(rules)
+    allowed = request.answers(rules).allowed
     found = []
     for claim in claims:
         never = request.holds(condition(f"claim {claim.name}", claim.never, handle))
@@ -69,12 +73,22 @@ def proved(rules: Sequence[Rule], schema: str, claims: Iterable[Claim], paramete
 def difference(old: tuple[Sequence[Rule], str, Parameters], new: tuple[Sequence[Rule], str, Parameters]) -> Difference:
     """Compare two policies with their schemas and parameters over all calls. Raises PolicyError: policy_unproved."""
     before, after = (Requests(Schema(schema), parameters) for _, schema, parameters in (old, new))
-    was, becomes = before.allowed(old[0]), after.allowed(new[0])
+    was, becomes = before.answers(old[0]), after.answers(new[0])
     handle = cedarpy.Schema.from_str(new[1])
+
+    def found(*asked: z3.BoolRef) -> Example | None:
+        return _example(after, handle, [*asked, *before.bounds], before)
+
     return Difference(
-        widened=_example(after, handle, [becomes, z3.Not(was), *before.bounds], before),
-        narrowed=_example(after, handle, [was, z3.Not(becomes), *before.bounds], before),
+        widened=found(becomes.allowed, z3.Not(was.allowed)),
+        narrowed=found(was.allowed, z3.Not(becomes.allowed)),
+        sanitised=found(_anew(becomes, was), z3.Not(was.allowed)),
+        unsanitised=found(_anew(was, becomes), z3.Not(becomes.allowed)),
     )
+
+
+def _anew(one: Answers, other: Answers) -> z3.BoolRef:
+    return z3.Or([z3.And(when, z3.Not(other.sanitised[kind])) for kind, when in one.sanitised.items()])
 
 
 def _example(
@@ -86,7 +100,10 @@ def _example(
     solver.set("timeout", TIMEOUT_MS)
     always = [request.holds(condition("always", text, handle)) for text in _ALWAYS]
     solver.add(*asked, *always, *request.bounds)
-    answer = solver.check()
+    # an example is easier to read where nothing was done to the payload
+    answer = solver.check(request.sanitised == "")
+    if answer != z3.sat:
+        answer = solver.check()
     if answer == z3.unknown:
         raise PolicyError("policy_unproved", f"the solver gave up: {solver.reason_unknown()}")
     if answer != z3.sat:

@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from policies.cedar.packs import Parameters
 from policies.cedar.values import Entity, Record
-from policies.facts import Action, Call, Consented, Purpose
+from policies.facts import Action, Call, Consented, Purpose, Sanitised, Sanitising
 from policies.licences import LicenceError, facts
 
 __all__ = ["ACTIONS", "Purposes", "actor", "context", "model", "parameters"]
@@ -20,6 +20,7 @@ __all__ = ["ACTIONS", "Purposes", "actor", "context", "model", "parameters"]
 ACTIONS: Mapping[str, Entity] = {name: Entity(("Action", name)) for name in get_args(Action)}
 
 _MOST = 2**63 - 1
+_NOTHING: frozenset[str] = frozenset()
 
 
 def actor(name: str, tenant: str) -> Entity:
@@ -67,6 +68,9 @@ def context(call: Call, purposes: Purposes, parameters: Record) -> dict[str, Any
         "retain_days": _count(call.retain_days),
         "usage": _count(call.usage),
         "sealed": call.sealed is True,
+        "detected": _categories(call.detected),
+        "unseen": call.unseen is True,
+        "obligations": _NOTHING if call.sanitised is None else _done(call.sanitised),
         "packs": parameters,
     }
     if call.purpose is not None:
@@ -83,6 +87,8 @@ def context(call: Call, purposes: Purposes, parameters: Record) -> dict[str, Any
         made["host"] = _text(call.host)
     if call.signer is not None:
         made["signer"] = _text(call.signer)
+    if call.detector is not None:
+        made["detector"] = _text(call.detector)
     if call.quota is not None:
         made["quota"] = _count(call.quota)
     if call.consented is not None:
@@ -97,6 +103,12 @@ def _consented(consented: Consented) -> Record:
     return Record(
         receipt=_text(consented.receipt), explicit=consented.explicit is True, guardian=consented.guardian is True
     )
+
+
+def _done(sanitised: Sanitised) -> frozenset[str]:
+    if sanitised.kind not in get_args(Sanitising):
+        raise TypeError("what was done to a payload is nothing that can be done")
+    return frozenset({sanitised.kind})
 
 
 def _count(value: object) -> int:

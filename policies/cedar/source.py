@@ -6,12 +6,13 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import cedarpy
 from msgspec import Struct
 
 from policies.errors import Refused
+from policies.facts import Carried, Sanitising
 
 __all__ = ["PolicyError", "Rule", "handle", "policy_text", "read", "schema_text"]
 
@@ -30,7 +31,8 @@ class PolicyError(Refused):
         "policy_syntax": "Correct the text at the place named; https://docs.cedarpolicy.com describes the language.",
         "policy_schema": "Use only the attributes and actions of the schema; test an optional one with `has` first.",
         "policy_annotation": 'Give every rule @id("area.rule"), unique over all files, lower case with dots, and '
-        '@reason("One sentence."); ids that begin with default. or engine. are the engine\'s own.',
+        '@reason("One sentence."); ids that begin with default. or engine. are the engine\'s own. @obligation stands '
+        'on a forbid about Action::"infer" alone, and is one of redact, pseudonymise, attribution, ai_notice.',
         "policy_empty": "Put at least one rule in force: an empty policy would have nothing to refuse or to allow by.",
         "policy_encoding": "Save the file as UTF-8.",
         "policy_too_large": "Split the file, or the rule into several: one condition per rule reads better, too.",
@@ -48,7 +50,8 @@ class PolicyError(Refused):
 
 
 class Rule(Struct, frozen=True, kw_only=True):
-    """One checked rule. `body` is Cedar's own JSON of it; `source` says which article stands behind it, if any does."""
+    """One checked rule. `body` is Cedar's own JSON of it; `source` says which article stands behind it, if any
+    does; `obligation` is what a forbid gives way to once it is met."""
 
     file: str
     id: str
@@ -56,6 +59,7 @@ class Rule(Struct, frozen=True, kw_only=True):
     source: str
     effect: Literal["permit", "forbid"]
     body: dict[str, Any]
+    obligation: Sanitising | Carried | None = None
 
 
 def policy_text(name: str, data: bytes) -> str:
@@ -197,7 +201,15 @@ def _rule(name: str, place: str, body: dict[str, Any]) -> Rule:
     source = annotations.get("source") or ""
     if len(source) > 300 or not source.isprintable():
         raise PolicyError("policy_annotation", f"{place}: rule {id_} has a @source that is no line of text")
-    rule = Rule(file=name, id=id_, reason=reason, source=source, effect=body["effect"], body=body)
+    rule = Rule(
+        file=name,
+        id=id_,
+        reason=reason,
+        source=source,
+        effect=body["effect"],
+        body=body,
+        obligation=_obligation(f"{place}: rule {id_}", body, annotations),
+    )
     try:
         handle([rule])
     except ValueError:
@@ -208,9 +220,25 @@ def _rule(name: str, place: str, body: dict[str, Any]) -> Rule:
     return rule
 
 
+def _obligation(rule: str, body: dict[str, Any], annotations: dict[str, str | None]) -> Sanitising | Carried | None:
+    if "obligation" not in annotations:
+        return None
+    found = _OBLIGATIONS.get(annotations["obligation"] or "")
+    if found is None:
+        raise PolicyError("policy_annotation", f"{rule} has an @obligation that is not known")
+    if body["effect"] != "forbid" or body["action"] != _INFER:
+        raise PolicyError(
+            "policy_annotation", f'{rule} has an @obligation, and is no forbid about Action::"infer" alone'
+        )
+    return found
+
+
 # ids stand in reports, in addresses and between backticks in Cedar's messages
 _ID = re.compile(r"(?!default\.|engine\.)[a-z][a-z0-9_]{0,30}(?:\.[a-z0-9][a-z0-9_]{0,30}){1,3}")
 _REASON = re.compile(r"\S.{8,298}\S")
+_OBLIGATIONS: dict[str, Sanitising | Carried] = {kind: kind for kind in (*get_args(Sanitising), *get_args(Carried))}
+# a model answers where it is run: nothing else has a payload to be sanitised, or an answer that could carry anything
+_INFER = {"op": "==", "entity": {"type": "Action", "id": "infer"}}
 _QUOTED = re.compile(r"`([^`]+)`")
 _PART = re.compile(r'"(?:[^"\\]|\\[\s\S])*+"?|//[^\n]*|[A-Za-z0-9_]+|[^\sA-Za-z0-9_]')
 

@@ -82,6 +82,11 @@ def _changes(engine: Engine, model: Manifest, call: Call) -> Iterator[_Changed]:
         yield change("data", f"the input holds none of: {', '.join(sorted(call.data))}", data=frozenset())
         for category in sorted(call.data) if len(call.data) > 1 else ():
             yield change("data", f"the input holds no {category}", data=call.data - {category})
+    if call.detected:
+        says = f"the detector finds none of: {', '.join(sorted(call.detected))}"
+        yield change("detected", says, detected=frozenset())
+    if call.unseen:
+        yield change("detected", "the detector looks at the input", unseen=False)
     if call.region is not None and call.host != call.region:
         yield change("host", f"the box stands in {call.region}", host=call.region)
     if call.signer is None:

@@ -28,6 +28,9 @@ NAMES: Mapping[str, str] = {
     "mit": "MIT",
     "mit license": "MIT",
     "the mit license": "MIT",
+    "cc by 4 0": "CC-BY-4.0",
+    "creative commons attribution 4 0": "CC-BY-4.0",
+    "creative commons attribution 4 0 international": "CC-BY-4.0",
     "cc by nc 4 0": "CC-BY-NC-4.0",
     "creative commons attribution noncommercial 4 0": "CC-BY-NC-4.0",
     "creative commons attribution noncommercial 4 0 international": "CC-BY-NC-4.0",
@@ -40,8 +43,9 @@ class LicenceError(Refused):
     """Papers that are missing, unknown or in conflict."""
 
     hints: ClassVar[Mapping[str, str]] = {
-        "licence_unknown": "Licences known so far: Apache-2.0, MIT, CC-BY-NC-4.0, each by its unaltered text or by "
-        "its SPDX id. For another one, use a model under one of these, or have the licence added to the table.",
+        "licence_unknown": "Licences known so far: Apache-2.0, MIT, CC-BY-4.0, CC-BY-NC-4.0, each by its unaltered "
+        "text or by its SPDX id. For another one, use a model under one of these, or have the licence added to the "
+        "table.",
         "licence_missing": "Read the papers of the source yourself, then state what they say with --licence and the "
         "SPDX id, for example --licence Apache-2.0: the statement is signed into the bundle.",
         "licence_conflict": "Find out from the publisher which one holds. --licence fills a gap only: it cannot "
@@ -140,13 +144,14 @@ def _known() -> Iterator[tuple[str, str]]:
     grant = _body(TEXTS["MIT"]).removeprefix("mit license ")
     for title in ("", "mit license ", "the mit license ", "the mit license mit "):
         yield title + grant, "MIT"
-    title = "creative commons attribution noncommercial 4 0 international public license "
-    preamble, _, rest = _body(TEXTS["CC-BY-NC-4.0"]).partition(title)
-    terms, closing = rest.split(" creative commons is not a party ")
-    heading = "attribution noncommercial 4 0 international "
-    for before in ("", heading, preamble, preamble.removeprefix(heading)):
-        for after in ("", " creative commons is not a party " + closing):
-            yield before + title + terms + after, "CC-BY-NC-4.0"
+    for spdx, kind in (("CC-BY-4.0", "attribution"), ("CC-BY-NC-4.0", "attribution noncommercial")):
+        heading = f"{kind} 4 0 international "
+        title = f"creative commons {heading}public license "
+        preamble, _, rest = _body(TEXTS[spdx]).partition(title)
+        terms, closing = rest.split(" creative commons is not a party ")
+        for before in ("", heading, preamble, preamble.removeprefix(heading)):
+            for after in ("", " creative commons is not a party " + closing):
+                yield before + title + terms + after, spdx
 
 
 _KNOWN = dict(_known())

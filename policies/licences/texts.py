@@ -12,7 +12,7 @@ __all__ = ["TEXTS", "text"]
 
 TEXTS: dict[str, str] = {
     spdx: files(__package__).joinpath("texts", f"{spdx}.txt").read_text(encoding="utf-8")
-    for spdx in ("Apache-2.0", "MIT", "CC-BY-NC-4.0")
+    for spdx in ("Apache-2.0", "MIT", "CC-BY-4.0", "CC-BY-NC-4.0")
 }
 
 

@@ -9,56 +9,59 @@ import re
 from collections.abc import Iterator
 
 from policies.privacy.checksums import luhn
-from policies.privacy.context import OTHER, Words
+from policies.privacy.context import Candidate, Context, Weights
+from policies.privacy.words import LONGEST
 
-__all__ = ["at"]
-
-
-def at(text: str, start: int) -> Iterator[tuple[int, int, float]]:
-    """Start, end and confidence of the card number that begins at `start`, if one does."""
-    match = _SHAPE.match(text, start)
-    if match is None:
-        return
-    digits = match[0].translate(_BARE)
-    if not luhn(digits) or len(set(digits)) == 1:
-        return
-    # small issuers are in no table: a word is as good as a prefix
-    if _WORDS.before(text, start):
-        yield start, match.end(), 0.97
-    elif _issued(digits):
-        # 13 digits are an old form of one issuer, and the length of every article number
-        confidence = 0.9 if match["groups"] else 0.4 if len(digits) == 13 else 0.7
-        yield start, match.end(), round(confidence - 0.3, 2) if OTHER.before(text, start) else confidence
+__all__ = ["find"]
 
 
+def find(context: Context) -> Iterator[Candidate]:
+    """The card numbers."""
+    text = context.text
+    for low, high in context.stretches:
+        place = low
+        while (card := _next(text, place, high)) is not None:
+            yield card
+            start, end, _, _ = card
+            # in a row of groups the number may begin further on, unless the row begins here or the last one ended here
+            place = end if start == place + 1 or not text[start - 2].isdigit() else start
+
+
+def _next(text: str, place: int, high: int) -> Candidate | None:
+    """The first that begins behind `place` and not behind `high`."""
+    for match in _SHAPE.finditer(text, place, high + LONGEST):
+        start, end = match.start() + 1, match.end(1)
+        if start <= high and luhn(text[start:end]):
+            digits = text[start:end].replace(" ", "").replace("-", "").replace(".", "")
+            if digits.count(digits[0]) < len(digits):
+                return start, end, "card", _weights(digits, match["groups"])
+    return None
+
+
+# behind what stands before it, which is not the point of a decimal fraction; looked at without being consumed, since
+# what begins further on may be the number
 _SHAPE = re.compile(
     r"""
-    (?: [0-9]{12,19}
-      | (?P<groups> [2-689][0-9]{3} (?: (?:[ .-]?[0-9]{4}){3} (?:[ .-]?[0-9]{3})?     # 4-4-4-4, 4-4-4-4-3
-                                      | [ .-]?[0-9]{6} [ .-]?[0-9]{4,5} ) )           # 4-6-5, 4-6-4
-      | (?<![0-9][ -]) [2-689] (?:[ -][0-9]){12,18} (?![ -][0-9]) )                   # one by one
-    (?! [0-9A-Za-z] | [.-][0-9] )
+    [^0-9A-Za-z] (?<![0-9]\.)
+    (?= ( [0-9]{12,19}
+        | [2-689] (?: (?P<groups> [0-9]{3} (?: (?:[ .-]?[0-9]{4}){3} (?:[ .-]?[0-9]{3})?     # 4-4-4-4, 4-4-4-4-3
+                                             | [ .-]?[0-9]{6} [ .-]?[0-9]{4,5} ) )           # 4-6-5, 4-6-4
+                    | (?<![0-9][ -].) (?:[ -][0-9]){12,18} (?![ -][0-9]) ) )                 # one by one
+        (?! [0-9A-Za-z] | [.-][0-9] ) )
     """,
     re.VERBOSE,
 )
-_WORDS = Words(
-    "card",
-    "credit",
-    "debit",
-    " cc ",
-    "visa",
-    "master",
-    "amex",
-    "cvv",
-    "cvc",
-    "karte",
-    "carte",
-    "tarjeta",
-    "carta",
-    "crédito",
-    "卡",
-)
-_BARE = str.maketrans("", "", " .-")
+# small issuers are in no table: a word is as good as a prefix
+_UNKNOWN = Weights("card", 0.97, 0, 0)
+_GROUPED, _PLAIN = Weights("card", 0.97, 0.6, 0.9), Weights("card", 0.97, 0.4, 0.7)
+# 13 digits are an old form of one issuer, and the length of every article number
+_SHORT = Weights("card", 0.97, 0.1, 0.4)
+
+
+def _weights(digits: str, groups: str | None) -> Weights:
+    if len(digits) not in _LENGTHS.get(digits[:4], ()):
+        return _UNKNOWN
+    return _GROUPED if groups else _SHORT if len(digits) == 13 else _PLAIN
 
 
 # first and last prefix of 4 digits, lengths; from the issuers' published ranges (ISO/IEC 7812 issuer numbers)
@@ -85,8 +88,4 @@ _ISSUERS = (
     (6304, 6304, (13, 14, 15, 16, 17, 18, 19)),  # Maestro
     (6759, 6763, (13, 14, 15, 16, 17, 18, 19)),  # Maestro
 )
-
-
-def _issued(digits: str) -> bool:
-    prefix = int(digits[:4])
-    return any(first <= prefix <= last and len(digits) in lengths for first, last, lengths in _ISSUERS)
+_LENGTHS = {str(prefix): lengths for first, last, lengths in _ISSUERS for prefix in range(first, last + 1)}

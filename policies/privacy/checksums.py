@@ -6,6 +6,10 @@ words around it decide with it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from operator import mul
+from string import ascii_uppercase
+
 __all__ = [
     "IBAN_LENGTHS",
     "aadhaar",
@@ -21,24 +25,24 @@ __all__ = [
 ]
 
 
-def luhn(digits: str) -> bool:
-    """ISO/IEC 7812-1, annex B."""
-    doubled = "0246813579"
-    total = sum(map(int, digits[-1::-2])) + sum(int(doubled[int(digit)]) for digit in digits[-2::-2])
-    return total % 10 == 0
+def luhn(number: str) -> bool:
+    """ISO/IEC 7812-1, annex B. The digits may stand in groups."""
+    values = number.encode().translate(_VALUES, b" .-")
+    return (sum(values[-1::-2]) + sum(values[-2::-2].translate(_DOUBLED))) % 10 == 0
 
 
 def iban(number: str) -> bool:
     """ISO 13616: a length of its country, and 1 modulo 97 (ISO 7064) with the first four characters last."""
     if len(number) != IBAN_LENGTHS.get(number[:2]):
         return False
-    return int("".join(str(int(one, 36)) for one in number[4:] + number[:4])) % 97 == 1
+    return int((number[4:] + number[:4]).translate(_NUMBERED)) % 97 == 1
 
 
 def nhs(digits: str) -> bool:
     """The NHS number of England, Wales and the Isle of Man: 10 digits, modulo 11 (NHS Data Dictionary)."""
-    check = 11 - sum(int(digit) * (10 - place) for place, digit in enumerate(digits[:9])) % 11
-    return check != 10 and int(digits[9]) == check % 11
+    # the check digit 10 is not given out, and no digit makes up for it
+    total: int = sum(map(mul, digits.encode().translate(_VALUES), range(10, 0, -1)))
+    return total % 11 == 0
 
 
 def aadhaar(digits: str) -> bool:
@@ -46,21 +50,21 @@ def aadhaar(digits: str) -> bool:
     if digits[0] in "01" or digits == digits[::-1]:
         return False
     check = 0
-    for place, digit in enumerate(reversed(digits)):
-        check = _DIHEDRAL[check][_PERMUTED[place % 8][int(digit)]]
+    for permuted, value in zip(_PERMUTED + _PERMUTED[:4], digits[::-1].encode().translate(_VALUES), strict=True):
+        check = _DIHEDRAL[check][permuted[value]]
     return check == 0
 
 
 def steuer_id(digits: str) -> bool:
     """The tax number of Germany: 11 digits, modulo 11, 10 (ISO 7064); of the first ten one digit comes two or three
     times, none of the others more than once (Abgabenordnung, section 139b; identification by the Bundeszentralamt)."""
-    counts = sorted(digits[:10].count(digit) for digit in set(digits[:10]))
-    if digits[0] == "0" or counts[-1] not in (2, 3) or counts[-2] != 1:
-        return False
     product = 10
-    for digit in digits[:10]:
-        product = ((int(digit) + product) % 10 or 10) * 2 % 11
-    return (11 - product) % 10 == int(digits[10])
+    for value in digits[:10].encode().translate(_VALUES):
+        product = ((value + product) % 10 or 10) * 2 % 11
+    if (11 - product) % 10 != int(digits[10]) or digits[0] == "0":
+        return False
+    counts = sorted(map(digits[:10].count, set(digits[:10])))
+    return counts[-1] in (2, 3) and counts[-2] == 1
 
 
 def nir(number: str) -> bool:
@@ -71,35 +75,48 @@ def nir(number: str) -> bool:
 
 def dni(number: str) -> bool:
     """DNI and NIE of Spain: 8 characters and a letter, modulo 23; X, Y and Z stand for 0, 1 and 2."""
-    body = number[:-1].translate(str.maketrans("XYZ", "012"))
+    body = number[:-1].translate(_FOREIGNERS)
     return body.isdigit() and "TRWAGMYFPDXBNJZSQVHLCKE"[int(body) % 23] == number[-1]
 
 
 def codice_fiscale(number: str) -> bool:
     """Italy: 15 characters and a letter, modulo 26 (D.M. 12 March 1974); digits may stand as letters for homonyms."""
-    total = 0
-    for place, one in enumerate(number[:15]):
-        value = int(one) if one.isdigit() else ord(one) - 65
-        total += _ODD[value] if place % 2 == 0 else value
+    characters = number[:15].encode()
+    total = sum(characters[::2].translate(_ODD)) + sum(characters[1::2].translate(_EVEN))
     return chr(65 + total % 26) == number[15]
 
 
 def resident_id(number: str) -> bool:
     """The resident identity number of China: 17 digits and a digit or X, modulo 11-2 (GB 11643-1999, ISO 7064)."""
-    check = 0
-    for one in number[:17]:
-        check = (check + int(one)) * 2 % 11
-    return "0123456789X"[(1 - check) % 11] == number[17]
+    return "10X98765432"[sum(map(mul, number[:17].encode().translate(_VALUES), _POWERS_OF_2)) % 11] == number[17]
 
 
 def uscc(number: str) -> bool:
     """The unified social credit code of China: 17 characters and one, modulo 31 (GB 32100-2015)."""
-    total = sum(_USCC.index(one) * pow(3, place, 31) for place, one in enumerate(number[:17]))
-    return _USCC[-total % 31] == number[17]
+    return _USCC[-sum(map(mul, number[:17].encode().translate(_USCC_VALUES), _POWERS_OF_3)) % 31] == number[17]
 
 
+def _values(characters: str, values: Iterable[int]) -> bytes:
+    """A table for `bytes.translate` from characters to their values."""
+    table = bytearray(256)
+    for character, value in zip(characters, values, strict=True):
+        table[ord(character)] = value
+    return bytes(table)
+
+
+_DIGITS = "0123456789"
+_VALUES = _values(_DIGITS, range(10))
+# by value
+_DOUBLED = bytes([0, 2, 4, 6, 8, 1, 3, 5, 7, 9]) + bytes(246)
+_NUMBERED = {ord(character): str(int(character, 36)) for character in _DIGITS + ascii_uppercase}
+_FOREIGNERS = str.maketrans("XYZ", "012")
 _USCC = "0123456789ABCDEFGHJKLMNPQRTUWXY"
-_ODD = (1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 2, 4, 18, 20, 11, 3, 6, 8, 12, 14, 16, 10, 22, 25, 24, 23)
+_USCC_VALUES = _values(_USCC, range(31))
+_POWERS_OF_2 = [pow(2, 17 - place, 11) for place in range(17)]
+_POWERS_OF_3 = [pow(3, place, 31) for place in range(17)]
+_ODDS = (1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 2, 4, 18, 20, 11, 3, 6, 8, 12, 14, 16, 10, 22, 25, 24, 23)
+_ODD = _values(_DIGITS + ascii_uppercase, (*_ODDS[:10], *_ODDS))
+_EVEN = _values(_DIGITS + ascii_uppercase, (*range(10), *range(26)))
 _DIHEDRAL = (
     (0, 1, 2, 3, 4, 5, 6, 7, 8, 9),
     (1, 2, 3, 4, 0, 6, 7, 8, 9, 5),

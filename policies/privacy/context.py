@@ -1,29 +1,155 @@
-"""The words before a number, which say what it is."""
+"""The words before a number, which say what it is: what is found, before and after they are weighed."""
 
 from __future__ import annotations
 
-__all__ = ["OTHER", "Words"]
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import NamedTuple
 
-REACH = 40  # characters
+from policies.privacy.words import LONGEST, SPACES, Words, joined, within
+
+__all__ = ["Candidate", "Context", "Weights"]
+
+REACH = 40  # characters from where a word begins to where the number does
+
+# A space at an end of a word stands for the end of a word.
+VOCABULARY: dict[str, tuple[str, ...]] = {
+    # what many numbers are that are nobody's
+    "other": (
+        "#", " order", "invoice", "ticket", " ref ", "reference", " sku", "isbn", " ean ", "imei", "serial", "article",
+        "artikel", "version", " build", "tracking", "parcel", "commit ", "bestell", "rechnung", "commande", "facture",
+        "pedido", "factura", "ordine", "fattura", "订单", "单号", "编号",
+    ),
+    "phone": (
+        "phone", "mobil", " cell", " call", " ring ", " fax", "whatsapp", " sms ", " text me", " message",
+        "answering", " desk ", " office ", "registered", "contact", " reach", "telef", " tel ", " handy", " anruf",
+        " ruf", "tél ", "appel", "portable", "joindre", "télef", "teléf", "téléf", "móvil", "movil", "llam", "llám",
+        "cellulare", "chiam", "电话", "手机", "联系", "拨打", "致电", "号码",
+    ),
+    "card": (
+        "card", "credit", "debit", " cc ", "visa", "master", "amex", "cvv", "cvc", "karte", "carte", "tarjeta",
+        "carta", "crédito", "卡",
+    ),
+    "iban": ("iban", "konto", "account", "compte", "cuenta", "账户"),
+    "codice": ("codice", "fiscale", " c f "),
+    "nie": (" nie ", " nif ", "extranjer", "identidad"),
+    "dni": (" dni ", " nif ", "identidad", "documento"),
+    "resident": ("身份证", "公民", "resident", "identity"),
+    "company": ("信用代码", "uscc", "credit code", "税号"),
+    "nir": ("sécu", "secu", " nir ", "insee", "assuré", "vitale"),
+    "aadhaar": ("aadhaar", "aadhar", "uidai", "आधार"),
+    "ssn": ("ssn", "social sec", " ss #", " taxpayer", " itin "),
+    "nino": ("national insurance", "nino", " ni ", "social sec", "ssn"),
+    "nhs": (" nhs", "patient", "health number", "health service"),
+    "steuer": ("steuer", "idnr", " tin ", " tax", "identifikationsn"),
+    "address": (
+        " ip ", " ips ", " ipv ", " addr", " host", "client", "remote", "adresse", "direcci", "indirizzo", "地址",
+    ),
+    # behind a number; the other words that stand there stand before one, too
+    "whose phone": (" home ", " work "),
+    "place": (
+        " lat", " lon", " lng", " gps", "coord", "koord", "location", "position", "standort", "ubicaci", "posizione",
+        "坐标", "位置",
+    ),
+}  # fmt: skip
 
 
-class Words:
-    """Words to look for, in lower case; a space at an end of one stands for the end of a word."""
+class Weights(NamedTuple):
+    """The confidence in a number: after a word of its vocabulary, after a word for what is nobody's, and alone."""
 
-    def __init__(self, *words: str) -> None:
-        self._words = words
-
-    def before(self, text: str, start: int) -> bool:
-        """Whether one of them stands in the last characters before `start`."""
-        window = f" {text[max(0, start - REACH) : start].lower().translate(_SPACES)} "
-        return any(map(window.__contains__, self._words))
+    vocabulary: str
+    known: float
+    other: float
+    alone: float
 
 
-# all of ASCII but letters and the number sign separates words
-_SPACES = {code: " " for code in range(128) if not chr(code).isalpha() and chr(code) != "#"}
-# what many numbers are that are nobody's
-OTHER = Words(
-    "#", " order", "invoice", "ticket", " ref ", "reference", " sku", "isbn", " ean ", "imei", "serial", "article",
-    "artikel", "version", " build", "tracking", "parcel", "commit ", "bestell", "rechnung", "commande", "facture",
-    "pedido", "factura", "ordine", "fattura", "订单", "单号", "编号",
-)  # fmt: skip
+Candidate = tuple[int, int, str, float | Weights]  # start, end, category, and the confidence or how it is weighed
+
+
+class Context:
+    """A text in plain form, where numbers may be in it, and the words around them.
+
+    `doubtful` is whether candidates are wanted that no word speaks for. A space is put before the text, so that every
+    number has something before it, to which a search can skip: places are those of the text with the space.
+    """
+
+    def __init__(self, text: str, *, doubtful: bool) -> None:
+        self.text = f" {text}"
+        self.lowered = self.text.lower()
+        self._doubtful = doubtful
+        self._heard: dict[str, int] = {}
+        self._place = 0
+
+    @cached_property
+    def stretches(self) -> list[tuple[int, int]]:
+        """Where numbers of 7 digits or more may begin, and what stands before them."""
+        return list(joined((start - 1, start + 2 * REACH) for start in _starts(_NUMBER, self.text)))
+
+    def numbers(self, number: re.Pattern[str]) -> Iterator[re.Match[str]]:
+        """The numbers of 7 digits or more of some form, which begins with what stands before."""
+        return within(self.text, number, self.stretches)
+
+    def doubtful(self, number: re.Pattern[str], *vocabularies: str) -> Iterator[re.Match[str]]:
+        """The numbers of some form; only those near a word of the vocabularies, where others are not wanted."""
+        return number.finditer(self.text) if self._doubtful else self.near(number, *vocabularies)
+
+    def near(self, number: re.Pattern[str], *vocabularies: str) -> Iterator[re.Match[str]]:
+        """The numbers of some form that begin within reach of a word of the vocabularies."""
+        wanted = set(vocabularies)
+        words = [(start, end) for start, end, names in self._said if not wanted.isdisjoint(names)]
+        return within(self.text, number, joined((start - REACH - 1, end + REACH) for start, end in words))
+
+    def confidence(self, start: int, weights: float | Weights) -> float:
+        """The confidence in what begins at `start`; asked in the order of the text."""
+        if not isinstance(weights, Weights):
+            return weights
+        said, heard, place = self._said, self._heard, self._place
+        while said[place][1] <= start:
+            begin, _, names = said[place]
+            for name in names:
+                heard[name] = begin
+            place += 1
+        self._place = place
+        vocabulary, known, other, alone = weights
+        if heard.get(vocabulary, -REACH) >= start - REACH:
+            return known
+        return other if heard.get("other", -REACH) >= start - REACH else alone
+
+    @cached_property
+    def _said(self) -> list[tuple[int, int, Sequence[str]]]:
+        """Start, end and vocabularies of each word around a number in order, and an end."""
+        said = [
+            (word.start(), word.end(), _MEANINGS.get(word[0]) or _MEANINGS[word[0].translate(SPACES)])
+            for low, high in joined((start - REACH, start + LONGEST) for start in _starts(_FIGURES, self.text))
+            for word in _WORDS.pattern.finditer(self.lowered, low, high)
+        ]
+        return [*said, (sys.maxsize, sys.maxsize, ())]
+
+
+# Where a number of 7 digits or more may begin: not inside a word, a longer number or a decimal fraction. ASCII
+# look-arounds, since \b finds no boundary between a digit and a Han character; they stand behind the first character,
+# so that the search can skip to it.
+_NUMBER = re.compile(r"[+(0-9](?<![0-9A-Za-z].)(?<![0-9]\..)(?=(?:[ ().\-/]{0,2}[0-9]){5}[ ().\-/ABab]{0,2}[0-9])")
+# what may be the least of numbers, the address of a machine
+_FIGURES = re.compile(r"[0-9](?:[ ().\-/]{0,2}[0-9]){3}")
+
+
+def _starts(number: re.Pattern[str], text: str) -> Iterator[int]:
+    """Where numbers begin; of those that come together not every one."""
+    match = number.search(text)
+    while match is not None:
+        yield match.start()
+        match = number.search(text, match.start() + REACH)
+
+
+_WORDS = Words({word for words in VOCABULARY.values() for word in words})
+# a longer word may hold a shorter one
+_MEANINGS = {
+    word.strip(" "): tuple(
+        name for name, words in VOCABULARY.items() if any(one in f" {word.strip(' ')} " for one in words)
+    )
+    for words in VOCABULARY.values()
+    for word in words
+}

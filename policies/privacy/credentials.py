@@ -9,59 +9,61 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from policies.privacy.identifiers import Found
+from policies.privacy.context import Candidate, Context
 
 __all__ = ["find"]
 
 
-def find(text: str) -> Iterator[Found]:
-    """The credentials in a text in plain form."""
+def find(context: Context) -> Iterator[Candidate]:
+    """The credentials."""
+    text, lowered = context.text, context.lowered
     for needle, form in _ISSUED:
         if needle in text:
             for match in form.finditer(text):
-                yield "credential", *match.span(), 0.95
+                yield match.start(), match.end(), "credential", 0.95
     if "://" in text:
         for match in _URL.finditer(text):
-            yield "credential", *match.span("secret"), 0.4 if _PLACEHOLDER.fullmatch(match["secret"]) else 0.9
-    lowered = text.lower()
+            yield match.start(1), match.end(1), "credential", 0.4 if _PLACEHOLDER.fullmatch(match["secret"]) else 0.9
     if any(map(lowered.__contains__, _NAMES)):
-        for match in _ASSIGNED.finditer(text):
-            secret = match["secret"]
+        for name in _ASSIGNED.finditer(lowered):
+            start, end = name.span("secret")
+            secret = text[start:end]
             if _MIXED.match(secret) and not _PLACEHOLDER.fullmatch(secret):
-                yield "credential", *match.span("secret"), 0.7
+                yield start, end, "credential", 0.7
 
 
-_LEFT, _RIGHT = "(?<![0-9A-Za-z_-])", "(?![0-9A-Za-z_-])"
+_RIGHT = "(?![0-9A-Za-z_-])"
 _BASE = "[0-9A-Za-z_-]"
 
 
-def _issued(needle: str, form: str) -> tuple[str, re.Pattern[str]]:
-    return needle, re.compile(f"{_LEFT}{form}{_RIGHT}")
+def _issued(needle: str, form: str, first: str = "") -> tuple[str, re.Pattern[str]]:
+    """What stands alone and begins with the needle, to which the search can skip, or with one more character."""
+    return needle, re.compile(f"{first}{re.escape(needle)}(?<!{_BASE}{first}{re.escape(needle)}){form}{_RIGHT}")
 
 
 # the secret is what counts: identifiers of keys alone (AKIA...) are told too, since they stand beside their secrets
 _ISSUED = (
-    _issued("AKIA", "AKIA[A-Z2-7]{16}"),  # Amazon Web Services
-    _issued("ASIA", "ASIA[A-Z2-7]{16}"),
-    _issued("AIza", f"AIza{_BASE}{{35}}"),  # Google
-    _issued("ya29.", f"ya29\\.{_BASE}{{20,400}}"),
-    _issued("AccountKey=", "AccountKey=[0-9A-Za-z+/]{86}=="),  # Microsoft Azure
-    _issued("LTAI", "LTAI[0-9A-Za-z]{12,20}"),  # Alibaba Cloud
-    _issued("AKID", "AKID[0-9A-Za-z]{32}"),  # Tencent Cloud
-    *(_issued(f"gh{kind}_", f"gh{kind}_[0-9A-Za-z]{{36,255}}") for kind in "pousr"),  # GitHub
-    _issued("github_pat_", "github_pat_[0-9A-Za-z_]{22,255}"),
-    _issued("glpat-", f"glpat-{_BASE}{{20,64}}"),  # GitLab
-    _issued("xox", "xox[abeoprs]-[0-9A-Za-z-]{10,250}"),  # Slack
-    _issued("k_live_", "[rs]k_live_[0-9A-Za-z]{16,250}"),  # Stripe
-    _issued("sk-", f"sk-(?:{_BASE}{{1,16}}-)?[0-9A-Za-z_]{{20,200}}(?:-{_BASE}{{1,100}})?"),  # OpenAI, Anthropic
-    _issued("hf_", "hf_[0-9A-Za-z]{30,40}"),  # Hugging Face
-    _issued("npm_", "npm_[0-9A-Za-z]{36}"),
-    _issued("pypi-", f"pypi-{_BASE}{{50,250}}"),
-    _issued("SG.", f"SG\\.{_BASE}{{22}}\\.{_BASE}{{43}}"),  # SendGrid
-    _issued("dop_v1_", "dop_v1_[0-9a-f]{64}"),  # DigitalOcean
-    _issued("AGE-SECRET-KEY-1", "AGE-SECRET-KEY-1[0-9A-Z]{58}"),
+    _issued("AKIA", "[A-Z2-7]{16}"),  # Amazon Web Services
+    _issued("ASIA", "[A-Z2-7]{16}"),
+    _issued("AIza", f"{_BASE}{{35}}"),  # Google
+    _issued("ya29.", f"{_BASE}{{20,400}}"),
+    _issued("AccountKey=", "[0-9A-Za-z+/]{86}=="),  # Microsoft Azure
+    _issued("LTAI", "[0-9A-Za-z]{12,20}"),  # Alibaba Cloud
+    _issued("AKID", "[0-9A-Za-z]{32}"),  # Tencent Cloud
+    *(_issued(f"gh{kind}_", "[0-9A-Za-z]{36,255}") for kind in "pousr"),  # GitHub
+    _issued("github_pat_", "[0-9A-Za-z_]{22,255}"),
+    _issued("glpat-", f"{_BASE}{{20,64}}"),  # GitLab
+    _issued("xox", "[abeoprs]-[0-9A-Za-z-]{10,250}"),  # Slack
+    _issued("k_live_", "[0-9A-Za-z]{16,250}", first="[rs]"),  # Stripe
+    _issued("sk-", f"(?:{_BASE}{{1,16}}-)?[0-9A-Za-z_]{{20,200}}(?:-{_BASE}{{1,100}})?"),  # OpenAI, Anthropic
+    _issued("hf_", "[0-9A-Za-z]{30,40}"),  # Hugging Face
+    _issued("npm_", "[0-9A-Za-z]{36}"),
+    _issued("pypi-", f"{_BASE}{{50,250}}"),
+    _issued("SG.", f"{_BASE}{{22}}\\.{_BASE}{{43}}"),  # SendGrid
+    _issued("dop_v1_", "[0-9a-f]{64}"),  # DigitalOcean
+    _issued("AGE-SECRET-KEY-1", "[0-9A-Z]{58}"),
     # a JSON Web Token: the base64 of {" twice (RFC 7519)
-    _issued("eyJ", f"eyJ{_BASE}{{8,1000}}\\.eyJ{_BASE}{{2,4000}}\\.{_BASE}{{0,1000}}"),
+    _issued("eyJ", f"{_BASE}{{8,1000}}\\.eyJ{_BASE}{{2,4000}}\\.{_BASE}{{0,1000}}"),
     # PEM (RFC 7468): the key as a whole, or its head where the end is missing
     (
         "PRIVATE KEY",
@@ -71,15 +73,13 @@ _ISSUED = (
         ),
     ),
 )
-_URL = re.compile(
-    r"(?<![0-9A-Za-z+.-])[A-Za-z][0-9A-Za-z+.-]{1,20}://[^\s/:@\"'<>]{0,64}:(?P<secret>[^\s/@\"'<>]{1,128})@"
-)
+# from the mark on, to which the search can skip
+_URL = re.compile(r"://(?<=[0-9A-Za-z+.-]{2}://)[^\s/:@\"'<>]{0,64}:(?P<secret>[^\s/@\"'<>]{1,128})@")
 _NAMES = ("passw", "pwd", "contrase", "mot de", "secret", "api", "access", "auth", "密码")
 _ASSIGNED = re.compile(
     r"(?:passw(?:or)?d|passwort|passwd|pwd|contrase\u00f1a|mot de passe|secret|api[_-]?key|access[_-]?key"
     r"|auth[_-]?token|密码)"
-    r"[\"']?[ ]{0,2}[:=][ ]{0,2}[\"']?(?P<secret>[^\s\"',;(){}\[\]<>]{8,128})",
-    re.IGNORECASE,
+    r"[\"']?[ ]{0,2}[:=][ ]{0,2}[\"']?(?P<secret>[^\s\"',;(){}\[\]<>]{8,128})"
 )
 _MIXED = re.compile(r"(?=[^0-9]{0,127}[0-9])(?=[^A-Za-z]{0,127}[A-Za-z])(?![^\s.]{1,40}\.[A-Za-z_.]{1,80}\Z)")
 # what stands where a password would: nobody's

@@ -1,7 +1,7 @@
 """The first tier: patterns and checksums, fast enough to stand in front of every call.
 
 It finds what has a form: addresses, numbers that an office gives out, dates of birth, credentials. Names and free
-descriptions have none and are left to models behind the Detector protocol. Every quantifier is bounded, so that time
+descriptions have none and are left to models (policies.privacy.detectors). Every quantifier is bounded, so that time
 grows linearly with the text.
 """
 
@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
+from typing import Any
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from policies.privacy import births, cards, credentials, emails, identifiers, network, phones
+from policies.privacy.context import Candidate, Context
 from policies.privacy.plain import plain
 
-__all__ = ["THRESHOLD", "Category", "Detected", "Detector", "categories", "scan"]
+__all__ = ["FOUND", "THRESHOLD", "Detected", "categories", "scan"]
 
-Category = Literal[
+# the categories of this tier
+FOUND = frozenset({
     "email", "phone", "card", "bank_account", "ssn", "national_id", "tax_id", "health_id", "company_id", "passport",
     "ip_address", "mac_address", "location", "birth_date", "credential",
-]  # fmt: skip
+})  # fmt: skip
 
 # Counted as found from here on: more likely personal data than not. A wrong refusal costs the caller a legal basis
 # that they should be able to name anyway; a miss is personal data used without one.
@@ -31,19 +33,17 @@ THRESHOLD = 0.5
 SURE = 0.9
 
 
+_Found = tuple[int, int, Any, float]  # start, end, category, confidence
+
+
 class Detected(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Personal data at `text[start:end]` of the text as it came. `confidence` is between 0 and 1."""
+    """Personal data at `text[start:end]` of the text as it came: of what category, by a name as facts.CATEGORY has
+    them, and with what confidence, between 0 and 1."""
 
     start: int
     end: int
-    category: Category
+    category: str
     confidence: float
-
-
-class Detector(Protocol):
-    """Anything that finds personal data in a text, such as a model that knows names."""
-
-    def scan(self, text: str) -> list[Detected]: ...
 
 
 def scan(text: str) -> list[Detected]:
@@ -51,72 +51,110 @@ def scan(text: str) -> list[Detected]:
 
     Also returns what is doubtful, with a confidence below THRESHOLD.
     """
-    # texts within texts: an escaped end of a line separates as the end of a line does
-    if "\\" in text:
-        text = _ESCAPED.sub("  ", text)
-    if text.isascii():
-        return _find(text)
-    # found in the plain form, told in the offsets of the text as it came
-    form, offsets = plain(text)
-    return [replace(item, start=offsets[item.start], end=offsets[item.end - 1] + 1) for item in _find(form)]
+    form, offsets = _form(text)
+    return [
+        # a space stands before the text
+        Detected(start=offsets[start - 1], end=offsets[end - 2] + 1, category=category, confidence=confidence)
+        for start, end, category, confidence in _found(Context(form, doubtful=True), set())
+    ]
 
 
 def categories(texts: Iterable[str]) -> frozenset[str]:
     """The categories of personal data that are found with enough confidence in any of the texts."""
-    return frozenset(item.category for text in texts for item in scan(text) if item.confidence >= THRESHOLD)
+    known: set[str] = set()
+    for text in texts:
+        for _, _, category, confidence in _found(Context(_form(text)[0], doubtful=False), known):
+            if confidence >= THRESHOLD:
+                known.add(category)
+    return frozenset(known)
 
 
-# Where a number of 7 digits or more may begin: not inside a word, a longer number or a decimal fraction. ASCII
-# look-arounds, since \b finds no boundary between a digit and a Han character; they stand behind the first character,
-# so that the search can skip to it.
-_START = re.compile(r"[+(0-9](?<![0-9A-Za-z].)(?<![0-9]\..)(?=(?:[ ().\-/]{0,2}[0-9]){5}[ ().\-/ABab]{0,2}[0-9])")
+_LETTERED = re.compile(r"[0-9](?<=[A-Za-z -].)(?:(?<=[A-Za-z].)|(?<=[A-Za-z]..))")
 _ESCAPED = re.compile(r"\\[nrt]")
 _DIGIT = re.compile("[0-9]")
+_NUMBERS = frozenset(("card", "phone", "ssn", "national_id", "tax_id", "health_id", "company_id"))
 
 
-def _find(text: str) -> list[Detected]:
-    found: list[Detected] = []
+def _form(text: str) -> tuple[str, Sequence[int]]:
+    """What patterns know, and where each of its characters stands in the text as it came."""
+    # texts within texts: an escaped end of a line separates as the end of a line does
+    if "\\" in text:
+        text = _ESCAPED.sub("\n\n", text)
+    return (text, range(len(text))) if text.isascii() else plain(text)
+
+
+def _found(context: Context, known: set[str]) -> Iterator[_Found]:
+    """What is found, in order and without overlap, save what can only be of known categories."""
+    for group in _groups(_candidates(context)):
+        if len(group) == 1:
+            start, end, category, weights = group[0]
+            confidence = 0 if category in known else context.confidence(start, weights)
+            if confidence > 0:
+                yield start, end, category, confidence
+        elif not known.issuperset([category for _, _, category, _ in group]):
+            yield from _apart([(start, end, name, context.confidence(start, how)) for start, end, name, how in group])
+
+
+def _candidates(context: Context) -> list[Candidate]:
+    text = context.text
+    found = list(credentials.find(context))
     if "@" in text:
-        found += [_detected("email", span) for span in emails.find(text)]
-    found += [_detected(category, span) for category, *span in credentials.find(text)]
+        found += emails.find(context)
     if _DIGIT.search(text):
-        sure = 0
-        for match in _START.finditer(text):
-            start = match.start()
-            # a part of a number that is known for sure is none of its own
-            if start >= sure:
-                here = _numbers(text, start)
-                found += here
-                sure = max((one.end for one in here if one.confidence >= SURE), default=sure)
-        for finder in (identifiers, network, births):
-            found += [_detected(category, span) for category, *span in finder.find(text)]
-    elif "::" in text:
-        found += [_detected(category, span) for category, *span in network.find(text)]
-    return _without_overlap(found) if len(found) > 1 else found
+        if context.stretches:
+            found += cards.find(context)
+            found += phones.find(context)
+            found += identifiers.find(context)
+        if _LETTERED.search(text):
+            found += identifiers.lettered(context)
+        found += identifiers.passports(context)
+        found += births.find(context)
+        found += network.find(context)
+    found.sort(key=itemgetter(0))
+    return found
 
 
-def _numbers(text: str, start: int) -> list[Detected]:
-    return [
-        *(_detected("card", span) for span in cards.at(text, start)),
-        *(_detected("phone", span) for span in phones.at(text, start)),
-        *(_detected(category, span) for category, *span in identifiers.at(text, start)),
-    ]
+def _groups(candidates: list[Candidate]) -> Iterator[list[Candidate]]:
+    """Those that overlap, together."""
+    group: list[Candidate] = []
+    reach = 0
+    for item in candidates:
+        if item[0] >= reach and group:
+            yield group
+            group = []
+        group.append(item)
+        reach = max(reach, item[1])
+    if group:
+        yield group
 
 
-def _detected(category: Any, span: Sequence[Any]) -> Detected:
-    start, end, confidence = span
-    return Detected(start=start, end=end, category=category, confidence=confidence)
-
-
-def _without_overlap(found: list[Detected]) -> list[Detected]:
-    kept: list[Detected] = []
-    for item in sorted(found, key=lambda item: (-item.confidence, item.start - item.end, item.start)):
-        place = bisect_left(kept, item.start, key=_start)
-        before, after = kept[max(0, place - 1) : place], kept[place : place + 1]
-        if all(other.end <= item.start for other in before) and all(item.end <= other.start for other in after):
+def _apart(found: list[_Found]) -> list[_Found]:
+    """Of those that overlap the more certain ones, then the longer, then the earlier."""
+    starts: list[int] = []
+    kept: list[_Found] = []
+    for item in sorted(_whole(found), key=_rank):
+        start, end, _, confidence = item
+        place = bisect_left(starts, start)
+        fits = (not place or kept[place - 1][1] <= start) and (place == len(kept) or end <= starts[place])
+        if fits and confidence > 0:
+            starts.insert(place, start)
             kept.insert(place, item)
     return kept
 
 
-def _start(item: Detected) -> int:
-    return item.start
+def _whole(found: list[_Found]) -> Iterator[_Found]:
+    """Without numbers that begin within another one that is sure: a part of a number is none of its own."""
+    first = last = -1
+    for item in found:
+        start, end, category, confidence = item
+        if category in _NUMBERS:
+            if first < start < last:
+                continue
+            if confidence >= SURE and end > last:
+                first, last = start, end
+        yield item
+
+
+def _rank(item: _Found) -> tuple[float, int, int]:
+    start, end, _, confidence = item
+    return -confidence, start - end, start

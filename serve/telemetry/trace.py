@@ -9,7 +9,9 @@ from pathlib import Path
 
 from litestar.types import Scope
 
+from policies.facts import Obligation
 from serve.caller import Caller
+from serve.obligations import headers
 from serve.queue import Job
 from toolkit.box import Context
 
@@ -21,8 +23,8 @@ class Trace:
     in the queue, once it has one; `leave` is called when the request is over."""
 
     __slots__ = (
-        "call", "caller", "code", "context", "gone", "job", "key", "leave", "model", "reason", "receipt", "refused_by",
-        "said", "served",
+        "call", "caller", "code", "context", "detected", "gone", "job", "key", "leave", "model", "obligations", "reason",
+        "receipt", "refused_by", "said", "served",
     )  # fmt: skip
 
     def __init__(self, gone: Callable[[], bool]) -> None:
@@ -39,18 +41,23 @@ class Trace:
         self.code: str | None = None
         self.reason: str | None = None
         self.receipt: bytes | None = None
+        self.detected: frozenset[str] = frozenset()
         self.refused_by: tuple[str, ...] = ()
+        self.obligations: tuple[Obligation, ...] = ()
 
     def headers(self) -> dict[str, str]:
-        """The call as it is on record, with its receipt, and the digest of the model, as far as it came to that."""
+        """The call as it is on record, its receipt, the digest of the model, what the detector found in the input, and
+        what the answer has to carry, as far as it came to that."""
         found: dict[str, str] = {}
         if self.call is not None:
             found |= {"X-Decision-Id": self.call, "X-Request-Id": self.call}
         if self.receipt is not None:
             found["X-Receipt"] = urlsafe_b64encode(self.receipt).decode()
+        if self.detected:
+            found["X-Detected"] = ", ".join(sorted(self.detected))
         if self.model is not None:
             found["X-Model-Digest"] = self.model
-        return found
+        return found | headers(self.obligations)
 
 
 def trace_of(scope: Scope) -> Trace:

@@ -57,6 +57,8 @@ def test_packs_are_checked_tried_and_shown(name: str, empty: Path, sealpress: Ru
     assert {rule["file"] for rule in shown["rules"]} == {f"{name}/policy.cedar"}
     text = sealpress("policy", "show", name, cwd=empty).stdout
     assert all(rule["reason"] in text and rule["source"] in text for rule in shown["rules"])
+    asking = [rule["obligation"] for rule in shown["rules"] if rule["obligation"]]
+    assert text.count("gives way to: ") == len(asking)
 
 
 def test_rules_of_ones_own(empty: Path, sealpress: Run) -> None:

@@ -67,6 +67,15 @@ def test_all_answer_one_that_dies_is_replaced_and_every_call_is_on_record(box: P
     assert len(shards) >= 2
 
 
+def test_workers_end_with_the_process_that_started_them(box: Path, served: Served) -> None:
+    key = served.key("--purpose", "search")
+    assert asked(served, key).status_code == 200
+    workers = processes(served)
+    assert served.end(signal.SIGKILL) == -signal.SIGKILL
+    until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+    assert verified(box)["ok"]
+
+
 def test_a_bundle_is_swapped_and_settings_change_without_a_request_dropped(box: Path, served: Served) -> None:
     key = served.key("--purpose", "search")
     before = asked(served, key).headers["x-model-digest"]

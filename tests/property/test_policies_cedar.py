@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from policies.cedar import PolicyError, load, reloaded, schema
+from policies.cedar import PolicyError, filled, load, reloaded, schema
 from policies.cedar.cases import Cases, tried
 from policies.cedar.claims import Claims
-from policies.facts import Call, Consented, Manifest, Purpose
+from policies.facts import Call, Consented, Manifest, Purpose, Sanitised
 from toolkit.policy import pack, schema_text
 
 CHOSEN = [pack("base"), pack("licence")]
@@ -18,7 +18,7 @@ BASE = b"\n".join(one.policy for one in CHOSEN)
 PURPOSES = {"support": Purpose(bases=frozenset({"contract"}), retain_days=30)}
 MODEL = Manifest(format=1, name="m", version="1", digest="ab" * 32, task="embed", licence="MIT", inputs=(), outputs=())
 CALL = Call(id="c", at=1, actor="ann", tenant="t", action="infer", model=MODEL.digest, signer="s", sealed=True)
-OWN = load({"base.cedar": BASE}, SCHEMA, PURPOSES)
+OWN = load({"base.cedar": BASE}, SCHEMA, PURPOSES, filled(CHOSEN, {"base": {"redact": ["support"]}}))
 
 WORDS = (
     *(b"permit", b"forbid", b"principal", b"action", b"resource", b"when", b"unless", b"@id", b"@reason", b'"a.b"'),
@@ -28,6 +28,7 @@ WORDS = (
 PIECES = st.sampled_from(WORDS) | st.binary(max_size=4)
 ANY = st.text(max_size=20)
 MAYBE = st.none() | ANY
+KINDS = st.sampled_from(["redact", "pseudonymise", "attribution"])
 
 
 @given(st.lists(PIECES, max_size=60).map(b" ".join))
@@ -59,6 +60,8 @@ def test_a_damaged_policy_is_refused_or_still_refuses(place: int, wrong: bytes, 
     at=st.integers(), usage=st.integers(), retain_days=st.integers(),
     quota=st.none() | st.integers(), sealed=st.booleans(), signer=MAYBE, host=MAYBE,
     consented=st.none() | st.builds(Consented, receipt=ANY, explicit=st.booleans(), guardian=st.booleans()),
+    sanitised=st.none() | st.builds(Sanitised, kind=KINDS | ANY, data=st.just(frozenset())),
+    detector=MAYBE, detected=st.frozensets(ANY, max_size=3), unseen=st.booleans(),
     action=st.sampled_from(["infer", "scan", "measure", "compress", "export", "train"]) | ANY,
     licence=st.sampled_from(["MIT", "Apache-2.0", "CC-BY-NC-4.0"]) | ANY,
     name=ANY, purposes=st.lists(ANY, max_size=3).map(tuple),
@@ -81,8 +84,15 @@ def test_every_request_has_an_answer(licence: str, name: str, purposes: tuple[st
             assert licence != "CC-BY-NC-4.0"
             assert not purposes or "support" in purposes
             assert not call.data or call.basis == "contract"
+        if call.action in ("infer", "scan"):
             assert call.signer is not None
+            assert call.purpose is None or (licence != "CC-BY-NC-4.0" and (not purposes or call.purpose in purposes))
+        assert call.sanitised is None or call.sanitised.kind in ("redact", "pseudonymise")
+        kinds = [one.kind for one in decision.obligations]
+        assert ("attribution" in kinds) is (call.action == "infer")
+        assert kinds[:-1] == ([] if call.sanitised is None else [call.sanitised.kind]) or call.action != "infer"
         assert call.sealed
+        assert not call.unseen
         assert call.quota is None or call.usage < call.quota
 
 

@@ -8,15 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies.privacy import categories, redact, scan
+from policies.privacy.context import VOCABULARY
 from policies.privacy.scanner import THRESHOLD
+
+
+def speaks_of_nothing_else(text: str) -> bool:
+    return not any(word.strip() in text.lower() for word in VOCABULARY["other"])
+
 
 # any text without digits, @ and signs of other numbers; a space keeps it apart from what is to be found
 OUTSIDE = st.text(
     st.characters(exclude_categories=["Cs", "Nd", "No", "Nl", "Cf"], exclude_characters="@\uff20\ufe6b#+(.-/:")
-)
-HAN = st.text(st.characters(min_codepoint=0x4E00, max_codepoint=0x9FFF), max_size=10).filter(
-    lambda text: "单" not in text
-)
+).filter(speaks_of_nothing_else)
+HAN = st.text(st.characters(min_codepoint=0x4E00, max_codepoint=0x9FFF), max_size=10).filter(speaks_of_nothing_else)
 AROUND = st.tuples(OUTSIDE.map(lambda text: text + " "), OUTSIDE.map(lambda text: " " + text)) | st.tuples(HAN, HAN)
 UNSEEN = st.sampled_from(["\u200b", "\u200d", "\u00ad", "\ufeff", "\u2060", "\ufe0f"])
 
@@ -150,6 +154,12 @@ PIECE = st.sampled_from(
 JOINED = st.builds(
     lambda pieces, joint: joint.join(pieces), st.lists(PIECE, max_size=12), st.sampled_from(["", " ", ", "])
 )
+
+
+@settings(max_examples=400)
+@given(st.lists(JOINED, max_size=3))
+def test_categories_are_those_of_the_findings(texts: list[str]) -> None:
+    assert categories(texts) == {one.category for text in texts for one in scan(text) if one.confidence >= THRESHOLD}
 
 
 @settings(max_examples=400)

@@ -16,23 +16,33 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from compliance.crypto import Signer
 from compliance.keys import to_text
 from policies.facts import Ancestor, Tensor
-from toolkit.bundle import BundleManifest, Measured, Measurements, write_bundle
+from toolkit.bundle import BundleManifest, Entities, Found, Measured, Measurements, write_bundle
 from toolkit.runtime.inputs import TextInput
 
 HERE = Path(__file__).resolve().parent / "bundles"
 SIGNER = Signer(sha256(b"the signer of the golden bundles").digest())
 STRANGER = Signer(sha256(b"somebody else").digest())
 WORDS = ("[PAD]", "[UNK]", "where", "is", "the", "ward")
+# of the golden finder of entities: each token of the model, and the label that it always gets
+LABELS = ("O", "B-PER", "I-PER", "B-LOC", "B-ORG")
+LEXICON = {
+    "[PAD]": "O", "[UNK]": "O", "[CLS]": "O", "[SEP]": "O", "is": "O", "in": "O", "the": "O", "ward": "O", ".": "O",
+    "anna": "B-PER", "sch": "I-PER", "##midt": "O", "berlin": "B-LOC", "acme": "B-ORG",
+}  # fmt: skip
 
 
 def main() -> None:
     golden = HERE / "golden-v1"
     if not golden.exists():
         _write(golden, _model(), SIGNER)
+    entities = HERE / "golden-entities-v1"
+    if not entities.exists():
+        _write_entities(entities)
     for attack in ATTACKS:
         folder = HERE / "attacks" / attack.__name__.strip("_").replace("_", "-")
         if not folder.exists():
@@ -179,6 +189,58 @@ def _write(folder: Path, model: bytes, signer: Signer) -> None:
     measured = Measured(size_bytes=len(model), latency_ms=1.0, fidelity=1.0)
     about = Measurements(before=measured, after=measured, machine="none", method={})
     write_bundle(folder, draft, files, about, signer)
+
+
+def _write_entities(folder: Path) -> None:
+    """A model that looks each token up in a table of labels, with probability 0.99 for the one that it has."""
+    logits = np.zeros((len(LEXICON), len(LABELS)), dtype=np.float32)
+    for row, label in enumerate(LEXICON.values()):
+        logits[row, LABELS.index(label)] = 6.0
+    graph = helper.make_graph(
+        [helper.make_node("Gather", ["table", "input_ids"], ["logits"])],
+        "golden",
+        [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "tokens"])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", "tokens", len(LABELS)])],
+        [numpy_helper.from_array(logits, "table")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10).SerializeToString()
+    tokenizer = Tokenizer(
+        models.WordPiece({word: id for id, word in enumerate(LEXICON)}, unk_token="[UNK]")  # noqa: S106 - a token of text
+    )
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    shape = ("batch", "tokens")
+    draft = BundleManifest(
+        format=1,
+        name="golden-entities",
+        version="1",
+        digest="",
+        task="token-classification",
+        licence="MIT",
+        inputs=(Tensor(name="input_ids", dtype="int64", shape=shape),),
+        outputs=(Tensor(name="logits", dtype="float32", shape=(*shape, len(LABELS))),),
+        lineage=(Ancestor(name="parent", digest="00" * 32, licence="MIT", relation="parent"),),
+        text=TextInput(max_tokens=8, pooling="tokens", normalise=False, pad_id=0),
+        labels=LABELS,
+        entities=Entities(
+            languages=("en", "de"),
+            kinds={"PER": Found(precision=1.0, recall=0.5, found=1, gold=2)},
+            method="by hand",
+        ),
+        recipe=({"kind": "dynamic-int8", "per_channel": True},),
+        versions={"sealpress": "0.1.0"},
+        files={},
+    )
+    files = {
+        "model.onnx": model,
+        "tokenizer.json": tokenizer.to_str().encode(),
+        "LICENSE": b"MIT License, in a golden file\n",
+    }
+    measured = Measured(size_bytes=len(model), latency_ms=1.0, fidelity=1.0)
+    write_bundle(folder, draft, files, Measurements(before=measured, after=measured, machine="none", method={}), SIGNER)
 
 
 def _pretty(path: Path, value: object) -> None:

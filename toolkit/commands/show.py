@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import rich_click as click
 from msgspec import UNSET
 
-from toolkit.bundle import Bundle, Measured
+from toolkit.bundle import Bundle, Entities, Measured
 from toolkit.cli import output, with_settings
+from toolkit.runtime.entities import tags
 from toolkit.settings import found_settings, read_settings
 
 __all__ = ["described", "show"]
@@ -30,6 +32,7 @@ def described(bundle: Bundle) -> str:
     """A bundle in a few lines for a person."""
     manifest, before, after = bundle.manifest, bundle.measurements.before, bundle.measurements.after
     item = "one item" if manifest.text is UNSET else "32 tokens"
+    found = () if manifest.entities is UNSET else _entities(manifest.entities, manifest.labels or ())
     parents = ", ".join(f"{a.name} ({a.licence}, {a.digest[:16]})" for a in manifest.lineage)
     return "\n".join(
         (
@@ -41,8 +44,26 @@ def described(bundle: Bundle) -> str:
             f"  after    {_line(after, item)}",
             f"  gained   {before.size_bytes / after.size_bytes:.2f} times smaller, "
             f"{before.latency_ms / after.latency_ms:.2f} times as fast",
+            *found,
         )
     )
+
+
+def _entities(entities: Entities, labels: Sequence[str]) -> Iterator[str]:
+    """What it finds, in what languages, and how well, as far as that was measured."""
+    kinds = sorted({tag.kind for tag in tags(labels)} - {""})
+    yield f"  finds    {', '.join(kinds)}"
+    yield f"  in       {', '.join(entities.languages) or 'languages that its papers do not name'}"
+    for kind, found in entities.kinds.items():
+        yield (
+            f"  {kind:16} precision {_share(found.precision)} ({found.found} found), "
+            f"recall {_share(found.recall)} ({found.gold} marked)"
+        )
+    yield f"  measured {entities.method or 'never: give --evaluate texts with marked entities'}"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _line(measured: Measured, item: str) -> str:

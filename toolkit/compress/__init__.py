@@ -13,8 +13,8 @@ from msgspec import UNSET
 from policies import licences
 from policies.facts import Ancestor
 from toolkit.box import Box
-from toolkit.bundle import Bundle, BundleError, BundleManifest, Measured, Measurements, write_bundle
-from toolkit.compress import measure
+from toolkit.bundle import Bundle, BundleError, BundleManifest, Entities, Measured, Measurements, write_bundle
+from toolkit.compress import labelled, measure
 from toolkit.compress.budget import Budget
 from toolkit.compress.data import Items
 from toolkit.compress.engine import Press, versions
@@ -24,6 +24,7 @@ from toolkit.compress.ladder import ladder_of, only
 from toolkit.compress.plan import Plan, planned
 from toolkit.compress.results import Diagnosis, Result, Run, Trial
 from toolkit.compress.search import Ladder, Limits, keeping, nearest, search
+from toolkit.compress.source import Source
 from toolkit.compress.task import SEED, Given, Task
 from toolkit.compress.trials import Trials
 from toolkit.runtime.inputs import ImageInput
@@ -104,7 +105,7 @@ def compress(
         raise SourceError("source_too_large", f"the run takes about {expected} bytes, and may take {memory}")
     target = Path(out) if out is not None else Path(f"{found.name}.bundle")
     _refuse_existing(target)
-    method = measure.method(found.measure, _said(data.evaluate, evaluate is not None))
+    method = measure.method(found.measure, _said(found, data.evaluate, evaluate is not None))
 
     def work(press: Press) -> Bundle:
         origin = {"source": found.digest, "data": data.digests(), "versions": versions(), "machine": measure.machine()}
@@ -116,7 +117,7 @@ def compress(
         kept.report(_run(press, kept, tried, shown, licence=spdx, budget=budget or "", method=method, chosen=chosen))
         if chosen is None or result is None:
             raise _refused(tried, shown, bound)
-        draft = _manifest(press, spdx, chosen)
+        draft = _manifest(press, spdx, chosen, result)
         files = {"model.onnx": kept.model(chosen), "LICENSE": (found.licence_text or licences.text(spdx)).encode()}
         if found.tokenizer is not None:
             files["tokenizer.json"] = found.tokenizer
@@ -185,9 +186,11 @@ def _refuse_existing(out: str | os.PathLike[str] | None) -> None:
         raise BundleError("bundle_exists", f"{out} exists already")
 
 
-def _said(items: Items, given: bool) -> str:
+def _said(source: Source, items: Items, given: bool) -> str:
     if given:
         return f"{len(items.items)} items that the user gave"
+    if source.measure == "tokens":
+        return f"{len(items.items)} sentences with made-up names: they show that two models find the same, no more"
     if isinstance(items.items[0], str):
         return f"{len(items.items)} English passages from pydoc_data.topics, Python {platform.python_version()}"
     return f"{len(items.items)} inputs that were made up: they show that two models compute the same, no more"
@@ -259,8 +262,10 @@ def _run(
     )
 
 
-def _manifest(press: Press, licence: str, trial: Trial) -> BundleManifest:
+def _manifest(press: Press, licence: str, trial: Trial, result: Result) -> BundleManifest:
     found = press.source
+    method = f"{labelled.METHOD}; {len(press.data.evaluate.items)} texts that the user gave" if result.kinds else ""
+    entities = Entities(languages=found.languages, kinds=result.kinds, method=method)
     return BundleManifest(
         format=1,
         name=f"{found.name}-{trial.name}",
@@ -274,6 +279,7 @@ def _manifest(press: Press, licence: str, trial: Trial) -> BundleManifest:
         text=found.text or UNSET,
         image=found.image or UNSET,
         labels=found.labels or UNSET,
+        entities=entities if found.measure == "tokens" else UNSET,
         data=press.data.digests(),
         seed=SEED,
         recipe=trial.recipe,

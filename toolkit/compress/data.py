@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 from policies.payload import InputError
 from toolkit.compress.errors import ItemsError
 
-__all__ = ["NONE", "Data", "Items", "Kind", "gathered", "identity", "read_items"]
+__all__ = ["NONE", "Data", "Items", "Kind", "Marked", "gathered", "identity", "read_items"]
 
 Kind = Literal["text", "image", "tensors"]
 
@@ -23,18 +23,27 @@ MAX_ITEMS = 100_000
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
+class Marked(Struct, frozen=True, forbid_unknown_fields=True):
+    """An entity in a text as a person marked it: `text[start:end]`, in characters, is a `label`."""
+
+    start: Annotated[int, Meta(ge=0)]
+    end: int
+    label: str
+
+
 class Items(Struct, frozen=True, kw_only=True):
     """Items of one kind, as the reader of the model takes them: texts, images as encoded bytes, or named tensors.
 
-    `digest` is the SHA-256 over all of them in order, with what else is known of each. `labels` (class names) and
-    `scores` (numbers) are empty or as many as the items; `classes` sort the items into slices by a name of the user's
-    (a language, a ward), empty or as many.
+    `digest` is the SHA-256 over all of them in order, with what else is known of each. `labels` (class names),
+    `scores` (numbers) and `entities` (those that a person marked) are empty or as many as the items; `classes` sort the
+    items into slices by a name of the user's (a language, a ward), empty or as many.
     """
 
     items: tuple[Any, ...]
     digest: str
     labels: tuple[str, ...] = ()
     scores: tuple[float, ...] = ()
+    entities: tuple[tuple[Marked, ...], ...] = ()
     classes: tuple[str, ...] = ()
 
 
@@ -66,6 +75,7 @@ class _Line(Struct, forbid_unknown_fields=True):
     label: str | None = None
     score: Annotated[float, Meta(ge=-1e9, le=1e9)] | None = None
     slice: str | None = None
+    entities: tuple[Marked, ...] | None = None
 
 
 class _Known(Struct):
@@ -75,6 +85,7 @@ class _Known(Struct):
     label: str | None = None
     score: float | None = None
     slice: str | None = None
+    entities: tuple[Marked, ...] | None = None
 
 
 def gathered(given: Iterable[Any], kind: Kind) -> Items:
@@ -89,8 +100,8 @@ def read_items(path: Path, kind: Kind) -> Items:
     """The items of a file. Raises ItemsError, InputError.
 
     .txt: a text or the path of an image a line; .jsonl: an object a line with `text` or `image`, and if known `label`,
-    `score` and `slice`; of a folder, all such files in it by name, or the images themselves. Tensors come as one
-    .safetensors file an item, which holds every input of the model by its name.
+    `score`, `slice` and `entities`; of a folder, all such files in it by name, or the images themselves. Tensors come
+    as one .safetensors file an item, which holds every input of the model by its name.
     """
     if not path.exists():
         raise ItemsError("data_not_found", f"there is nothing at {path}")
@@ -126,7 +137,8 @@ def _read(file: Path, kind: Kind) -> Iterator[_Known]:
             item = read.text if kind == "text" else read.image
             if item is None:
                 raise ItemsError("data_format", f"{file}, object {number}: there is no `{kind}`")
-            yield _Known(item if kind == "text" else _bytes(file.parent / item), read.label, read.score, read.slice)
+            given = item if kind == "text" else _bytes(file.parent / item)
+            yield _Known(given, read.label, read.score, read.slice, read.entities)
     else:
         raise ItemsError("data_format", f"{file} is no .txt and no .jsonl file" + (", no image" * (kind == "image")))
 
@@ -175,7 +187,11 @@ def _items(known: list[_Known], kind: Kind) -> Items:
         raise InputError("input_type", f"an item is no {kind}, which the model takes")
     if kind == "text" and not all(one.item.strip() for one in known):
         raise InputError("input_empty", "one of the texts is empty")
-    for field in ("label", "score", "slice"):
+    for one in known:
+        size = len(one.item) if kind == "text" else 0
+        if any(not entity.start < entity.end <= size for entity in one.entities or ()):
+            raise ItemsError("data_format", "an entity lies outside of its text, or has no characters")
+    for field in ("label", "score", "slice", "entities"):
         some = sum(getattr(one, field) is not None for one in known)
         if 0 < some < len(known):
             raise ItemsError("data_format", f"{some} of {len(known)} items have a {field}: all must have it, or none")
@@ -183,11 +199,13 @@ def _items(known: list[_Known], kind: Kind) -> Items:
     for one in known:
         exact = one.item.encode(errors="surrogatepass") if isinstance(one.item, str) else b""
         digest.update(hashlib.sha256(exact).digest() + identity(one.item))
-        digest.update(msgspec.json.encode((one.label, one.score, one.slice)))
+        marked = () if one.entities is None else (one.entities,)
+        digest.update(msgspec.json.encode((one.label, one.score, one.slice, *marked)))
     return Items(
         items=tuple(one.item for one in known),
         digest=digest.hexdigest(),
         labels=tuple(one.label for one in known if one.label is not None),
         scores=tuple(one.score for one in known if one.score is not None),
         classes=tuple(one.slice for one in known if one.slice is not None),
+        entities=tuple(one.entities for one in known if one.entities is not None),
     )

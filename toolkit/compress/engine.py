@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from policies.gate import Grant, covers, redeem
 from policies.payload import Payload
-from toolkit.compress import measure
+from toolkit.bundle import Found
+from toolkit.compress import labelled, measure
 from toolkit.compress.calibration import Calibration
 from toolkit.compress.data import Data, Items
 from toolkit.compress.energy import joules
@@ -26,10 +27,11 @@ from toolkit.compress.errors import CompressionError
 from toolkit.compress.kernels import kernels
 from toolkit.compress.quiet import quiet
 from toolkit.compress.recipe import Recipe
-from toolkit.compress.results import Diagnosis, Example, Fidelity, Kernel, LayerError, Result, TensorSize
+from toolkit.compress.results import Diagnosis, Example, Fidelity, Interval, Kernel, LayerError, Result, TensorSize
 from toolkit.compress.source import Original, Source
 from toolkit.compress.step import StepReport
 from toolkit.extras import needs
+from toolkit.runtime.entities import Entity, EntityReader
 from toolkit.runtime.lane import Lane, reader_of
 from toolkit.runtime.session import Feeds, Session
 
@@ -98,7 +100,9 @@ class Press:
         self._names = tuple(tensor.name for tensor in inputs)
         if self._names != original.names:
             raise CompressionError("export_inputs", f"the model takes {original.names}, the graph takes {self._names}")
-        self._reader = reader_of(inputs, source.text, source.image, source.tokenizer)
+        # token by token and cut, where what is asked in the end is for entities
+        text = replace(source.text, pooling="none") if source.text and source.measure == "tokens" else source.text
+        self._reader = reader_of(inputs, text, source.image, source.tokenizer)
         self.float = self.lane_of(self.exported)
         progress("check the export against the original")
         self.export_error = self._difference(original)
@@ -168,13 +172,15 @@ class Press:
         before, after = measure.latencies_ms((self.float, lane), one, self._grant, self._in_force)
         ran, memory = self._profile(model, one)
         used = joules(lambda: self._repeat(lane.session, one))
+        task, kinds = self._marked(lane.session)
         return Result(
             size_bytes=len(model),
             transport_bytes=measure.transport_bytes(model),
             fidelity=found,
             latency_ms=after,
             latency_before_ms=before,
-            task=measure.task_metrics(answers, self.data.evaluate, self.source.labels),
+            task={**measure.task_metrics(answers, self.data.evaluate, self.source.labels), **task},
+            kinds=kinds,
             kernels=ran,
             memory_bytes=memory,
             energy_mj=None if used is None else 1000 * used / PROFILED,
@@ -240,7 +246,14 @@ class Press:
             if (lane.session.inputs, lane.session.outputs) != (self.float.session.inputs, self.float.session.outputs):
                 raise CompressionError("step_failed", "the pressed model takes or gives something else than the model")
             answers = self._answers(lane.session)
-            found = measure.fidelity(self.source.measure, self.reference, answers, self.data.evaluate, self._lengths())
+            found = measure.fidelity(
+                self.source.measure,
+                self.reference,
+                answers,
+                self.data.evaluate,
+                self._lengths(),
+                self.source.labels,
+            )
             self._fidelities[digest] = found, answers
         return self._fidelities[digest]
 
@@ -252,11 +265,35 @@ class Press:
             taken = [feeds for _, feeds in some]
             outputs = model.run(self._grant, self._in_force, partial(_all, taken))
             answers += (self._reader.answers(one, made) for one, (made, _) in zip(outputs, some, strict=True))
+        if self.source.measure == "tokens":
+            return labelled.padded(answers)
         if len({answer.shape for answer in answers}) > 1:
             # answers that are as long as their items are held against each other number by number
             longest = max(answer.size for answer in answers)
             answers = [np.pad(answer.reshape(1, -1), ((0, 0), (0, longest - answer.size))) for answer in answers]
         return np.concatenate(answers)
+
+    def _marked(self, session: Session) -> tuple[dict[str, Interval], dict[str, Found]]:
+        """Precision and recall where a person marked the entities in the items, over all kinds and of each.
+
+        Raises ItemsError "data_format" for marked kinds that the model does not know.
+        """
+        source, marked = self.source, self.data.evaluate.entities
+        if source.text is None or source.measure != "tokens" or not marked:
+            return {}, {}
+        reader = EntityReader(source.tokenizer or b"", source.text, source.labels)
+        found: list[list[Entity]] = []
+        for text in self.data.evaluate.items:
+            for window in reader.windows(text):
+                feeds = reader.feeds([window])
+                taken = {name: feeds[name] for name in self._names}
+                [given] = session.run(self._grant, self._in_force, partial(_all, [taken]))
+                found.extend(reader.answers(given, feeds))
+        intervals = {name: measure.ratio(*pair) for name, pair in labelled.counts(found, marked).items()}
+        return (
+            {name: value for name, value in intervals.items() if value is not None},
+            labelled.compared(found, marked, source.labels),
+        )
 
     def _difference(self, original: Original) -> float:
         """The largest difference of the outputs over batches of several sizes and lengths, relative to the largest

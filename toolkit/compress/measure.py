@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from policies.gate import Grant
 from toolkit.compress.data import Items
+from toolkit.compress.labelled import agreement
 from toolkit.compress.results import Fidelity, Interval, Slice
 from toolkit.compress.source import Measure
 from toolkit.runtime.lane import Lane
@@ -28,6 +29,7 @@ __all__ = [
     "latencies_ms",
     "machine",
     "method",
+    "ratio",
     "scores",
     "task_metrics",
     "transport_bytes",
@@ -44,6 +46,8 @@ LEAST = 1e-9  # of a probability, so that one that rounding made zero weighs muc
 MEANING: dict[Measure, str] = {
     "cosine": "cosine of the embeddings",
     "agreement": "share of items with the same top class",
+    "tokens": "mean over the texts of the share of tokens with the same label, among those that either model takes for "
+    "a part of an entity",
     "divergence": "1 minus the Kullback-Leibler divergence of the class probabilities",
     "correlation": "Pearson's correlation of the raw outputs",
 }
@@ -95,14 +99,19 @@ def latencies_ms(lanes: Sequence[Lane], feeds: Feeds, grant: Grant, in_force: st
     return [float(np.median(taken[WARM_UP:])) * 1000 for taken in times]
 
 
-def scores(measure: Measure, reference: NDArray[np.float32], answers: NDArray[np.float32]) -> NDArray[np.float64]:
+def scores(
+    measure: Measure, reference: NDArray[np.float32], answers: NDArray[np.float32], labels: Sequence[str] = ()
+) -> NDArray[np.float64]:
     """How near each answer is to that of the original, (items,); 1 is the same. Both are (items, ...).
 
-    cosine: of embeddings; a row of zeros has 0. agreement: 1 where the top class is the same, else 0. divergence: 1
+    cosine: of embeddings; a row of zeros has 0. agreement: 1 where the top class is the same, else 0. tokens: see
+    toolkit.compress.labelled.agreement, `labels` are those of the model. divergence: 1
     minus the Kullback-Leibler divergence of the probabilities from the original's, which are the softmax of numbers
     that are none. correlation: Pearson's, over the numbers of an answer; two answers that do not vary have 1 where they
     are the same. NaN where an answer is not finite.
     """
+    if measure == "tokens":
+        return agreement(reference, answers, labels)
     left = reference.reshape(len(reference), -1).astype(np.float64)
     right = answers.reshape(len(answers), -1).astype(np.float64)
     if left.shape != right.shape:
@@ -136,9 +145,11 @@ def fidelity(
     answers: NDArray[np.float32],
     items: Items,
     lengths: Sequence[int] = (),
+    labels: Sequence[str] = (),
 ) -> Fidelity:
-    """How near the answers are to the original's, over all items and by slice. `lengths` are the tokens of texts."""
-    found = scores(measure, reference, answers)
+    """How near the answers are to the original's, over all items and by slice. `lengths` are the tokens of texts,
+    `labels` the classes of the model."""
+    found = scores(measure, reference, answers, labels)
     slices = [
         Slice(name=name, items=int(chosen.sum()), score=interval(found[chosen]))
         for name, chosen in _slices(items, lengths)
@@ -171,6 +182,16 @@ def task_metrics(answers: NDArray[np.float32], items: Items, labels: tuple[str, 
         low, high = np.quantile(found, (0.05, 0.95))
         return {"spearman": Interval(mean=_spearman(given, expected), low=float(low), high=float(high))}
     return {}
+
+
+def ratio(parts: NDArray[np.int64], wholes: NDArray[np.int64]) -> Interval | None:
+    """All parts over all wholes, both (items,); its bounds are from resampled items. None where there is no whole."""
+    if not wholes.any():
+        return None
+    samples = np.random.default_rng(SEED).integers(len(wholes), size=(RESAMPLES, len(wholes)))
+    over = wholes[samples].sum(axis=1)
+    low, high = np.quantile(parts[samples].sum(axis=1)[over > 0] / over[over > 0], (0.05, 0.95))
+    return Interval(mean=float(parts.sum() / wholes.sum()), low=float(low), high=float(high))
 
 
 def transport_bytes(model: bytes) -> int:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from toolkit.bundle import Found
 from toolkit.compress.source import Measure
 from toolkit.compress.step import StepReport
 
@@ -65,7 +66,8 @@ class Kernel(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 class Result(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One model, measured. `latency_ms` and `latency_before_ms` are medians of the same run, in turn; `task` the task's
-    own metric by name where the items carry labels; `kernels` what ran, `memory_bytes` the most that the runtime's
+    own metric by name where the items carry labels, and `kinds` what was found of each kind of entity where they carry
+    marked ones; `kernels` what ran, `memory_bytes` the most that the runtime's
     allocator held, and `energy_mj` the millijoules of one run, None where the host does not tell."""
 
     size_bytes: int
@@ -74,6 +76,7 @@ class Result(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     latency_ms: float
     latency_before_ms: float
     task: dict[str, Interval] = {}
+    kinds: dict[str, Found] = {}
     kernels: tuple[Kernel, ...] = ()
     memory_bytes: int = 0
     energy_mj: float | None = None

@@ -17,7 +17,7 @@ from toolkit.runtime.session import Feeds
 __all__ = ["Measure", "Original", "Source"]
 
 # how the answers of a pressed model are held against the original's, item by item (toolkit.compress.measure)
-Measure = Literal["cosine", "agreement", "divergence", "correlation"]
+Measure = Literal["cosine", "agreement", "tokens", "divergence", "correlation"]
 
 
 class Original(Protocol):
@@ -46,8 +46,8 @@ class Source(Protocol):
 
     `licences` are the statements of its papers, raw, for `policies.licences.agreed`; `licence_text` and `notice` are
     the texts that came with it. `text` or `image` says how inputs become tensors; without both it takes tensors.
-    `parameters` counts the numbers in its weights; `convolves` says whether other recipes are right than for linear
-    layers.
+    `languages` are those that its papers name; `parameters` counts the numbers in its weights; `convolves` says whether
+    other recipes are right than for linear layers.
     """
 
     @property
@@ -70,6 +70,8 @@ class Source(Protocol):
     def tokenizer(self) -> bytes | None: ...
     @property
     def labels(self) -> tuple[str, ...]: ...
+    @property
+    def languages(self) -> tuple[str, ...]: ...
     @property
     def measure(self) -> Measure: ...
     @property

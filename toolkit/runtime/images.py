@@ -73,6 +73,10 @@ class ImageReader:
         """One: all are brought to one size."""
         return 1
 
+    def cost(self, payload: Payload) -> int:
+        """How many there are."""
+        return len(self.items(payload))
+
     def usage(self, feeds: Feeds) -> dict[str, int]:
         """See Reader."""
         return {"images": len(feeds[self._name])}

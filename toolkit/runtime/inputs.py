@@ -13,10 +13,11 @@ Side = Annotated[int, Meta(ge=1, le=8192)]
 
 class TextInput(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a text becomes an answer: cut at `max_tokens`; the vectors of its tokens pooled to one, scaled to length one
-    or not. With pooling "none" the first output is the answer as it is, such as logits."""
+    or not. With pooling "none" the first output is the answer as it is, such as logits. With "tokens" the first output
+    holds the logits of a label for each token, the answer is the entities, and a longer text is read in windows."""
 
     max_tokens: int
-    pooling: Literal["mean", "cls", "none"]
+    pooling: Literal["mean", "cls", "none", "tokens"]
     normalise: bool
     pad_id: int
 

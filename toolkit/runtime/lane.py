@@ -14,6 +14,7 @@ from policies.errors import Fault
 from policies.facts import Tensor
 from policies.gate import Grant, charge
 from policies.payload import InputError, Payload
+from toolkit.runtime.entities import EntityReader
 from toolkit.runtime.images import ImageReader
 from toolkit.runtime.inputs import ImageInput, TextInput
 from toolkit.runtime.readers import Outputs, Reader, TextReader
@@ -30,15 +31,19 @@ def reader_of(
     text: TextInput | None,
     image: ImageInput | None,
     tokenizer: bytes | None,
-    *,
-    classes: bool = False,
+    labels: Sequence[str] = (),
 ) -> Reader:
-    """What turns the inputs of a person into those of a model; `classes`: it gives logits. Raises ModelError."""
+    """What turns the inputs of a person into those of a model, and what `labels` name into classes or entities.
+
+    Raises ModelError.
+    """
     if text is not None:
         if tokenizer is None:
             raise ModelError("model_malformed", "a model of texts comes without its tokenizer")
-        return TextReader(tokenizer, text, classes=classes)
-    return TensorReader(inputs) if image is None else ImageReader(inputs, image, classes=classes)
+        if text.pooling == "tokens":
+            return EntityReader(tokenizer, text, labels)
+        return TextReader(tokenizer, text, classes=bool(labels))
+    return TensorReader(inputs) if image is None else ImageReader(inputs, image, classes=bool(labels))
 
 
 class _Item(NamedTuple):

@@ -13,7 +13,7 @@ from policies.payload import InputError, Payload
 from toolkit.runtime.inputs import TextInput
 from toolkit.runtime.session import Feeds, ModelError
 
-__all__ = ["Outputs", "Reader", "TextReader", "checked_texts"]
+__all__ = ["Outputs", "Reader", "TextReader", "checked_texts", "read_tokenizer"]
 
 # by name; the first dimension are the items, but for models that take tensors
 Outputs = dict[str, NDArray[Any]]
@@ -39,7 +39,7 @@ class Reader(Protocol):
         """The tensors for a batch of items, by the names of the model's inputs. Raises InputError."""
         ...
 
-    def answers(self, outputs: Sequence[NDArray[Any]], feeds: Feeds) -> NDArray[np.float32]:
+    def answers(self, outputs: Sequence[NDArray[Any]], feeds: Feeds) -> NDArray[Any]:
         """The answers (items, ...) from all outputs of the model for a batch, in the model's order."""
         ...
 
@@ -49,6 +49,10 @@ class Reader(Protocol):
 
     def size(self, item: Any) -> int:
         """What running an item costs, beside that of others: the unit is the reader's own."""
+        ...
+
+    def cost(self, payload: Payload) -> int:
+        """About what all items of a payload cost, by a look that takes no time. Raises InputError."""
         ...
 
     def usage(self, feeds: Feeds) -> dict[str, int]:
@@ -69,6 +73,16 @@ def checked_texts(texts: object) -> list[str]:
     return list(texts)
 
 
+def read_tokenizer(content: bytes) -> Tokenizer:
+    """The tokenizer of a bundle, which pads nothing. Raises ModelError."""
+    try:
+        tokenizer = Tokenizer.from_str(content.decode())
+        tokenizer.no_padding()
+    except Exception as error:  # noqa: BLE001 - tokenizers raises bare exceptions
+        raise ModelError("model_malformed", f"the tokenizer cannot be read ({type(error).__name__})") from None
+    return tokenizer
+
+
 class TextReader:
     """Texts, in a payload {"texts": [...]}."""
 
@@ -76,12 +90,11 @@ class TextReader:
 
     def __init__(self, tokenizer: bytes, text: TextInput, *, classes: bool = False) -> None:
         """`classes`: the model gives logits. Raises ModelError when the tokenizer cannot be taken."""
+        self._tokenizer = read_tokenizer(tokenizer)
         try:
-            self._tokenizer = Tokenizer.from_str(tokenizer.decode())
-            self._tokenizer.no_padding()
             self._tokenizer.enable_truncation(text.max_tokens)
         except Exception as error:  # noqa: BLE001 - tokenizers raises bare exceptions
-            raise ModelError("model_malformed", f"the tokenizer cannot be read ({type(error).__name__})") from None
+            raise ModelError("model_malformed", f"a text cannot be cut ({type(error).__name__})") from None
         self._text = text
         self._name = "logits" if classes else "embedding"
 
@@ -125,6 +138,10 @@ class TextReader:
     def size(self, item: str) -> int:
         """Characters: there are no tokens yet."""
         return len(item)
+
+    def cost(self, payload: Payload) -> int:
+        """Characters."""
+        return sum(map(len, self.items(payload)))
 
     def usage(self, feeds: Feeds) -> dict[str, int]:
         """See Reader."""

@@ -27,6 +27,7 @@ class ModelError(Refused):
     hints: ClassVar[Mapping[str, str]] = {
         "model_external_data": "Save the model as one file: a tensor that lies in another file is never loaded.",
         "model_malformed": "Make the model file again, or press it again from its source.",
+        "model_task": "Call the model for what it is made for: `sealpress show` names its task.",
         "model_inputs": "Look at the inputs with `sealpress show`: the model takes other names or types.",
     }
 

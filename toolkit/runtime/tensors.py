@@ -92,6 +92,10 @@ class TensorReader:
         """Bytes."""
         return sum(array.nbytes for array in item.values())
 
+    def cost(self, payload: Payload) -> int:
+        """Bytes."""
+        return sum(map(self.size, self.items(payload)))
+
     def usage(self, feeds: Feeds) -> dict[str, int]:
         """See Reader."""
         return {"tensors": 1}

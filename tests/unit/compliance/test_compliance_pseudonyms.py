@@ -35,7 +35,7 @@ def salts(tmp_path: Path) -> Iterator[Salts]:
 def test_every_text_comes_back(salts: Salts, text: str, drawn: list[tuple[int, int, str]], twice: bool) -> None:
     someone = Pseudonyms(salts, "clinic", "patient-7")
     findings = [
-        Detected(start=start, end=min(len(text), start + size), category=category, confidence=1)  # type: ignore[arg-type] # a text
+        Detected(start=start, end=min(len(text), start + size), category=category, confidence=1)
         for start, size, category in drawn
         if start < len(text)
     ]

@@ -17,7 +17,7 @@ from compliance.report.recount import Missing, Recount, Tally
 from compliance.verify.journal import Verified
 from compliance.verify.leaf import shard_name
 from compliance.verify.statements import Head
-from policies.facts import Call, Finding, Outcome
+from policies.facts import Call, Finding, Outcome, Sanitised
 
 JOURNAL = "0123456789abcdef0123456789abcdef"
 PAPERS: dict[str, Any] = {
@@ -118,6 +118,16 @@ def test_without_the_key_there_are_signed_counters_only_summed_over_the_shards()
     assert [shard.name for shard in found.shards] == ["shard-000", "shard-001"]
 
 
+def test_a_scan_counts_as_a_call_and_what_a_model_found_with_the_call_it_was_for() -> None:
+    records = [
+        opened(1, action="scan", data=frozenset({"email"}), scan_of="shard-000-2"),
+        opened(2, data=frozenset({"email"}), detected=frozenset({"person_name"})),
+    ]
+    recount = recounted(records, signed(3, 2, 0, {}))
+    assert [(tally.name, tally.allowed) for tally in recount.data] == [("email", 1), ("person_name, by a model", 1)]
+    assert {(tally.name, tally.allowed) for tally in recount.actions} == {("infer", 1), ("scan", 1)}
+
+
 def test_days_are_days_in_utc() -> None:
     records = [
         opened(1, when="2026-11-20T23:59:59"),
@@ -160,6 +170,26 @@ def test_calls_are_counted_by_purpose_action_kind_of_data_and_rule() -> None:
     )
     assert recount.data == (Tally(name="email", allowed=1, refused=1), Tally(name="phone", allowed=1, refused=0))
     assert recount.rules == rules
+
+
+def test_what_was_taken_out_is_counted_by_kind_and_how() -> None:
+    def done(kind: Any, *data: str) -> Sanitised:
+        return Sanitised(kind=kind, data=frozenset(data))
+
+    records = [
+        opened(1, sanitised=done("redact", "email", "phone")),
+        opened(2, "privacy.redact", sanitised=done("redact", "email")),
+        opened(3, sanitised=done("pseudonymise", "email"), data=frozenset({"email"})),
+        opened(4, sanitised=done("redact")),
+        opened(5),
+    ]
+    recount = recounted(records, signed(6, 4, 1, {"privacy.redact": 1}))
+    assert recount.sanitised == (
+        Tally(name="email (masked)", allowed=1, refused=1),
+        Tally(name="email (pseudonyms)", allowed=1, refused=0),
+        Tally(name="phone (masked)", allowed=1, refused=0),
+    )
+    assert recount.data == (Tally(name="email", allowed=1, refused=0),)
 
 
 def test_every_allowed_call_is_done_failed_or_without_an_outcome() -> None:

@@ -52,6 +52,7 @@ RECOUNT = Recount(
     models=(Model(digest="d0" * 32, name="small", allowed=3_023, refused=37, answered=3_019, papers=PAPERS),),
     data=(Tally(name="email", allowed=71, refused=13),),
     overrides=(Tally(name="emergency (ann, bob)", allowed=3, refused=1),),
+    sanitised=(Tally(name="email (masked)", allowed=2, refused=0),),
     rules={"purpose.stated": 29, "privacy.basis": 14},
     policies=(Policy(digest="b7" * 32, calls=3_060, first=10**18, last=10**18 + 10**9),),
     done=3_010,
@@ -328,6 +329,7 @@ def test_an_empty_journal_has_a_page() -> None:
     nothing = Recount(
         days=(),
         overrides=(),
+        sanitised=(),
         actions=(),
         purposes=(),
         models=(),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from policies.cedar import Engine, load, schema
+from policies.cedar import Engine, filled, load, schema
 from policies.errors import Denied, Failed, Ungated
 from policies.facts import Action, Call, Decision, Finding, Manifest, Outcome, Purpose
 from policies.gate import Grant, charge, close, covers, decide_and_open, gate, redeem
@@ -63,7 +63,8 @@ class Book:
 def policy() -> Engine:
     purposes = {"support": Purpose(bases=frozenset({"contract"}), retain_days=30)}
     chosen = [pack("base"), pack("licence")]
-    return load({one.name: one.policy for one in chosen}, schema(schema_text(), chosen), purposes)
+    texts = {one.name: one.policy for one in chosen}
+    return load(texts, schema(schema_text(), chosen), purposes, filled(chosen, {}))
 
 
 POLICY = policy()

@@ -201,7 +201,7 @@ def test_batches_are_of_one_tenant_and_a_burst_may_be_anyones(box: Box, batch: i
 
         def answers(some: object, go_on: object) -> object:
             groups.append(len(some))  # type: ignore[arg-type] # what a queue passes on
-            return real(some, go_on)  # type: ignore[arg-type]
+            return real(some, go_on)  # type: ignore[arg-type] # as it was called
 
         asked.answers = answers  # type: ignore[method-assign, assignment] # the real one runs
         queue = Queue(asked, 64)

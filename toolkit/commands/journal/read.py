@@ -142,6 +142,8 @@ def _line(record: Record) -> str:
     match record.metadata:
         case Opened(call=call, allowed=allowed, against=against):
             answer = "allowed" if allowed else "refused by " + ", ".join(finding.rule for finding in against)
+            if call.sanitised is not None:
+                answer = f"{call.sanitised.kind} ({', '.join(sorted(call.sanitised.data))}), {answer}"
             model = f"{plain(record.metadata.model.get('name', ''))} ({call.model[:16]})"
             what = f"{call.action} on {model} for {plain(call.purpose or 'no purpose')}: {answer}"
             return f"{record.record}  {_time(call.at)}  {what}"

@@ -84,6 +84,7 @@ def show(path: str, settings: str | None, as_json: bool) -> None:
     for rule in rules:
         lines += ["", f"{rule['id']} ({rule['effect']})", f"  {rule['reason']}"]
         lines += [f"  {rule['source']}"] if rule["source"] else []
+        lines += [f"  gives way to: {rule['obligation']}"] if rule["obligation"] else []
     for name, values in parameters.items():
         lines += ["", f"[policy.parameters.{name}]", *(f"{key} = {_toml(one)}" for key, one in values.items())]
     output(value, as_json, "\n".join(lines))
@@ -117,7 +118,8 @@ def _own(policy: Policy, engine: Engine) -> list[Rule]:
 
 
 def _described(rule: Rule) -> dict[str, Any]:
-    return {"id": rule.id, "effect": rule.effect, "reason": rule.reason, "source": rule.source, "file": rule.file}
+    names = ("id", "effect", "reason", "source", "obligation", "file")
+    return {name: getattr(rule, name) for name in names}
 
 
 def _toml(value: object) -> str:

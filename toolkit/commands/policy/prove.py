@@ -70,7 +70,8 @@ def prove(path: str, sign: bool, settings: str | None, as_json: bool) -> int:
 @click.argument("new")
 @with_settings
 def diff(old: str, new: str, settings: str | None, as_json: bool) -> None:
-    """Tell what the policy NEW allows that OLD refuses, and the other way round, over every call that there can be.
+    """Tell what the policy NEW allows that OLD refuses, and the other way round, over every call that there can be; and
+    what one of them lets run only once personal data is masked or has pseudonyms, where the other refuses.
 
     Both are what `sealpress policy check` takes. Each way is shown by a call, where there is one.
 
@@ -87,6 +88,8 @@ def diff(old: str, new: str, settings: str | None, as_json: bool) -> None:
     for example, word, allows, refuses in (
         (found.widened, "Widened", "the new policy allows", "the old one refuses"),
         (found.narrowed, "Narrowed", "the new policy refuses", "the old one allows"),
+        (found.sanitised, "Sanitised", "the new policy decides anew without its personal data", "the old one refuses"),
+        (found.unsanitised, "Unsanitised", "the new policy refuses", "the old one decides anew without personal data"),
     ):
         if example is not None:
             lines += [f"{word}: {allows} what {refuses}, such as", *_shown(example)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,8 @@ from compliance.report.wording import plain
 from compliance.state.policies import archived
 from policies.cedar import reloaded
 from policies.cedar.ways import ways
+from policies.facts import Sanitising
+from policies.sanitising import undone
 from toolkit.box import Box
 from toolkit.cli import output, with_settings
 from toolkit.commands.copies import auditor_key
@@ -24,6 +26,7 @@ from toolkit.replay import Recorded, recorded
 __all__ = ["explain", "simulate"]
 
 _SHOWN = 20
+_DONE: Mapping[Sanitising, str] = {"redact": "redacted", "pseudonymise": "pseudonymised"}
 
 
 @click.command()
@@ -46,7 +49,7 @@ def explain(call: str, source: str, settings: str | None, as_json: bool) -> None
     decision = found.again(engine)
     refusing = [finding for finding in decision.findings if not finding.ok]
     sources = {rule.id: rule.source for rule in engine.rules}
-    possible = [] if decision.allowed else ways(engine, found.model, found.call)
+    possible = [] if decision.allowed else ways(engine, found.model, found.asked)
     value = {
         "record": found.record,
         "call": found.call.id,
@@ -54,12 +57,14 @@ def explain(call: str, source: str, settings: str | None, as_json: bool) -> None
         "allowed": found.allowed,
         "same": decision.allowed == found.allowed and {one.rule for one in refusing} == set(found.against),
         "findings": [{**_told(finding), "source": sources.get(finding.rule, "")} for finding in decision.findings],
+        "obligations": decision.obligations,
         "ways": possible,
     }
     lines = [f"{found.record}: {'allowed' if found.allowed else 'refused'} under the policy {found.policy[:16]}"]
     for finding in refusing or decision.findings:
         lines.append(f"  {finding.rule}: {finding.reason}")
         lines += [f"    {sources[finding.rule]}"] if sources.get(finding.rule) else []
+    lines += [f"  {one.kind}: {one.text}" for one in decision.obligations if one.text]
     if possible:
         lines += ["It would be allowed if", *(f"  {' and '.join(one.says for one in way)}" for way in possible)]
     elif not decision.allowed:
@@ -93,7 +98,10 @@ def simulate(
             decision = one.again(engine)
             counts["calls"] += 1
             counts["partial"] += not one.whole
-            if decision.allowed != one.allowed:
+            done = one.call.sanitised if one.allowed else None
+            was = _outcome(one.allowed, None if done is None else done.kind)
+            becomes = _outcome(decision.allowed, undone(decision, one.asked))
+            if was != becomes:
                 rules = [finding.rule for finding in decision.findings if not finding.ok]
                 changed.append(
                     {
@@ -101,15 +109,15 @@ def simulate(
                         "action": one.call.action,
                         "model": one.model.name,
                         "purpose": one.call.purpose,
-                        "was": "allowed" if one.allowed else "refused",
-                        "becomes": "allowed" if decision.allowed else "refused",
+                        "was": was,
+                        "becomes": becomes,
                         "rules": rules or list(one.against),
                     }
                 )
     value = {"policy": engine.digest, "calls": counts["calls"], "partial": counts["partial"], "changed": changed}
     lines = [
         f"{one['record']}  {one['action']} on {one['model']} for {one['purpose'] or 'no purpose'}: {one['was']}, "
-        f"would be {one['becomes']} ({', '.join(one['rules'])})"
+        f"would be {one['becomes']} ({', '.join(one['rules']) or 'no rule'})"
         for one in changed[:_SHOWN]
     ]
     lines += [f"... and {len(changed) - _SHOWN} more: see --json"] if len(changed) > _SHOWN else []
@@ -133,6 +141,13 @@ def _calls(reading: BoxReading, filters: Filters, rows: frozenset[bytes] | None 
     for one in recorded(Selection(reading, Filters(), None)):
         if chosen is None or one.record in chosen:
             yield one
+
+
+def _outcome(allowed: bool, kind: Sanitising | None) -> str:
+    """The answer to a call, and what was done to its payload for it, or would be tried."""
+    if kind is None:
+        return "allowed" if allowed else "refused"
+    return f"{'allowed once' if allowed else 'refused unless'} {_DONE[kind]}"
 
 
 def _told(finding: Any) -> dict[str, Any]:

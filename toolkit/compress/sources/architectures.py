@@ -41,6 +41,7 @@ class Architecture(Struct, frozen=True, kw_only=True):
     image: ImageInput
     tokenizer: None = None
     labels: tuple[str, ...]
+    languages: tuple[str, ...] = ()
     measure: Measure = "agreement"
     library: Library
     architecture: str

@@ -19,6 +19,7 @@ from tokenizers import Tokenizer
 
 from toolkit.compress.data import Items, gathered
 from toolkit.compress.errors import SourceError, SourceMissing
+from toolkit.compress.labelled import naming_texts
 from toolkit.compress.measure import evaluation_texts
 from toolkit.compress.source import Measure, Original
 from toolkit.compress.sources.folder import PICKLES, File, Folder
@@ -58,9 +59,13 @@ _PLAIN_ATTENTION = (None, "eager", "sdpa", "flash_attention_2", "flex_attention"
 _CODE = ("auto_map", "custom_pipelines", "trust_remote_code", "_attn_implementation_internal", "kernel_config")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
-Task = Literal["feature-extraction", "text-classification", "image-classification", "image-feature-extraction"]
+Task = Literal[
+    "feature-extraction", "text-classification", "token-classification", "image-classification",
+    "image-feature-extraction",
+]  # fmt: skip
 _HEADS: dict[str, Task] = {
     "ForSequenceClassification": "text-classification",
+    "ForTokenClassification": "token-classification",
     "ForImageClassification": "image-classification",
     "ForImageClassificationWithTeacher": "image-classification",
 }
@@ -85,14 +90,18 @@ class Source(Struct, frozen=True, kw_only=True):
     weights: tuple[File, ...]
     image: ImageInput | None = None
     labels: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
     measure: Measure = "cosine"
     parameters: int
     convolves: bool = False
 
     def examples(self, count: int, seed: int = 0) -> Items:
-        """English passages, the same for every run of one Python release whatever the seed, or made-up pictures."""
+        """English passages, the same for every run of one Python release whatever the seed, or made-up pictures; for a
+        model that labels tokens, sentences with made-up names."""
         if self.image is not None:
             return made_up_pictures(self.image, count, seed)
+        if self.measure == "tokens":
+            return gathered(naming_texts(count), "text")
         return gathered(evaluation_texts()[:count], "text")
 
     def load(self) -> Original:
@@ -156,7 +165,7 @@ def read(path: Path) -> Source:
         image = read_image_input(folder, f"{layout.base}preprocessor_config.json")
     task, labels = _task(config, pooled=folder.has("modules.json"))
     if isinstance(config, _TextConfig):
-        text = _text(layout, config, classifies=bool(labels))
+        text = _text(layout, config, task)
     weights, parameters = weight_files(folder, _weight_names(folder, layout.base))
     # the papers, read after this line, decide about the terms and not about what the model does
     identity = sorted((file.name, file.sha256) for file in folder.used.values())
@@ -174,7 +183,8 @@ def read(path: Path) -> Source:
         weights=weights,
         image=image,
         labels=labels,
-        measure="agreement" if labels else "cosine",
+        languages=papers.languages,
+        measure="tokens" if task == "token-classification" else "agreement" if labels else "cosine",
         parameters=parameters,
         convolves=config.model_type in CONVOLVING,
     )
@@ -196,6 +206,8 @@ def _task(config: _Config, *, pooled: bool) -> tuple[Task, tuple[str, ...]]:
     labels = config.id2label or {"0": "LABEL_0", "1": "LABEL_1"}  # what transformers does not write out
     if config.problem_type not in (None, "single_label_classification") or len(labels) < 2:
         raise SourceError("source_unsupported", "of heads, those that choose one of several classes are taken in")
+    if config.model_type == "t5":
+        raise SourceError("source_unsupported", "of T5, the encoder is taken in, without a head")
     if len(labels) > MAX_LABELS or set(labels) != {str(number) for number in range(len(labels))}:
         raise SourceError("source_config", "id2label in config.json does not number its labels from 0 on")
     return task, tuple(labels[str(number)] for number in range(len(labels)))
@@ -265,7 +277,7 @@ def _tokenizer(folder: Folder, name: str, vocab_size: int) -> bytes:
     return data
 
 
-def _text(layout: Layout, config: _TextConfig, *, classifies: bool) -> TextInput:
+def _text(layout: Layout, config: _TextConfig, task: Task) -> TextInput:
     padding = 1 if config.model_type == "mpnet" else config.pad_token_id
     offset = padding + 1 if config.model_type in _OFFSET_POSITIONS else 0
     positions = config.max_position_embeddings - offset
@@ -273,10 +285,14 @@ def _text(layout: Layout, config: _TextConfig, *, classifies: bool) -> TextInput
         raise SourceError("source_config", f"config.json: {positions} positions are too few for a text")
     return TextInput(
         max_tokens=min(positions, layout.max_tokens or positions),
-        pooling="none" if classifies else layout.pooling,
+        pooling=_POOLING.get(task, layout.pooling),
         normalise=layout.normalise,
         pad_id=config.pad_token_id,
     )
+
+
+# of a model with a head, which pools by itself or not at all
+_POOLING: dict[Task, Literal["none", "tokens"]] = {"text-classification": "none", "token-classification": "tokens"}
 
 
 def weight_files(folder: Folder, names: Iterable[str]) -> tuple[tuple[File, ...], int]:

@@ -55,6 +55,7 @@ class OnnxFile(Struct, frozen=True, kw_only=True):
     image: None = None
     tokenizer: None = None
     labels: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
     measure: Measure
     parameters: int
     convolves: bool

@@ -20,15 +20,19 @@ __all__ = ["Papers", "read_papers"]
 MAX_CARD = 1_000_000
 MAX_LICENCE = 200_000
 MAX_FRONT_MATTER = 200_000
+MAX_LANGUAGES = 200
 _LICENCE_FILE = re.compile(r"(licen[cs]e|copying)([._-][a-z0-9._-]+)?", re.I)
+_LANGUAGE = re.compile(r"[A-Za-z]{2,16}(-[A-Za-z0-9]{1,8}){0,3}")
 _NOTICE_FILE = re.compile(r"notice(\.(txt|md))?", re.I)
 
 
 class Papers(Struct, frozen=True, kw_only=True):
     """`statements` are what the papers name, one for the card and one for each licence file, for
-    `policies.licences.agreed` to judge; `licence` holds the licence texts and `notice` the NOTICE file as they came."""
+    `policies.licences.agreed` to judge; `licence` holds the licence texts and `notice` the NOTICE file as they came;
+    `languages` are the codes that the card names."""
 
     statements: tuple[str, ...]
+    languages: tuple[str, ...] = ()
     licence: str | None
     notice: str | None
 
@@ -36,13 +40,15 @@ class Papers(Struct, frozen=True, kw_only=True):
 class _Card(Struct):
     license: str | list[str] | None = None
     license_name: str | None = None
+    language: Any = None
 
 
 def read_papers(folder: Folder) -> Papers:
     """Raises SourceError where a paper cannot be read: silence about the terms must come from the papers."""
     names = folder.names()
     card = _text(folder, "README.md", MAX_CARD) if "README.md" in names else ""
-    statements = list(_stated(card))
+    fields = _front_matter(card)
+    statements = list(_stated(fields))
     texts = []
     for name in names:
         if _LICENCE_FILE.fullmatch(name):
@@ -53,28 +59,41 @@ def read_papers(folder: Folder) -> Papers:
     notices = [_text(folder, name, MAX_LICENCE) for name in names if _NOTICE_FILE.fullmatch(name)]
     return Papers(
         statements=tuple(statements),
+        languages=tuple(_languages(fields.language)),
         licence="\n\n".join(texts) or None,
         notice="\n\n".join(notices) or None,
     )
 
 
-def _stated(card: str) -> Iterator[str]:
-    """The licences in the front matter of a model card (https://huggingface.co/docs/hub/model-cards)."""
+def _front_matter(card: str) -> _Card:
+    """What a model card says in a form for machines (https://huggingface.co/docs/hub/model-cards)."""
     block = REGEX_YAML_BLOCK.search(card)
     if block is None:
-        return
+        return _Card()
     if len(block[2]) > MAX_FRONT_MATTER:
         raise SourceError("source_too_large", "the front matter of README.md is too long")
     try:
         fields = msgspec.convert(yaml.load(block[2], _Plain), _Card | None)  # noqa: S506 - _Plain is a SafeLoader
     except (yaml.YAMLError, msgspec.ValidationError, ValueError, RecursionError) as error:
         raise SourceError("source_config", f"the front matter of README.md: {str(error)[:200]}") from None
-    if fields is None or fields.license is None:
+    return fields or _Card()
+
+
+def _stated(fields: _Card) -> Iterator[str]:
+    if fields.license is None:
         return
     licences = [fields.license] if isinstance(fields.license, str) else fields.license
     for licence in licences:
         # "other" only says that the name follows
         yield fields.license_name if licence == "other" and fields.license_name else licence
+
+
+def _languages(given: Any) -> Iterator[str]:
+    """The codes of the languages in order; what is none is no reason to refuse a model."""
+    for one in given[:MAX_LANGUAGES] if isinstance(given, list) else [given]:
+        code = "no" if one is False else one  # Norwegian, as YAML reads it
+        if isinstance(code, str) and _LANGUAGE.fullmatch(code):
+            yield code
 
 
 class _Plain(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types

@@ -48,6 +48,9 @@ def load(source: Source) -> TorchModel:
                 described = sum(parameter.numel() for parameter in kind(config).parameters())
         except Exception as error:  # noqa: BLE001 - whatever a malformed configuration sets off in transformers
             raise SourceError("source_config", f"config.json makes no model: {brief(error)}") from None
+        if source.task == "token-classification" and kind.__name__ not in (config.architectures or ()):
+            # such as one with a CRF behind it, which would be left out without a word
+            raise SourceError("source_unsupported", f"the head is not that of {kind.__name__}")
         model = _with_weights(kind, config, state_of(source.weights), described)
         if source.image is not None:
             pick, output = (_logits, "logits") if source.labels else (_image_embedding, "embedding")
@@ -60,8 +63,9 @@ def load(source: Source) -> TorchModel:
             names = names[:2]  # one type only, which the model takes without being told
         example = _tokens(config, source.task, names)
         dims = ("batch", "tokens")
-        pick, outputs = (_logits, {"logits": dims[:1]}) if source.labels else (_hidden, {"last_hidden_state": dims})
-        traced = Traced(example=example, dims=dims, outputs=outputs)
+        pick, output = (_logits, "logits") if source.labels else (_hidden, "last_hidden_state")
+        opened = dims[:1] if source.task == "text-classification" else dims
+        traced = Traced(example=example, dims=dims, outputs={output: opened})
         return TorchModel(Positional(model, names, pick), source.digest, traced, text_trials)
 
 

@@ -39,6 +39,7 @@ class TorchModule(Struct, frozen=True, kw_only=True):
     image: ImageInput | None
     tokenizer: None = None
     labels: tuple[str, ...]
+    languages: tuple[str, ...] = ()
     measure: Measure
     parameters: int
     convolves: bool

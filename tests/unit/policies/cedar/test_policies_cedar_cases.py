@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from policies.cedar import Engine, PolicyError, load, schema
+from policies.cedar import Engine, PolicyError, filled, load, schema
 from policies.cedar.cases import Cases, tried
 from policies.facts import Purpose
 from toolkit.policy import pack, schema_text
@@ -18,10 +20,12 @@ call = {{ {call} }}
 """
 
 
-def base() -> Engine:
+def base(**parameters: Any) -> Engine:
     chosen = [pack("base")]
     purposes = {"care": Purpose(bases=frozenset({"contract"}), retain_days=3, data=frozenset({"health"}))}
-    return load({"base": chosen[0].policy}, schema(schema_text(), chosen), purposes)
+    return load(
+        {"base": chosen[0].policy}, schema(schema_text(), chosen), purposes, filled(chosen, {"base": parameters})
+    )
 
 
 @pytest.mark.parametrize(
@@ -74,3 +78,15 @@ def test_a_call_that_is_none_is_refused(call: str) -> None:
     with pytest.raises(PolicyError) as caught:
         tried(base(), cases)
     assert caught.value.code == "policy_cases"
+
+
+@pytest.mark.parametrize(
+    ("obligations", "ok"),
+    [("", True), ('obligations = ["redact"]', True), ("obligations = []", False), ('obligations = ["x"]', False)],
+)
+def test_what_a_decision_asks_for_counts_where_the_case_says_so(obligations: str, ok: bool) -> None:
+    call = 'purpose = "care", data = ["email"]'
+    case = CASE.format(allow="false", rules='["privacy.redact"]', call=call) + obligations
+    (one,) = tried(base(redact=["care"]), Cases.read("cases.toml", case.encode()))
+    assert one.ok is ok
+    assert one.obligations == ("redact",)

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from policies.cedar import Engine, PolicyError, load, reloaded, schema
 from policies.cedar.compiler import Program
-from policies.facts import Call, Consented, Decision, Manifest, Purpose
+from policies.facts import Call, Consented, Decision, Manifest, Purpose, Sanitised
 from toolkit.policy import schema_text
 
 SCHEMA = schema(schema_text(), [])
@@ -97,6 +97,8 @@ def test_a_permit_that_fails_to_evaluate_refuses_though_another_one_matches() ->
         replace(CALL, data=frozenset({7})),
         replace(CALL, at=None),
         replace(CALL, actor=None),
+        replace(CALL, sanitised=Sanitised(kind="attribution", data=frozenset())),  # type: ignore[arg-type] # no kind that there is
+        replace(CALL, sanitised=Sanitised(kind=[], data=frozenset())),  # type: ignore[arg-type] # no kind that there is
     ],
 )
 def test_a_call_that_fits_no_schema_is_refused(call: Call) -> None:

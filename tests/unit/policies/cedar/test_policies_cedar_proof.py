@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from msgspec.structs import replace
@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from policies.cedar import Engine, PolicyError, filled, load, schema
 from policies.cedar.claims import Claim, Claims
 from policies.cedar.engine import Source
-from policies.facts import Call, Consented, Manifest, Purpose
+from policies.facts import Call, Consented, Decision, Manifest, Purpose, Sanitised, Sanitising
 from toolkit.policy import Policy, pack, packs, schema_text
 
 z3 = pytest.importorskip("z3", reason="the extra `prove` is not installed")
@@ -48,8 +48,20 @@ def confirmed(old: Engine, new: Engine, found: Difference) -> None:
     if found.narrowed is not None:
         assert (decided(old, found.narrowed), decided(new, found.narrowed)) == (True, False)
 
+    for example, engine, other in ((found.sanitised, new, old), (found.unsanitised, old, new)):
+        if example is not None:
+            kinds = [one.kind for one in answered(engine, example).obligations]
+            assert not answered(engine, example).allowed
+            assert kinds in (["redact"], ["pseudonymise"])
+            assert not answered(other, example).allowed
+            assert kinds != [one.kind for one in answered(other, example).obligations]
+
 
 def decided(engine: Engine, example: Example) -> bool:
+    return answered(engine, example).allowed
+
+
+def answered(engine: Engine, example: Example) -> Decision:
     """What the engine itself says to an example, made into a call."""
     context: dict[str, Any] = dict(example.context)
     purpose, licence = context.pop("purpose", None), example.model.get("licence", {})
@@ -68,6 +80,8 @@ def decided(engine: Engine, example: Example) -> bool:
     if consented is not None:
         context["consented"] = Consented(**{"receipt": "", **consented})
     context.pop("packs", None)
+    for kind in set(context.pop("obligations", [])) & set(get_args(Sanitising)):
+        context["sanitised"] = Sanitised(kind=kind, data=frozenset())
     context["data"] = frozenset(context.get("data", ()))
     call = Call(
         id="e", actor=example.actor["id"], tenant=example.actor.get("tenant", ""), action=example.action,  # type: ignore[arg-type] # a text
@@ -80,7 +94,7 @@ def decided(engine: Engine, example: Example) -> bool:
         licence=("MIT" if free else "CC-BY-NC-4.0") if licence.get("known", True) else licence.get("id", "none"),
     )  # fmt: skip
     asked = Engine(engine.rules, Source(texts={}, schema="", purposes=purposes, parameters={}))
-    return asked.decide(model, call).allowed
+    return asked.decide(model, call)
 
 
 @pytest.mark.parametrize(
@@ -187,6 +201,107 @@ def test_an_edit_shows_as_what_it_does() -> None:
     assert changed(before, more) == (False, False)
     assert changed(before, own(ALLOW, forbid("context.sealed"))) == (True, True)
     assert changed(before, before) == (False, False)
+
+
+def asking(kind: str, condition: str = "true", id_: str = "a.asking", gives: str | None = None) -> str:
+    """A rule that gives way to an obligation."""
+    unless = f'context.obligations.contains("{kind}")' if gives is None else gives
+    return (
+        f'@id("{id_}") @reason("This is asked for here.") @obligation("{kind}") '
+        f'forbid (principal, action == Action::"infer", resource) when {{ {condition} }} unless {{ {unless} }};'
+    )
+
+
+PERSONAL = "!context.data.isEmpty()"
+INFER = 'action == Action::"infer"'
+
+
+@pytest.mark.parametrize(
+    ("rules", "never", "expected"),
+    [
+        ([asking("attribution")], f'{INFER} && !context.obligations.contains("attribution")', True),
+        (
+            [asking("attribution", "context.usage > 5")],
+            f'{INFER} && !context.obligations.contains("attribution")',
+            False,
+        ),
+        # what no rule asks for, no answer carries
+        ([], 'context.obligations.contains("attribution")', True),
+        (
+            [asking("attribution", "context.usage > 5")],
+            'context.usage < 6 && context.obligations.contains("attribution")',
+            True,
+        ),
+        (
+            [asking("attribution", "context.usage > 5")],
+            'context.usage > 5 && context.obligations.contains("attribution")',
+            False,
+        ),
+        ([asking("attribution", gives="false")], INFER, True),
+        # one rule asks because of what another was granted
+        (
+            [asking("attribution"), asking("ai_notice", 'context.obligations.contains("attribution")', "b.asking")],
+            f'{INFER} && !context.obligations.contains("ai_notice")',
+            True,
+        ),
+        ([asking("redact", PERSONAL, gives="false")], f"{INFER} && {PERSONAL}", True),
+        ([asking("redact", PERSONAL)], f"{INFER} && {PERSONAL}", False),
+        ([asking("redact", PERSONAL)], f'{INFER} && {PERSONAL} && !context.obligations.contains("redact")', True),
+        ([], f'!({INFER}) && context.obligations.contains("redact")', True),
+        ([], 'context.obligations.containsAll(["redact", "pseudonymise"])', True),
+    ],
+)
+def test_claims_are_about_calls_with_their_obligations_met(rules: list[str], never: str, expected: bool) -> None:
+    words: dict[str, Any] = {"ai_act": {"ai_notice": "A machine."}}
+    engine = load({"own.cedar": "\n".join([ALLOW, *rules]).encode()}, SCHEMA, {}, words)
+    (found,) = proved(engine.rules, SCHEMA.decode(), [Claim(name="claim", never=never)], {})
+    assert found.holds is expected
+
+
+def told(old: Engine, new: Engine) -> list[str]:
+    found = difference((old.rules, SCHEMA.decode(), {}), (new.rules, SCHEMA.decode(), {}))
+    confirmed(old, new, found)
+    return [name for name in found.__struct_fields__ if getattr(found, name) is not None]
+
+
+def test_an_edit_of_an_obligation_shows_as_what_it_does() -> None:
+    plain, no, masked, named = (
+        own(ALLOW, *rules)
+        for rules in ([], [forbid(f"{INFER} && {PERSONAL}")], [asking("redact", PERSONAL, gives="false")],
+                      [asking("pseudonymise", PERSONAL, gives="false")])
+    )  # fmt: skip
+    assert told(no, masked) == ["sanitised"]
+    assert told(masked, no) == ["unsanitised"]
+    assert told(masked, named) == ["sanitised", "unsanitised"]
+    assert told(plain, masked) == ["narrowed"]
+    assert told(masked, plain) == ["widened"]
+    assert told(masked, masked) == []
+    # what an answer can carry is no refusal
+    carried = own(ALLOW, asking("attribution"))
+    assert told(plain, carried) == told(carried, plain) == []
+    assert told(own(ALLOW, asking("attribution", gives="false")), plain) == ["widened"]
+
+
+def test_a_parameter_that_opens_masking_shows() -> None:
+    chosen = [pack("base")]
+    types, rules = schema(schema_text(), chosen).decode(), Policy.shipped("base").engine().rules
+    old, new = filled(chosen, {}), filled(chosen, {"base": {"redact": ["search"]}})
+    found = difference((rules, types, old), (rules, types, new))
+    assert (found.widened, found.narrowed, found.unsanitised) == (None, None, None)
+    assert found.sanitised is not None
+    assert found.sanitised.context["purpose"]["name"] == "search"
+    assert found.sanitised.context["data"]
+    assert "basis" not in found.sanitised.context
+
+
+def test_a_policy_of_before_there_were_obligations_is_still_compared() -> None:
+    before = SCHEMA.decode().replace("  obligations: Set<String>,\n", "")
+    old = load({"own.cedar": f"{ALLOW} {forbid('context.usage > 5')}".encode()}, before.encode(), {})
+    new = own(ALLOW, forbid("context.usage > 5"), asking("redact", "context.usage > 3", gives="false"))
+    found = difference((old.rules, before, {}), (new.rules, SCHEMA.decode(), {}))
+    assert (found.widened, found.unsanitised) == (None, None)
+    assert found.narrowed is not None
+    assert 3 < found.narrowed.context["usage"] <= 5
 
 
 def test_a_parameter_can_widen() -> None:

@@ -22,7 +22,8 @@ PURPOSES = {
 def engine() -> Engine:
     chosen = [pack(name) for name in ("base", "gdpr", "licence")]
     texts = {one.name: one.policy for one in chosen}
-    return load(texts, schema(schema_text(), chosen), PURPOSES, filled(chosen, {}))
+    parameters = filled(chosen, {"gdpr": {"detected": ["care"]}})
+    return load(texts, schema(schema_text(), chosen), PURPOSES, parameters)
 
 
 def said(call: Call, model: Manifest = MODEL) -> set[str]:
@@ -35,6 +36,12 @@ def test_one_change_is_enough() -> None:
         "the legal basis is contract",
         "the input holds none of: email",
     }
+    assert said(replace(CALL, detected=frozenset({"person_name"}))) == {
+        "the purpose is research",
+        "the legal basis is contract",
+        "the detector finds none of: person_name",
+    }
+    assert said(replace(CALL, unseen=True)) == {"the detector looks at the input"}
     assert said(CALL, replace(MODEL, licence="CC-BY-NC-4.0")) == {
         "the purpose is research",
         "the model has a permissive licence",

@@ -9,7 +9,7 @@ import pytest
 
 from policies.licences import LicenceError, agreed, identify, spdx, text
 
-IDS = ("Apache-2.0", "MIT", "CC-BY-NC-4.0")
+IDS = ("Apache-2.0", "MIT", "CC-BY-4.0", "CC-BY-NC-4.0")
 GRANT = text("MIT").partition("holders>\n\n")[2]
 TERMS = text("Apache-2.0").partition("APPENDIX")[0]
 
@@ -54,6 +54,7 @@ def test_the_form_is_free(licence: str, change: object) -> None:
                 "http://www.apache.org/licenses/\n", "https://www.apache.org/licenses/LICENSE-2.0\n"
             ),
         ),
+        ("CC-BY-4.0", text("CC-BY-4.0").partition("=====\n\nCreative Commons is not a party")[0]),
         ("CC-BY-NC-4.0", text("CC-BY-NC-4.0").partition("=====\n\nCreative Commons is not a party")[0]),
         (
             "CC-BY-NC-4.0",
@@ -107,6 +108,8 @@ def test_a_clause_added_makes_it_another_licence(licence: str, clause: str, firs
         GRANT.replace("notice", "n\u043etice", 1),
         text("CC-BY-NC-4.0").replace("NonCommercial", "ShareAlike"),
         text("CC-BY-NC-4.0").replace("4.0", "3.0"),
+        text("CC-BY-4.0").replace("Attribution", "Attribution-ShareAlike"),
+        text("CC-BY-NC-4.0").replace("Attribution-NonCommercial", "Attribution"),
         text("MIT") + text("Apache-2.0"),
         text("MIT") * 200,
         "\ud800",
@@ -125,6 +128,8 @@ def test_another_text_is_unknown(other: str) -> None:
         ("Apache License, Version 2.0", "Apache-2.0"),
         (" mit\n", "MIT"),
         ("The MIT License", "MIT"),
+        ("cc-by-4.0", "CC-BY-4.0"),
+        ("Creative Commons Attribution 4.0 International", "CC-BY-4.0"),
         ("cc-by-nc-4.0", "CC-BY-NC-4.0"),
         ("CC BY-NC 4.0", "CC-BY-NC-4.0"),
         ("Creative Commons Attribution-NonCommercial 4.0 International", "CC-BY-NC-4.0"),
@@ -143,7 +148,7 @@ def test_a_statement_names_a_licence(statement: str, licence: str) -> None:
         "apache",
         "Apache-1.1",
         "cc-by-nc",
-        "cc-by-4.0",
+        "cc-by-3.0",
         "cc-by-nc-nd-4.0",
         "cc-by-nc-sa-4.0",
         "mit-0",

@@ -47,6 +47,16 @@ EXPECTED = [
     ("MIT", "share_alike", False, "sublicense, and/or sell copies"),
     ("MIT", "attribution", True, "this permission notice shall be included in all copies"),
     ("MIT", "notice_file", False, "subject to the following conditions: The above copyright notice"),
+    (
+        "CC-BY-4.0",
+        "commercial",
+        True,
+        "Licensed Rights in the Licensed Material to: a. reproduce and Share",
+    ),
+    ("CC-BY-4.0", "derive", "share", "produce, reproduce, and Share Adapted Material"),
+    ("CC-BY-4.0", "share_alike", False, "must not prevent recipients of the Adapted Material from complying"),
+    ("CC-BY-4.0", "attribution", True, "a. Attribution. 1. If You Share the Licensed Material"),
+    ("CC-BY-4.0", "notice_file", False, "in any reasonable manner based on the medium"),
     ("CC-BY-NC-4.0", "commercial", False, "for NonCommercial purposes only"),
     ("CC-BY-NC-4.0", "derive", "share", "produce, reproduce, and Share Adapted Material"),
     ("CC-BY-NC-4.0", "share_alike", False, "must not prevent recipients of the Adapted Material from complying"),
@@ -75,4 +85,7 @@ def test_another_licence_is_unknown(licence: str) -> None:
 def test_the_texts_are_whole() -> None:
     assert text("Apache-2.0").rstrip().endswith("limitations under the License.")
     assert text("MIT").startswith("MIT License\n\nCopyright (c) <year> <copyright holders>\n")
+    assert text("CC-BY-4.0").startswith("Attribution 4.0 International\n")
+    assert text("CC-BY-4.0").rstrip().endswith("Creative Commons may be contacted at creativecommons.org.")
+    assert "NonCommercial" not in text("CC-BY-4.0")
     assert text("CC-BY-NC-4.0").startswith("Attribution-NonCommercial 4.0 International")

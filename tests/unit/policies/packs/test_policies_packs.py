@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from functools import cache
-from typing import Any
+from typing import Any, get_args
 
 import cedarpy
 import pytest
@@ -16,11 +16,15 @@ from policies.cedar import Engine, Pack, PolicyError, filled, load, schema
 from policies.cedar.cases import Cases, Tried, tried
 from policies.cedar.engine import Source
 from policies.cedar.source import Rule
+from policies.facts import Carried
 from toolkit.policy import pack, packs, schema_text
 
 PACKS = packs()
-# no licence in the table forbids derivatives, or allows them at home only
-EQUIVALENT = {"licence.derive": ["condition 0: only the left of &&", "condition 0: without member 0"]}
+# no licence in the table forbids derivatives, or allows them at home only, or asks for no attribution
+EQUIVALENT = {
+    "licence.derive": ["condition 0: only the left of &&", "condition 0: without member 0"],
+    "licence.attribution": ["condition 0 dropped", "condition 0: only the left of &&"],
+}
 
 
 @cache
@@ -57,8 +61,12 @@ def test_the_cases_hold(name: str) -> None:
 def test_every_rule_has_a_case_that_it_refuses_and_one_that_it_lets_pass(name: str) -> None:
     results = tried(engine(name), cases(name))
     refusing = {rule for one in results for rule in one.rules}
+    asked = {kind for one in results for kind in one.obligations}
     forbids = {rule.id for rule in own_rules(name) if rule.effect == "forbid"}
-    assert forbids <= refusing
+    # what an answer can carry is no refusal: such a rule is seen by what it asks for
+    carried = {rule.id for rule in own_rules(name) if rule.obligation in get_args(Carried)}
+    assert forbids - carried <= refusing
+    assert {rule.obligation for rule in own_rules(name) if rule.obligation} <= asked
     for rule in own_rules(name):
         if rule.id in forbids:
             # without its conditions it would refuse a call that is allowed: that call is the one that it lets pass
@@ -95,7 +103,8 @@ def test_the_defaults_fit_the_schema(name: str) -> None:
     """A request with the parameters as the pack has them is one that Cedar takes."""
     types = cedarpy.Schema.from_str(schema(schema_text(), chosen(name)).decode())
     for parameters in ({}, cases(name).parameters):
-        facts = {"at": 1, "data": [], "retain_days": 1, "usage": 1, "sealed": True}
+        facts = {"at": 1, "data": [], "retain_days": 1, "usage": 1, "sealed": True, "obligations": []}
+        facts |= {"detected": [], "unseen": False}
         request = {
             "principal": {"type": "Actor", "id": "ann"},
             "action": {"type": "Action", "id": "infer"},

@@ -5,6 +5,9 @@ The numbers were drawn at random and have right check digits, or are examples of
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+from random import Random
+
 import pytest
 
 from policies.privacy import Detected, categories, redact, scan
@@ -26,6 +29,7 @@ FOUND = [
     ("ip_address", "2a00:1450:4001:081b:0000:0000:0000:200e"), ("mac_address", "3c:22:fb:9a:10:4e"),
     ("mac_address", "3C-22-FB-9A-10-4E"), ("location", "48.8584\u00b0 N, 2.2945\u00b0 E"),
     ("location", "48\u00b051'24\"N 2\u00b021'03\"E"), ("location", "48.85841 N 2.29452 E"),
+    ("location", "48.85841, 2.29452 E"), ("ip_address", "2a00:1450:4001:81b::"),
     ("credential", "AKIAQYLPMN5HHHFPZAM2"), ("credential", "ghp_" + "a1B2" * 9), ("credential", "glpat-" + "x9Yz" * 5),
     ("credential", "xoxb-123456789012-abcdefABCDEF"), ("credential", "sk_live_" + "4eC39HqL" * 3),
     ("credential", "sk-proj-" + "Ab3" * 10), ("credential", "AIza" + "Sy0" * 11 + "ab"), ("credential", JWT),
@@ -52,7 +56,8 @@ IN_WORDS = [
 ]  # fmt: skip
 BAIT = [
     "version 10.20.30.40", "v203.0.114.77", "pkg==93.184.216.34", "127.0.0.1", "192.168.1.0/24", "1.2.3.4",
-    "255.255.255.0", "::", "a::b", "std::vector", "::1", "fe80::1", "12:30:45", "00:00:00:00:00:00",
+    "255.255.255.0", "::", "a::b", "x[::2]", "x[1::-1]", "abc::def", "1:2:3", "0:0:0:0:0:0:0:1", "2001:db8::1",
+    "std::vector", "::1", "fe80::1", "12:30:45", "00:00:00:00:00:00",
     "ff:ff:ff:ff:ff:ff", "de:ad:be:ef:00:11:22:33", "0.12345, 0.67890", "[0.1234, 1.2345]", "1949-12-31", "12.03.1980",
     "released on 12 March 1980", "DE89370400440532013001", "DE12345", "12345678A", "X1234567A", "000-12-3456",
     "666-12-3456", "912-12-3456", "536-00-1234", "536221234", "4310776442", "431 077 6442", "326438605540",
@@ -103,6 +108,41 @@ def test_bait_is_not_counted(text: str) -> None:
 )
 def test_other_characters_do_not_hide_it(text: str, category: str, data: str) -> None:
     assert found(text) == [(category, data)]
+
+
+def test_addresses_of_machines_are_those_of_the_library() -> None:
+    random = Random(3)  # noqa: S311 - the same each time
+    starts = [
+        "10",
+        "100.64",
+        "127",
+        "169.254",
+        "172.16",
+        "172.32",
+        "192.168",
+        "198.18",
+        "198.51.100",
+        "203.0.113",
+        "224",
+    ]
+    for start in ["", *starts] * 40:
+        rest = [str(random.randrange(256)) for _ in range(3 - start.count(".") if start else 4)]
+        address = ip_address(".".join([start, *rest] if start else rest))
+        likely = address.is_global and not address.is_multicast and max(address.packed) > 31
+        assert bool(categories([f"see {address} there"])) == likely, address
+        anybodys = not (address.is_multicast or address.is_loopback or address.is_unspecified)
+        assert bool(categories([f"client {address}"])) == anybodys, address
+    for _ in range(300):
+        written = "".join(random.choice("0123456789abcdef::::") for _ in range(random.randrange(4, 30)))
+        for one in scan(written):
+            assert one.category != "ip_address" or ip_address(written[one.start : one.end]).version == 6
+
+
+@pytest.mark.parametrize(
+    "text", ["DE89370400440532013\u4e2d\u6587\u4e2d", "DE89 3704 \u0663", "DE89\u4e2d\u6587", "NO93"]
+)
+def test_letters_of_other_scripts_end_an_iban(text: str) -> None:
+    assert categories([text]) == frozenset()
 
 
 def test_a_finding_is_taken_out() -> None:

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from policies.privacy import Detected, Detector, categories, scan
-from policies.privacy import scanner as first_tier
-from policies.privacy.scanner import THRESHOLD
+from policies.facts import CATEGORY
+from policies.privacy import Detected, categories, scan
+from policies.privacy.scanner import FOUND, THRESHOLD
 
 CARDS = [
     "4111 1111 1111 1111", "4111-1111-1111-1111", "4111111111111111", "4111.1111.1111.1111", "5555555555554444",
@@ -114,9 +114,9 @@ def test_categories_are_of_all_texts() -> None:
     assert categories([]) == frozenset()
 
 
-def test_the_first_tier_is_a_detector() -> None:
-    detector: Detector = first_tier
-    assert detector.scan("a@b.io") == scan("a@b.io")
+def test_only_categories_that_are_told_of_are_found() -> None:
+    assert {item.category for one in (*CARDS, *EMAILS, *PHONES) for item in scan(one)} <= FOUND
+    assert all(map(CATEGORY.fullmatch, FOUND))
 
 
 HOSTILE = [
@@ -133,9 +133,9 @@ def test_time_grows_linearly_on_hostile_text(piece: str) -> None:
         text = (piece * size)[:size]
         best = float("inf")
         for _ in range(3):
-            start = time.perf_counter()
+            start = time.process_time()
             scan(text)
-            best = min(best, time.perf_counter() - start)
+            best = min(best, time.process_time() - start)
         return best
 
     # 16 times the text: 256 times the time if it were quadratic; the floor keeps noise out
@@ -145,7 +145,7 @@ def test_time_grows_linearly_on_hostile_text(piece: str) -> None:
 def test_a_clean_text_costs_little() -> None:
     """200 characters in about 3 us; the bound leaves room for a slow and busy machine."""
     text = ("The quick brown fox jumps over the lazy dog and went home to read about compilers. " * 3)[:200]
-    start = time.perf_counter()
+    start = time.process_time()
     for _ in range(2_000):
         scan(text)
-    assert (time.perf_counter() - start) / 2_000 < 100e-6
+    assert (time.process_time() - start) / 2_000 < 100e-6

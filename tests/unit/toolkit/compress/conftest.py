@@ -30,7 +30,7 @@ CONFIG: dict[str, Any] = {
     "max_position_embeddings": 64,
     "pad_token_id": 0,
 }
-HEADS = ("ForSequenceClassification", "ForImageClassification")
+HEADS = ("ForSequenceClassification", "ForTokenClassification", "ForImageClassification")
 TEXTS = ["A first text to measure on.", "Short.", "Another one, which is a little longer than the first.", "Fourth"]
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.errors import Fault
-from toolkit.compress.data import NONE, Data, gathered, identity, read_items
+from toolkit.compress.data import NONE, Data, Marked, gathered, identity, read_items
 
 
 def code(call: Any, *arguments: Any) -> str:
@@ -100,6 +100,39 @@ def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
     assert code(read_items, written(tmp_path, "a.txt", "gone.png"), "image") == "data_not_found"
     assert code(gathered, [], "text") == "data_empty"
     assert code(gathered, [3], "text") == "input_type"
+
+
+def test_entities_are_marked_in_the_characters_of_a_text(tmp_path: Path) -> None:
+    lines = '{"text": "Zoë is in Lyon", "entities": [{"start": 0, "end": 3, "label": "PER"}]}\n'
+    lines += '{"text": "b", "entities": []}'
+    found = read_items(written(tmp_path, "a.jsonl", lines), "text")
+    assert found.entities == ((Marked(0, 3, "PER"),), ())
+    assert found.digest != read_items(written(tmp_path, "b.jsonl", lines.replace("PER", "LOC")), "text").digest
+    assert found.digest != gathered(["Zoë is in Lyon", "b"], "text").digest
+
+
+@pytest.mark.parametrize(
+    "entity",
+    [
+        '{"start": 0, "end": 2, "label": "PER"}',
+        '{"start": 1, "end": 1, "label": "PER"}',
+        '{"start": -1, "end": 1, "label": "PER"}',
+        '{"start": 0, "end": 1}',
+        '{"start": 0, "end": 1, "label": "PER", "colour": "x"}',
+    ],
+)
+def test_an_entity_that_is_nowhere_in_its_text_is_refused(tmp_path: Path, entity: str) -> None:
+    line = f'{{"text": "a", "entities": [{entity}]}}'
+    assert code(read_items, written(tmp_path, "a.jsonl", line), "text") == "data_format"
+    assert code(read_items, written(tmp_path, "b.jsonl", '{"text": "a", "entities": []}\n{"text": "b"}'), "text") == (
+        "data_format"
+    )
+
+
+def test_a_picture_has_no_entities(tmp_path: Path) -> None:
+    written(tmp_path, "one.png", b"12")
+    line = '{"image": "one.png", "entities": [{"start": 0, "end": 1, "label": "PER"}]}'
+    assert code(read_items, written(tmp_path, "a.jsonl", line), "image") == "data_format"
 
 
 @pytest.mark.parametrize("again", ["A text.", "a  TEXT. ", "a\ttext."])

@@ -288,6 +288,38 @@ def test_a_head_that_classifies_texts_is_exported_as_it_is(
     assert difference(gated, source, original, model) < 1e-5
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("bert", "Bert"), ("distilbert", "DistilBert"), ("roberta", "Roberta"), ("xlm-roberta", "XLMRoberta")],
+)
+def test_a_head_that_labels_tokens_is_exported_as_it_is(
+    gated: Gated, tmp_path: Path, kind: str, name: str, make: Callable[[Path, dict[str, Any]], Path]
+) -> None:
+    labels = {"0": "O", "1": "B-PER", "2": "I-PER"}
+    head = {"model_type": kind, "architectures": [f"{name}ForTokenClassification"], "id2label": labels}
+    source = huggingface.read(make(tmp_path / kind, head))
+    assert (source.task, source.labels, source.measure) == ("token-classification", tuple(labels.values()), "tokens")
+    original = pretrained.load(source)
+    model = original.export()
+    (output,) = onnx.load_from_string(model).graph.output
+    assert (output.name, [d.dim_param or d.dim_value for d in output.type.tensor_type.shape.dim]) == (
+        "logits",
+        ["batch", "tokens", 3],
+    )
+    assert difference(gated, source, original, model) < 1e-5
+
+
+def test_a_head_of_its_own_that_only_sounds_like_one_is_refused(
+    tmp_path: Path, make: Callable[[Path, dict[str, Any]], Path]
+) -> None:
+    labels = {"0": "O", "1": "B-PER"}
+    folder = make(tmp_path / "crf", {"architectures": ["BertCrfForTokenClassification"], "id2label": labels})
+    with pytest.raises(SourceError) as caught:
+        pretrained.load(huggingface.read(folder))
+    assert caught.value.code == "source_unsupported"
+
+
 VISION: dict[str, dict[str, Any]] = {
     "vit": {"image_size": 32, "patch_size": 8},
     "deit": {"image_size": 32, "patch_size": 8},

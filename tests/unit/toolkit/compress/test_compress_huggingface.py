@@ -401,6 +401,25 @@ def test_weights_that_no_onnx_file_holds_are_refused(folder: Path) -> None:
     assert refusal(folder).code == "source_too_large"
 
 
+def test_a_model_that_labels_tokens_is_read_with_its_labels_and_languages(folder: Path) -> None:
+    labels = {"0": "O", "1": "B-PER", "2": "I-PER"}
+    change(folder, "config.json", architectures=["BertForTokenClassification"], id2label=labels)
+    (folder / "README.md").write_text("---\nlicense: mit\nlanguage: [en, de]\n---\n")
+    source = read(folder)
+    assert (source.task, source.labels, source.measure) == ("token-classification", ("O", "B-PER", "I-PER"), "tokens")
+    assert source.languages == ("en", "de")
+    assert read_text(source).pooling == "tokens"
+    texts = source.examples(64).items
+    assert len(texts) == 64
+    assert texts == source.examples(64, seed=1).items
+    assert any("Schmidt" in text for text in texts)
+
+
+def test_of_t5_no_head_is_taken_in(folder: Path) -> None:
+    change(folder, "config.json", model_type="t5", architectures=["T5ForTokenClassification"], d_model=32)
+    assert refusal(folder).code == "source_unsupported"
+
+
 def spoiled(data: bytes) -> st.SearchStrategy[bytes]:
     """The bytes with a few of them changed, cut or repeated."""
     place = st.integers(0, len(data) - 1)

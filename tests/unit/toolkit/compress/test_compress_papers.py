@@ -24,6 +24,22 @@ def papers(folder: Path, **files: str) -> Papers:
 @pytest.mark.parametrize(
     ("front", "expected"),
     [
+        ("language: en", ("en",)),
+        ("language: [de, zh-Hans]", ("de", "zh-Hans")),
+        ("language: no", ("no",)),
+        ("language:\n- en\n- 3\n- no\n- a language", ("en", "no")),
+        ("language: {en: 1}", ()),
+        ("license: mit", ()),
+    ],
+)
+def test_the_card_names_languages(tmp_path: Path, front: str, expected: tuple[str, ...]) -> None:
+    (tmp_path / "README.md").write_text(f"---\n{front}\n---\n")
+    assert read_papers(Folder(tmp_path)).languages == expected
+
+
+@pytest.mark.parametrize(
+    ("front", "expected"),
+    [
         ("license: apache-2.0", ("apache-2.0",)),
         ("license: [mit, apache-2.0]", ("mit", "apache-2.0")),
         ("license: other\nlicense_name: my-own", ("my-own",)),
