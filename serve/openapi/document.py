@@ -66,6 +66,18 @@ _GIVEN: Mapping[str, dict[str, Any]] = {
         "description": "Whom the licence of the model asks to name, to whoever gets the answer.",
         "schema": {"type": "string"},
     },
+    "X-Redacted": {
+        "description": "Categories of personal data that were taken out of the input before the model ran.",
+        "schema": {"type": "string"},
+    },
+    "X-Pseudonymised": {
+        "description": "Categories of personal data that were replaced by pseudonyms before the model ran.",
+        "schema": {"type": "string"},
+    },
+    "X-Detected": {
+        "description": "Categories of personal data that the detector of this box found in the input.",
+        "schema": {"type": "string"},
+    },
     "X-AI-Notice": {
         "description": "What has to be said to whoever gets the answer (AI Act, Art. 50).",
         "schema": {"type": "string"},

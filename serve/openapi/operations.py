@@ -31,7 +31,17 @@ BINARY = "application/octet-stream"
 CONTEXT_HEADERS = tuple(f"X-{name.replace('_', '-').title()}" for name in schemas.CONTEXT)
 
 _ASKS = (*CONTEXT_HEADERS, "X-Timeout-Ms", "Content-Encoding")
-_GIVES = ("X-Decision-Id", "X-Request-Id", "X-Receipt", "X-Model-Digest", "X-Attribution", "X-AI-Notice")
+_GIVES = (
+    "X-Decision-Id",
+    "X-Request-Id",
+    "X-Receipt",
+    "X-Model-Digest",
+    "X-Attribution",
+    "X-AI-Notice",
+    "X-Detected",
+    "X-Redacted",
+    "X-Pseudonymised",
+)
 _DIGEST = "1e00f9fd1dc4ea6ac945a1447c42929eeee89bba644fa70b82290b589ec9cf88"
 _MODEL = "all-MiniLM-L6-v2-int8"
 _CARD: Final[dict[str, Any]] = {
