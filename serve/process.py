@@ -76,9 +76,7 @@ def run(
             models.must_serve()
             usage = Usage(box.folder / "state", durable=box.settings.journal.durability == "durable")
             service = Service(box, models, keys, Admission(share.buckets, share.worker), usage)
-            app = create_app(
-                box, service, log, ready=lambda: ready(models), worker=share.worker, workers=share.workers
-            )
+            app = create_app(box, service, log, ready=lambda: ready(models), worker=share.worker, workers=share.workers)
             # what is there by now stays: it need not be looked through again and again
             gc.collect()
             gc.freeze()

@@ -52,7 +52,9 @@ class Readiness(Struct):
     """Whether calls can be answered, and what is missing for it."""
 
     ready: bool
-    missing: Annotated[dict[str, str], Meta(description="By what is missing, journal or models, the code of the reason.")]
+    missing: Annotated[
+        dict[str, str], Meta(description="By what is missing, journal or models, the code of the reason.")
+    ]
     warnings: Annotated[dict[str, str], Meta(description="What will be missing soon.")]
 
 

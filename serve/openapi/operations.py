@@ -249,7 +249,9 @@ _MODEL_READY = Operation(
 
 
 def _of_version(operation: Operation) -> Operation:
-    return structs.replace(operation, id=f"{operation.id}_of_version", summary=f"{operation.summary[:-1]}, of one version.")
+    return structs.replace(
+        operation, id=f"{operation.id}_of_version", summary=f"{operation.summary[:-1]}, of one version."
+    )
 
 
 _OIP: Mapping[str, Operation] = {

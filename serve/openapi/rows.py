@@ -24,7 +24,9 @@ class Row(NamedTuple):
     text: str
 
 
-def rows(schema: Mapping[str, Any], document: Mapping[str, Any], name: str = "", required: bool = False) -> Iterator[Row]:
+def rows(
+    schema: Mapping[str, Any], document: Mapping[str, Any], name: str = "", required: bool = False
+) -> Iterator[Row]:
     """The fields of a schema, those inside others behind them: `data[].index`. What is no object is one row."""
     said = schema.get("description", "")
     known = _known(schema, document)

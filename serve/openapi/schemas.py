@@ -60,12 +60,16 @@ def mirrored(of: type[Struct], name: str, text: str, /, **said: str | tuple[Any,
         elif isinstance(field.default, msgspec.Raw):
             made.append((field.name, Annotated[kind | UnsetType, Meta(description=word)], UNSET))
         else:
-            default = msgspec.field(default_factory=field.default_factory) if field.default is NODEFAULT else field.default
+            default = (
+                msgspec.field(default_factory=field.default_factory) if field.default is NODEFAULT else field.default
+            )
             made.append((field.name, Annotated[kind, Meta(description=word)], default))
     return defstruct(name, made, kw_only=True, forbid_unknown_fields=True, namespace={"__doc__": text})
 
 
-_Context = mirrored(Said, "Context", "Under what a call is made. A header of the same meaning has to say the same.", **CONTEXT)  # type: ignore[arg-type] # texts are a kind of what is taken
+_Context = mirrored(
+    Said, "Context", "Under what a call is made. A header of the same meaning has to say the same.", **CONTEXT
+)  # type: ignore[arg-type] # texts are a kind of what is taken
 
 EmbeddingsRequest = mirrored(
     openai.Body,
@@ -146,7 +150,10 @@ InferRequest = mirrored(
         "How it is asked.",
     ),
     inputs=(Annotated[list[_Input], Meta(min_length=1, max_length=inference.MAX_TENSORS)], "The inputs of the model."),
-    outputs=(Annotated[list[_Output], Meta(max_length=inference.MAX_TENSORS)], "Those that are wanted; without it, all."),
+    outputs=(
+        Annotated[list[_Output], Meta(max_length=inference.MAX_TENSORS)],
+        "Those that are wanted; without it, all.",
+    ),
 )
 IndexRequest = mirrored(routes.IndexBody, "IndexRequest", "What is to be listed.", ready="Only what can be asked.")
 LoadRequest = mirrored(

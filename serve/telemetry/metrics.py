@@ -65,7 +65,9 @@ class Metrics:
         # None: what is in the files would be told twice
         self.registry = None if shared else self._registry
         registry = self.registry
-        requests = Counter("sealpress_requests", "Requests by route and status.", ["route", "status"], registry=registry)
+        requests = Counter(
+            "sealpress_requests", "Requests by route and status.", ["route", "status"], registry=registry
+        )
         seconds = Histogram(
             "sealpress_request_seconds",
             "From the head of a request to the end of its answer.",
@@ -84,13 +86,23 @@ class Metrics:
             registry=registry,
         )
         together = Histogram(
-            "sealpress_lane_requests", "Requests that a lane took at once.", ["model"], buckets=_TOGETHER, registry=registry
+            "sealpress_lane_requests",
+            "Requests that a lane took at once.",
+            ["model"],
+            buckets=_TOGETHER,
+            registry=registry,
         )
         refusals = Counter(
-            "sealpress_refusals", "Calls that the gate refused, by the rule that was against.", ["rule"], registry=registry
+            "sealpress_refusals",
+            "Calls that the gate refused, by the rule that was against.",
+            ["rule"],
+            registry=registry,
         )
         problems = Counter(
-            "sealpress_problems", "Requests that were answered with a problem, by its code.", ["code"], registry=registry
+            "sealpress_problems",
+            "Requests that were answered with a problem, by its code.",
+            ["code"],
+            registry=registry,
         )
         # the children are looked up here, in a third of the time that `labels` takes
         self._route: Callable[[str, int], _OfRoute] = lru_cache(maxsize=None)(

@@ -65,7 +65,17 @@ def answered(server: Served) -> Iterator[dict[str, Counter[int]]]:
     """The statuses of each operation; those that answer at all have answered in the end."""
     found: defaultdict[str, Counter[int]] = defaultdict(Counter)
     yield found
-    for operation in ("embeddings", "model", "predict", "infer", "model_metadata", "index", "load", "unload", "receipts"):
+    for operation in (
+        "embeddings",
+        "model",
+        "predict",
+        "infer",
+        "model_metadata",
+        "index",
+        "load",
+        "unload",
+        "receipts",
+    ):
         assert found[operation][200], (operation, found[operation])
 
 

@@ -65,7 +65,9 @@ class Made:
 
     def counted(self, state: str) -> float:
         name = f'sealpress_spans_total{{state="{state}"}} '
-        return next(float(line.removeprefix(name)) for line in self.metrics.text().decode().splitlines() if name in line)
+        return next(
+            float(line.removeprefix(name)) for line in self.metrics.text().decode().splitlines() if name in line
+        )
 
 
 def test_a_call_is_a_span_with_its_wait_and_its_run_below_it(box: Box, collector: Collector) -> None:
