@@ -47,6 +47,7 @@ line turns them into its exit status.
         │   └── MissingExtra            toolkit: an optional part that is not installed
         └── Failed                      exit 3: disk, memory, or our own fault
             ├── StateError              compliance/state: a store beside the journal that cannot be used
+            ├── TracesError             serve: spans that did not get to their collector
             └── JournalError            compliance/journal: the journal cannot be written, so nothing runs
 """
 

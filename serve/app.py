@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from litestar import Litestar
 from litestar.types import ASGIApp
@@ -16,20 +17,48 @@ from compliance.witness.witnessed import Witnessed
 from serve import health, receipts
 from serve.body import MAX_BODY
 from serve.problems import respond
+from serve.openapi import routes as openapi
 from serve.protocols import openai, predict
 from serve.protocols.oip import routes as oip
 from serve.reloading import Reloading
 from serve.service import Service
-from serve.telemetry import Log, Metrics, Observed
+from serve.telemetry import Log, Observed
+from serve.telemetry.gauges import Gauges
+from serve.telemetry.metrics import Metrics
 from serve.witnessing import Witnessing
 from toolkit.box import Box
+from toolkit.extras import needs
+
+if TYPE_CHECKING:
+    from serve.telemetry.spans import Spans
 
 __all__ = ["create_app"]
 
 
-def create_app(box: Box, service: Service, log: Log, *, ready: Callable[[], None]) -> ASGIApp:
-    """The ASGI application of a box. `ready` is called when it takes requests."""
-    metrics = Metrics(lambda: service.queues)
+def create_app(
+    box: Box,
+    service: Service,
+    log: Log,
+    *,
+    ready: Callable[[], None],
+    worker: int = 0,
+    workers: int = 1,
+) -> ASGIApp:
+    """The ASGI application of a box. `ready` is called when it takes requests.
+
+    Of several `workers` it is in the one of the number `worker`. Raises MissingExtra for traces without their libraries.
+    """
+    metrics = Metrics(worker, shared=workers > 1)
+    gauges = Gauges(
+        metrics,
+        lambda: service.queues,
+        service.models,
+        box.journal,
+        lambda: service.health.signing_days,
+        service.quotas,
+        workers,
+    )
+    spans = _spans(box, metrics, log)
     witnessing = _witnessing(box)
 
     @asynccontextmanager
@@ -37,19 +66,22 @@ def create_app(box: Box, service: Service, log: Log, *, ready: Callable[[], None
         service.start()
         reloading = Reloading(box, service.models, log.failed)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloading.at_once)
-        tasks = [asyncio.create_task(one.upkeep()) for one in (service.health, reloading)]
+        tasks = [asyncio.create_task(one.upkeep()) for one in (service.health, reloading, gauges)]
         if witnessing is not None:
             tasks.append(asyncio.create_task(witnessing.upkeep(log.failed, service.health.stopped)))
+        service.health.started = True
         ready()
         yield
         for task in tasks:
             task.cancel()
         service.close()
-        log.flush()
+        if spans is not None:
+            spans.close()
 
     app = Litestar(
         route_handlers=[
-            health.routes(service.health, metrics),
+            health.routes(service.health, gauges),
+            openapi.routes(),
             receipts.route(service, box.journal),
             openai.routes(service, int(time.time())),
             predict.route(service),
@@ -58,12 +90,21 @@ def create_app(box: Box, service: Service, log: Log, *, ready: Callable[[], None
         lifespan=[lifespan],
         exception_handlers={Exception: respond},
         request_max_body_size=MAX_BODY,
-        # its pages load scripts from elsewhere, and what we read ourselves would not stand in it
+        # ours is in serve.openapi: what we read ourselves would not stand in it, and its pages load scripts from elsewhere
         openapi_config=None,
         logging_config=None,
         debug=False,
     )
-    return Observed(app, metrics, log)
+    return Observed(app, log, metrics, spans)
+
+
+def _spans(box: Box, metrics: Metrics, log: Log) -> Spans | None:
+    asked = box.settings.serve.traces
+    if asked is None:
+        return None
+    with needs("telemetry"):
+        from serve.telemetry.spans import Spans
+    return Spans(asked, f"{box.settings.box.name}/{metrics.worker}", metrics, log.failed)
 
 
 def _witnessing(box: Box) -> Witnessing | None:

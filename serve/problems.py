@@ -28,7 +28,7 @@ from serve.queue import Abandoned
 from serve.telemetry import trace_of, where
 from toolkit.models import Unserved
 
-__all__ = ["MEDIA_TYPE", "STATUSES", "RequestError", "document", "respond", "status_of"]
+__all__ = ["MEDIA_TYPE", "STATUSES", "RequestError", "document", "respond", "status_for", "status_of"]
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -110,9 +110,14 @@ _UNSAID = "The server cannot answer this now; its log holds the reason."
 
 def status_of(fault: Fault) -> HTTPStatus:
     """The status that a fault is answered with."""
-    if fault.code in STATUSES:
-        return STATUSES[fault.code]
-    return next(STATUSES[family] for family in type(fault).__mro__ if family in STATUSES)
+    return status_for(type(fault), fault.code)
+
+
+def status_for(family: type[Fault], code: str) -> HTTPStatus:
+    """The status for a code of a family."""
+    if code in STATUSES:
+        return STATUSES[code]
+    return next(STATUSES[one] for one in family.__mro__ if one in STATUSES)
 
 
 def respond(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

@@ -10,6 +10,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,25 +63,27 @@ def run(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # what a process holds, payloads and keys, must not be left on the disk when it dies
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    box = Box(settings)
-    with Disposition.open(box.salts_path) as disposition:
-        finish(box.journal, disposition)
-    log = Log()
-    models = Models(box, places, cores=max(1, len(os.sched_getaffinity(0)) // share.workers), refused=log.failed)
-    keys = ApiKeys(box.folder / "state")
-    try:
-        models.refresh()
-        models.must_serve()
-        usage = Usage(box.folder / "state", durable=box.settings.journal.durability == "durable")
-        service = Service(box, models, keys, Admission(share.buckets, share.worker), usage)
-        app = create_app(box, service, log, ready=lambda: ready(models))
-        # what is there by now stays: it need not be looked through again and again
-        gc.collect()
-        gc.freeze()
-        serve(app, listening, tls)
-    finally:
-        keys.close()
-        box.journal.close()
+    with closing(Log(share.worker if share.workers > 1 else None)) as log:
+        log.take_over()
+        box = Box(settings)
+        with Disposition.open(box.salts_path) as disposition:
+            finish(box.journal, disposition)
+        cores = max(1, len(os.sched_getaffinity(0)) // share.workers)
+        models = Models(box, places, cores=cores, refused=log.failed)
+        keys = ApiKeys(box.folder / "state")
+        try:
+            models.refresh()
+            models.must_serve()
+            usage = Usage(box.folder / "state", durable=box.settings.journal.durability == "durable")
+            service = Service(box, models, keys, Admission(share.buckets, share.worker), usage)
+            app = create_app(box, service, log, ready=lambda: ready(models), worker=share.worker, workers=share.workers)
+            # what is there by now stays: it need not be looked through again and again
+            gc.collect()
+            gc.freeze()
+            serve(app, listening, tls)
+        finally:
+            keys.close()
+            box.journal.close()
 
 
 def serve(app: ASGIApp, listening: socket.socket, tls: ssl.SSLContext | None = None) -> None:

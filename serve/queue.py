@@ -44,9 +44,17 @@ Content = tuple[bytes, Mapping[str, str]]  # the body of an answer, and headers
 
 
 class Job:
-    """What one request asks. `deadline` is on the clock of `time.monotonic`; `gone` tells whether the client is."""
+    """What one request asks. `gone` tells whether the client is.
 
-    __slots__ = ("_counted", "_loop", "_open", "_payload", "_written", "deadline", "done", "gone", "size", "tenant")
+    `deadline` is on the clock of `time.monotonic`, and so are `came`, when the job was made, `began`, when a lane took it,
+    and `ended`, when its answer was written; the last two are None as long as it did not come to that. `led` is how many
+    jobs the lane took with it, itself included, and 0 for those that were taken with another.
+    """
+
+    __slots__ = (
+        "_counted", "_loop", "_open", "_payload", "_written", "began", "came", "deadline", "done", "ended", "gone", "led",
+        "size", "tenant",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -68,6 +76,10 @@ class Job:
         self.tenant = tenant
         self.deadline = deadline
         self.gone = gone
+        self.came = time.monotonic()
+        self.began: float | None = None
+        self.ended: float | None = None
+        self.led = 0
         self._written = written
         self._loop = asyncio.get_running_loop()
         self.done: asyncio.Future[Content] = self._loop.create_future()
@@ -89,8 +101,10 @@ class Job:
             with self._open:
                 content = self._written(model, answer)
         except Exception as error:  # noqa: BLE001 - whatever it is, somebody waits for it
+            self.ended = time.monotonic()
             self._loop.call_soon_threadsafe(_fail, self.done, error)
         else:
+            self.ended = time.monotonic()
             self._loop.call_soon_threadsafe(_settle, self.done, content)
 
 
@@ -210,6 +224,9 @@ class Queue:
         if not waited:
             return
         began = time.monotonic()
+        waited[0].led = len(waited)
+        for job in waited:
+            job.began = began
         answers: Sequence[Answer | Exception]
         try:
             answers = self.model.answers(asked, lambda place: waited[place].must_wait())

@@ -82,6 +82,10 @@ class Service:
         """One for each model that was asked."""
         return self._queues.values()
 
+    def quotas(self) -> dict[str, int]:
+        """How many calls are left to each account that has a quota. Raises StateError."""
+        return self._usage.left()
+
     def admit(self, scope: Scope) -> None:
         """Who asks, and may they now? Raises ApiKeyError, JwtError, RequestError, Busy, JournalError, StateError."""
         if self._limits is not self._box.settings.serve:
@@ -103,7 +107,7 @@ class Service:
         trace = trace_of(request.scope)
         async with self._bodies.read(request.scope, request.receive) as body:
             asked = read(body, headers)
-            job = await self._put(asked, trace, _caller(request.scope), deadline)
+            job = trace.job = await self._put(asked, trace, _caller(request.scope), deadline)
             try:
                 content, more = await job.done
             except UNRECORDED as error:
@@ -163,7 +167,7 @@ class Service:
         while True:
             entry = self._reached(caller, asked.model, asked.version)
             model = entry.model if entry.model is not None else await self._changed(self.models.wake, entry)
-            trace.model = model.manifest.digest
+            trace.served, trace.model = model.manifest.name, model.manifest.digest
             trace.context = context_of(caller, trace.said, asked.said)
             payload = asked.payload(model.manifest)
             job = Job(

@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import Any
 
 import msgspec
@@ -41,12 +41,13 @@ PLACES = 32
 def run(witness: Witness, listening: socket.socket, ready: Callable[[], None]) -> None:
     """Witness until SIGTERM or SIGINT."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    serve(create_app(witness, ready), listening)
+    with closing(Log()) as log:
+        log.take_over()
+        serve(create_app(witness, log, ready), listening)
 
 
-def create_app(witness: Witness, ready: Callable[[], None]) -> ASGIApp:
+def create_app(witness: Witness, log: Log, ready: Callable[[], None]) -> ASGIApp:
     """The ASGI application of a witness. `ready` is called when it takes requests."""
-    log = Log()
     admission = Admission()
     bodies = Bodies(MAX_DOCUMENT, PLACES * MAX_DOCUMENT)
     key = {"key": to_text(witness.public), "fingerprint": fingerprint(witness.public)}
@@ -83,7 +84,6 @@ def create_app(witness: Witness, ready: Callable[[], None]) -> ASGIApp:
         ready()
         yield
         admission.close()
-        log.flush()
 
     app = Litestar(
         route_handlers=[shown, last, heads],
@@ -95,4 +95,4 @@ def create_app(witness: Witness, ready: Callable[[], None]) -> ASGIApp:
         logging_config=None,
         debug=False,
     )
-    return Observed(app, None, log)
+    return Observed(app, log)

@@ -23,6 +23,7 @@ from msgspec import Struct
 from policies.errors import Failed
 from serve.buckets import make
 from serve.process import DRAIN_S, Share
+from serve.telemetry.metrics import FOLDER, forget, shared_folder
 
 __all__ = ["Told", "supervise"]
 
@@ -70,13 +71,16 @@ class Told(Struct, frozen=True):
 
 
 class _Worker:
-    """One process. `number` tells it from the others; its socket outlives it."""
+    """One process. `number` tells it from the others; its socket outlives it, and what it counted in `folder`."""
 
-    def __init__(self, number: int, command: Sequence[str], listening: socket.socket, buckets: int) -> None:
+    def __init__(
+        self, number: int, command: Sequence[str], listening: socket.socket, buckets: int, folder: str
+    ) -> None:
         self.number = number
         self._command = command
         self._listening = listening
         self._buckets = buckets
+        self._folder = folder
         self.restarts = 0
         self.started = 0.0
         self.process = self._start()
@@ -89,6 +93,7 @@ class _Worker:
                 [*self._command, "--worker", str(told)],
                 pass_fds=(told.taken, told.buckets, told.pipe),
                 stdin=subprocess.PIPE,  # which ends with this process, however it does
+                env={**os.environ, FOLDER: self._folder},
             )
         finally:
             os.close(writing)
@@ -109,6 +114,7 @@ class _Worker:
             raise Failed("internal", f"a process that serves ended {self.restarts} times in a row")
         if self.process.stdin is not None:
             self.process.stdin.close()
+        forget(self.number, self._folder)
         self.process = self._start()
         os.close(self._ready)
 
@@ -123,28 +129,29 @@ def supervise(command: Sequence[str], sockets: Sequence[socket.socket], ready: C
         signal.signal(one, lambda caught, _: events.put(caught))
     workers: list[_Worker] = []
     buckets = make(len(sockets))
-    try:
-        said = b""
-        for number, listening in enumerate(sockets):
-            # one after the other: what the first one measures, the others find
-            workers.append(_Worker(number, command, listening, buckets))
-            told = workers[-1].wait_ready()
-            if not told:
-                return workers[-1].process.wait()
-            said = said or told
-        ready(msgspec.json.decode(said, type=list[str]))
-        while True:
-            caught = events.get()
-            if caught in (signal.SIGTERM, signal.SIGINT):
-                return _ended(workers)
-            for worker in workers:
-                if caught == signal.SIGHUP:
-                    worker.process.send_signal(signal.SIGHUP)
-                elif worker.process.poll() is not None:
-                    worker.restart()
-    finally:
-        _ended(workers)
-        os.close(buckets)
+    with shared_folder() as folder:
+        try:
+            said = b""
+            for number, listening in enumerate(sockets):
+                # one after the other: what the first one measures, the others find
+                workers.append(_Worker(number, command, listening, buckets, folder))
+                told = workers[-1].wait_ready()
+                if not told:
+                    return workers[-1].process.wait()
+                said = said or told
+            ready(msgspec.json.decode(said, type=list[str]))
+            while True:
+                caught = events.get()
+                if caught in (signal.SIGTERM, signal.SIGINT):
+                    return _ended(workers)
+                for worker in workers:
+                    if caught == signal.SIGHUP:
+                        worker.process.send_signal(signal.SIGHUP)
+                    elif worker.process.poll() is not None:
+                        worker.restart()
+        finally:
+            _ended(workers)
+            os.close(buckets)
 
 
 def _ended(workers: Sequence[_Worker]) -> int:

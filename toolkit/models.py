@@ -25,7 +25,7 @@ from toolkit.bundle import Bundle, BundleManifest, BundleMissing
 from toolkit.model import Model
 from toolkit.plan import planned
 
-__all__ = ["Entry", "Models", "Unserved"]
+__all__ = ["Entry", "Models", "State", "Unserved"]
 
 State = Literal["ready", "resting", "unloaded", "refused"]
 MAX_NAME = 200
@@ -103,7 +103,8 @@ class Models:
         for name, entry in self._names.items():
             if id(entry) not in best or len(name) < len(best[id(entry)]):
                 best[id(entry)] = name
-        return {best.get(id(entry), entry.path.stem): entry for entry in self._entries.values()}
+        # copied first: another thread may be adding to it
+        return {best.get(id(entry), entry.path.stem): entry for entry in [*self._entries.values()]}
 
     def must_serve(self) -> None:
         """Raises why no model is served, when none is: BundleMissing, or what the last bundle was refused for."""

@@ -119,6 +119,14 @@ class PrivacySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     labels: dict[str, str] | None = None
 
 
+class TracesSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where traces go: the whole address of a collector that speaks OTLP over HTTP, and the share of requests that are
+    traced."""
+
+    endpoint: Annotated[str, Meta(pattern=r"^https?://[^\s/@?#]+(/[^\s?#]*)?$")]
+    ratio: Annotated[float, Meta(gt=0, le=1)] = 1.0
+
+
 class TlsSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The server's certificate with its chain, and its private key, both in PEM; with `client_ca`, also in PEM, clients
     may bring certificates of these authorities."""
@@ -159,7 +167,7 @@ class ServeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     second in the long run, at once, and that run at the same time.
 
     Beyond `memory_mb` of models, those that were not asked for the longest rest until they are asked again. `alias`
-    gives a model a further name. `tls` and `jwt` are off unless they are there.
+    gives a model a further name. `tls`, `jwt` and `traces` are off unless they are there.
     """
 
     rate_per_s: Annotated[float, Meta(gt=0, le=1e9)] = 100.0
@@ -170,6 +178,7 @@ class ServeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     alias: dict[str, str] = {}
     tls: TlsSettings | None = None
     jwt: JwtSettings | None = None
+    traces: TracesSettings | None = None
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

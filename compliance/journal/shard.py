@@ -7,6 +7,7 @@ moves the tree on, and is signed by `sign`: so no head covers a leaf that a powe
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -75,6 +76,8 @@ class Shard:
         self.size = tree.size  # records that are written
         self.counts = Counts(head)
         self._unsynced: list[bytes] = []
+        # since when the oldest record waits that no head covers, on the clock of time.monotonic
+        self._waits_since = self._counted_at = time.monotonic()
         self._synced = tree, self.counted(head.at)
 
     def append(self, kind: int, body: bytes) -> bytes:
@@ -84,6 +87,8 @@ class Shard:
             self.log.append(framed(body, leaf))
         except OSError as error:
             raise JournalError("journal_write", f"the record was not written: {error.strerror}") from None
+        if self.size == self.head.size:
+            self._waits_since = time.monotonic()
         self.size += 1
         self._unsynced.append(leaf)
         self.counts.leaf(kind)
@@ -103,6 +108,7 @@ class Shard:
 
         The time is that of counting: an EPOCH that comes behind these records then has a later one.
         """
+        self._counted_at = time.monotonic()
         return Head(
             id=self.id,
             shard=self.number,
@@ -153,7 +159,14 @@ class Shard:
             self.heads.append_synced(f"{note}\n".encode())
         except OSError as error:
             raise JournalError("journal_write", f"the head was not written: {error.strerror}") from None
+        self._waits_since = self._counted_at
         self.head = head
+
+    @property
+    def lag(self) -> tuple[int, float]:
+        """How many records no head covers yet, and for how many seconds the oldest of them has waited for one."""
+        behind = max(0, self.size - self.head.size)
+        return behind, max(0.0, time.monotonic() - self._waits_since) if behind else 0.0
 
     def node(self, level: int, index: int) -> bytes:
         """A node of the tree over what is synced."""

@@ -210,6 +210,16 @@ class Journal:
                 self._ready()
         return self._now()
 
+    @property
+    def lag(self) -> tuple[int, float]:
+        """How many records of this process no signed head covers yet, and for how many seconds the oldest has waited."""
+        shard = self._shard
+        return (0, 0.0) if shard is None else shard.lag
+
+    def days_left(self) -> int:
+        """For how many days from today on there is a key that can sign, without a gap. Raises KeyFault."""
+        return self._days.days_left(self._now())
+
     def checkpoint(self) -> None:
         """Make all records last, and sign a head over them and a joint head, when there are new ones."""
         if self._shard is not None:

@@ -58,6 +58,17 @@ class Usage:
         with self._opened() as table:
             table.execute("UPDATE usage SET used = used - 1 WHERE account = ? AND used > 0", (account,))
 
+    def left(self) -> dict[str, int]:
+        """How many calls are left to each account that has a quota and a key that was not revoked. Raises StateError."""
+        select = (
+            "SELECT account, calls - used FROM usage WHERE EXISTS"
+            " (SELECT 1 FROM api_keys WHERE api_keys.account = usage.account AND revoked IS NULL) ORDER BY account"
+        )
+        if not self._store.exists():
+            return {}
+        with self._opened() as table:
+            return dict(table.execute(select).fetchall())
+
     def saw(self, id_: str, now: int) -> None:
         """A key was used. It is written once an hour, and left out where that would have to wait."""
         if now - self._seen.get(id_, 0) < HOUR:

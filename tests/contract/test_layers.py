@@ -30,6 +30,7 @@ NUMERICS = "Home of numerics: toolkit"
 RUNTIME = "Home of ONNX Runtime: toolkit.runtime (and its quantiser: toolkit.compress)"
 TRAINING = "Home of training frameworks: toolkit.compress"
 TERMINAL = "Home of the terminal: toolkit.cli and the commands"
+TRACES = "Home of traces: serve.telemetry.spans"
 HTTP = "Home of HTTP: serve"
 
 # (file, what is planted at its end, the contract that must break)
@@ -63,6 +64,8 @@ VIOLATIONS = [
     ("toolkit/model.py", "import serve.app", ARROW),
     ("serve/protocols/openai.py", "import numpy", NUMERICS),
     ("serve/identity.py", "import sqlite3", SQLITE),
+    ("serve/telemetry/observed.py", "from opentelemetry import trace", TRACES),
+    ("toolkit/model.py", "import requests", TRACES),
     ("toolkit/model.py", "import litestar", HTTP),
 ]
 

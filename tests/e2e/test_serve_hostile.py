@@ -287,7 +287,7 @@ def test_a_body_that_does_not_come_gives_its_place_back(server: Served, key: dic
 
 
 def test_after_all_of_it_the_server_is_well(server: Served, key: dict[str, Any]) -> None:
-    assert server.http.get("/readyz").json() == {"ready": True, "missing": {}}
+    assert server.http.get("/readyz").json() == {"ready": True, "missing": {}, "warnings": {}}
     assert server.embed(key, "the ward").status_code == 200
 
 

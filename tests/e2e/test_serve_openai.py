@@ -223,8 +223,8 @@ def test_the_metrics_count_requests_and_refusals(server: Served, client: openai.
     assert float(lines['sealpress_requests_total{route="/v1/embeddings",status="200"}']) >= 1
     assert float(lines['sealpress_refusals_total{rule="privacy.basis"}']) >= 1
     assert float(lines['sealpress_request_seconds_count{route="/v1/embeddings"}']) >= 2
-    assert float(lines["sealpress_lanes"]) >= 1
-    assert float(lines["sealpress_queue_depth"]) == 0
+    assert float(lines[f'sealpress_lanes{{model="{model}"}}']) >= 1
+    assert float(lines[f'sealpress_queue_depth{{model="{model}"}}']) == 0
     assert server.http.get("/metrics").headers["content-type"].startswith("text/plain")
 
 

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from tests.e2e.conftest import Spy
-from tests.e2e.served import COMMAND, Served, command, made_key, problem, records, until, verified
+from tests.e2e.served import COMMAND, MODEL, Served, command, made_key, problem, records, until, verified
 
 LONG = ["a long text about nothing in particular. " * 40] * 12
 
@@ -35,7 +35,7 @@ def limited(box: Path, **limits: float) -> Path:
 
 
 def busy(server: Served, waiting: int) -> bool:
-    return f"sealpress_queue_depth {float(waiting)}" in server.metrics()
+    return f'sealpress_queue_depth{{model="{MODEL}"}} {float(waiting)}' in server.metrics()
 
 
 def test_a_burst_is_answered_and_what_is_over_it_gets_429(box: Path) -> None:

@@ -1,0 +1,185 @@
+"""The schemas of bodies: those that come in are mirrored from the Structs that read them, each field with a word on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import NODEFAULT, UNSET, Meta, Struct, UnsetType, defstruct
+from msgspec.structs import fields
+
+from serve.protocols import openai, predict
+from serve.protocols.forms import Said
+from serve.protocols.oip import inference, routes
+from toolkit.runtime.readers import MAX_TEXTS
+
+__all__ = [
+    "CONTEXT",
+    "EmbeddingsRequest",
+    "IndexRequest",
+    "InferRequest",
+    "LoadRequest",
+    "PredictRequest",
+    "components",
+    "mirrored",
+    "reference",
+]
+
+CONTEXT = {
+    "purpose": "What the call is for: a purpose that the settings of the box declare.",
+    "legal_basis": "The legal basis: consent, contract, legal_obligation, vital_interests, public_task or "
+    "legitimate_interests.",
+    "consent": "The receipt of a consent on record.",
+    "subject": "Whom the data is about. It is recorded under a pseudonym.",
+    "region": "Where the data belongs, as a country code.",
+    "data": "Categories of personal data that the caller knows to be in it, such as health.",
+    "override": "What two persons opened for a time.",
+}
+_PREFIX = "#/components/schemas/"
+_CLASSES = "How many classes of each item are wanted, the best first."
+_MODEL = "The name under which a model is served: NAME, NAME@VERSION or an alias."
+
+
+def mirrored(of: type[Struct], name: str, text: str, /, **said: str | tuple[Any, str]) -> type[Struct]:
+    """A Struct with the fields of another, under a name and with a text of its own.
+
+    `said` has a word on every field, with another type where the document says more than the Struct does. Raises
+    ValueError for a field that has none, and for a word on no field.
+    """
+    found = fields(of)
+    if {field.name for field in found} != said.keys():
+        raise ValueError(f"{of.__name__} has other fields than are described")
+    made: list[tuple[str, Any] | tuple[str, Any, Any]] = []
+    for field in found:
+        words = said[field.name]
+        kind, word = words if isinstance(words, tuple) else (field.type, words)
+        if field.required:
+            made.append((field.name, Annotated[kind, Meta(description=word)]))
+        elif isinstance(field.default, msgspec.Raw):
+            made.append((field.name, Annotated[kind | UnsetType, Meta(description=word)], UNSET))
+        else:
+            default = (
+                msgspec.field(default_factory=field.default_factory) if field.default is NODEFAULT else field.default
+            )
+            made.append((field.name, Annotated[kind, Meta(description=word)], default))
+    return defstruct(name, made, kw_only=True, forbid_unknown_fields=True, namespace={"__doc__": text})
+
+
+_Context = mirrored(
+    Said, "Context", "Under what a call is made. A header of the same meaning has to say the same.", **CONTEXT
+)  # type: ignore[arg-type] # texts are a kind of what is taken
+
+EmbeddingsRequest = mirrored(
+    openai.Body,
+    "EmbeddingsRequest",
+    "What OpenAI's clients send for embeddings; any other field is refused.",
+    model=_MODEL,
+    input=(
+        Annotated[str, Meta(min_length=1)]
+        | Annotated[list[Annotated[str, Meta(min_length=1)]], Meta(min_length=1, max_length=MAX_TEXTS)],
+        "A text, or several. Token ids are not taken.",
+    ),
+    encoding_format="Lists of numbers, or the base64 of 32-bit floats, the lowest byte first.",
+    dimensions="Those that the model gives: embeddings are not made shorter.",
+    user="Taken, and kept nowhere.",
+    metadata=(_Context, "The context of the call."),
+)
+PredictRequest = mirrored(
+    predict.Body,
+    "PredictRequest",
+    "What any model is asked; any other field is refused.",
+    inputs=(
+        Any,
+        "A text or a list of texts; an image or a list of images, each the base64 of its file; or for a model of "
+        "tensors an object of nested lists, by name.",
+    ),
+    parameters=(
+        mirrored(predict.Parameters, "PredictParameters", "The context, and more.", top_k=_CLASSES, **CONTEXT),  # type: ignore[arg-type] # as above
+        "How it is asked.",
+    ),
+)
+_Input = mirrored(
+    inference.Input,
+    "InferInput",
+    "A tensor: its elements in `data`, or behind the JSON as bytes.",
+    name="`text`, `image`, or the name of a tensor.",
+    shape="How many elements in each dimension.",
+    datatype="BYTES for texts and images; otherwise BOOL, UINT8 to UINT64, INT8 to INT64, FP16, FP32 or FP64.",
+    parameters=(
+        mirrored(
+            inference.InputParameters,
+            "InferInputParameters",
+            "How the elements come.",
+            binary_data_size="How many bytes behind the JSON are those of this tensor.",
+        ),
+        "How the elements come.",
+    ),
+    data=(list[Any], "The elements, flat or nested as the shape says; an image is the base64 of its file."),
+)
+_Output = mirrored(
+    inference.Output,
+    "InferRequestedOutput",
+    "An output that is wanted.",
+    name="Its name, as the metadata of the model have it.",
+    parameters=(
+        mirrored(
+            inference.OutputParameters,
+            "InferOutputParameters",
+            "How it is wanted.",
+            binary_data="As bytes behind the JSON.",
+            classification=_CLASSES,
+        ),
+        "How it is wanted.",
+    ),
+)
+InferRequest = mirrored(
+    inference.Header,
+    "InferRequest",
+    "An inference request of the Open Inference Protocol; any other field is refused.",
+    id="Comes back with the answer.",
+    parameters=(
+        mirrored(
+            inference.Parameters,
+            "InferParameters",
+            "The context, and more.",
+            binary_data_output="All outputs as bytes behind the JSON.",
+            **CONTEXT,  # type: ignore[arg-type] # as above
+        ),
+        "How it is asked.",
+    ),
+    inputs=(Annotated[list[_Input], Meta(min_length=1, max_length=inference.MAX_TENSORS)], "The inputs of the model."),
+    outputs=(
+        Annotated[list[_Output], Meta(max_length=inference.MAX_TENSORS)],
+        "Those that are wanted; without it, all.",
+    ),
+)
+IndexRequest = mirrored(routes.IndexBody, "IndexRequest", "What is to be listed.", ready="Only what can be asked.")
+LoadRequest = mirrored(
+    routes.LoadBody,
+    "LoadRequest",
+    "How a model is loaded or unloaded. No configuration and no file comes this way: a bundle is signed as a whole.",
+    parameters=(
+        mirrored(
+            routes.LoadParameters,
+            "LoadParameters",
+            "What Triton's clients send.",
+            unload_dependents="Taken, and without effect: no model depends on another.",
+        ),
+        "What Triton's clients send.",
+    ),
+)
+
+
+def components(types: Iterable[Any]) -> dict[str, Any]:
+    """The schemas of all Structs that these types are made of, by name."""
+    _, found = msgspec.json.schema_components([*types], ref_template=_PREFIX + "{name}")
+    return found
+
+
+@cache
+def reference(kind: Any) -> dict[str, Any]:
+    """The schema of a type, with references to components."""
+    (found,), _ = msgspec.json.schema_components([kind], ref_template=_PREFIX + "{name}")
+    return found

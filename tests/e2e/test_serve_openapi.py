@@ -1,0 +1,119 @@
+"""Whatever fits the OpenAPI document, or nearly does: a real server with a model of each kind answers as it says."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from itertools import cycle
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from schemathesis.checks import CHECKS, load_all_checks
+from schemathesis.core.parameters import ParameterLocation
+
+from serve.openapi.document import document
+from tests import kinds
+from tests.e2e.served import Served, verified
+from toolkit.box import Box, create_box
+from toolkit.plan import planned
+
+pytestmark = pytest.mark.slow
+pytest_plugins = ["schemathesis.pytest.plugin"]
+
+SETTINGS = "\n[serve]\nrate_per_s = 1000000\nburst = 1000000\n"
+DRAFTS = (kinds.EMBEDDER, kinds.CLASSIFIER, kinds.PICTURES, kinds.NUMBERS)
+DOCUMENT: Any = document()
+# those of one version are the same handlers
+SCHEMA = schemathesis.openapi.from_dict(DOCUMENT).exclude(operation_id_regex="_of_version$")
+
+load_all_checks()
+NOT_CHECKED = [
+    CHECKS.get_one("not_a_server_error"),  # 503 is an answer; what else is above 500, `ask` looks at
+    CHECKS.get_one("positive_data_acceptance"),  # what fits may still be for another model, or against a rule
+]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("openapi")
+    create_box(folder / "box")
+    with (folder / "box" / "sealpress.toml").open("a") as text:
+        text.write(SETTINGS)
+    box = Box(folder / "box" / "sealpress.toml")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("toolkit.plan.RUN_S", 0.01)  # how well the models run is of no matter here
+        for draft in DRAFTS:
+            planned(kinds.write(box.folder, draft, box.bundle_signer()), box, len(os.sched_getaffinity(0)))
+    box.journal.close()
+    with Served(box.folder) as server:
+        yield server
+        assert server.end() == 0
+        assert verified(box.folder)["ok"]
+        assert not [line for line in server.log if '"internal"' in line]
+
+
+@pytest.fixture(scope="module")
+def key(server: Served) -> dict[str, Any]:
+    return server.key("--purpose", "search", "--admin")
+
+
+@pytest.fixture(scope="module")
+def answered(server: Served) -> Iterator[dict[str, Counter[int]]]:
+    """The statuses of each operation; those that answer at all have answered in the end."""
+    found: defaultdict[str, Counter[int]] = defaultdict(Counter)
+    yield found
+    for operation in (
+        "embeddings",
+        "model",
+        "predict",
+        "infer",
+        "model_metadata",
+        "index",
+        "load",
+        "unload",
+        "receipts",
+    ):
+        assert found[operation][200], (operation, found[operation])
+
+
+# a header that the document does not know is of no matter
+WRONG = [CHECKS.get_one("negative_data_rejection")]
+NAMES = cycle(draft.name for draft in DRAFTS)
+
+
+@SCHEMA.parametrize()
+@settings(
+    max_examples=10,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_an_answer_is_as_the_document_says(
+    case: schemathesis.Case, server: Served, key: dict[str, Any], answered: dict[str, Counter[int]]
+) -> None:
+    _aim(case)
+    response = case.call(base_url=server.url, headers={"Authorization": f"Bearer {key['key']}"})
+    answered[case.operation.definition.raw["operationId"]][response.status_code] += 1
+    assert response.status_code < 500 or response.status_code == 503, response.text
+    case.validate_response(response, excluded_checks=[*NOT_CHECKED, *(WRONG if _headers_alone(case) else ())])
+
+
+def _aim(case: schemathesis.Case) -> None:
+    """Ask for models that are there, and not for bodies that would have to be packed."""
+    if case.path_parameters and "name" in case.path_parameters:
+        case.path_parameters["name"] = "numbers" if case.path.endswith("load") else next(NAMES)
+    if isinstance(case.body, dict) and isinstance(case.body.get("model"), str):
+        case.body["model"] = "embedder"
+    if case.headers.get("Content-Encoding") in ("gzip", "deflate"):
+        del case.headers["Content-Encoding"]
+
+
+def _headers_alone(case: schemathesis.Case) -> bool:
+    """Whether a case is wrong in its headers and nowhere else."""
+    components = {} if case.meta is None else case.meta.components
+    return {place for place, one in components.items() if one.mode.is_negative} == {ParameterLocation.HEADER}
