@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from toolkit.compress.layers import Graph, Layer
 
-__all__ = ["Origin", "divide", "multiply_inputs", "origin"]
+__all__ = ["Origin", "Place", "divide", "multiply_inputs", "origin"]
 
 # f(x / s) = f(x) / s for every s > 0 and each channel by itself
 _HOMOGENEOUS = frozenset({"Abs", "Identity", "LeakyRelu", "Neg", "PRelu", "Relu"})

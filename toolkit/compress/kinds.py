@@ -11,10 +11,13 @@ from msgspec import Struct
 from toolkit.compress.errors import RecipeError
 from toolkit.compress.steps.adaround import AdaRound
 from toolkit.compress.steps.bias_correction import BiasCorrection
+from toolkit.compress.steps.drop_layers import DropLayers
 from toolkit.compress.steps.dynamic_int8 import DynamicInt8
 from toolkit.compress.steps.equalise import Equalise
 from toolkit.compress.steps.fuse import Fuse
 from toolkit.compress.steps.mixed import Mixed
+from toolkit.compress.steps.prune_heads import PruneHeads
+from toolkit.compress.steps.prune_neurons import PruneNeurons
 from toolkit.compress.steps.slim import Slim
 from toolkit.compress.steps.smooth_quant import SmoothQuant
 from toolkit.compress.steps.static_int8 import StaticInt8
@@ -29,10 +32,13 @@ OWN: Mapping[str, type[Any]] = {
     for struct in (
         AdaRound,
         BiasCorrection,
+        DropLayers,
         DynamicInt8,
         Equalise,
         Fuse,
         Mixed,
+        PruneHeads,
+        PruneNeurons,
         Slim,
         SmoothQuant,
         StaticInt8,

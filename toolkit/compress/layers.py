@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from msgspec.structs import replace
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -63,7 +65,8 @@ class Layer:
 
 
 class Graph:
-    """An ONNX model that a step changes. `left` takes what the step could not do, each with the reason."""
+    """An ONNX model that a step changes, from the file `before`. `left` takes what the step could not do, each with the
+    reason."""
 
     def __init__(self, model: bytes, kind: str, *, layers: bool = True) -> None:
         """For a step called `kind`. Raises CompressionError "step_failed": no model, or, for a step that works on
@@ -71,7 +74,7 @@ class Graph:
         """
         self.kind = kind
         self.left: list[str] = []
-        self._before = model
+        self.before = model
         self.model = opened(model, kind)
         graph = self.model.graph
         given = {value.name for value in graph.input}
@@ -81,6 +84,7 @@ class Graph:
         self._added: set[str] = set()
         # what comes in the place of the node that made a tensor
         self._instead: dict[str, Sequence[onnx.NodeProto]] = {}
+        self._rewired = False
         # what leaves the graph, or is used inside of a branch or a loop, is never changed
         self._held = {value.name for value in graph.output}
         for node in graph.node:
@@ -88,12 +92,18 @@ class Graph:
                 self._users[name].append(node)
             self._held.update(_used_inside(node))
         self.layers = tuple(layer for node in graph.node if (layer := self._layer(node)) is not None)
+        self._shapes = {layer.name: self._shape(layer) for layer in self.layers}
         if layers and not self.layers:
             raise self.failed("the graph has no layer whose weights are constant floats")
 
     def failed(self, what: str) -> CompressionError:
         """The error for this step."""
         return CompressionError("step_failed", f"{self.kind}: {what}")
+
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 of the file that the graph was read from."""
+        return hashlib.sha256(self.before).hexdigest()
 
     @property
     def convolves(self) -> bool:
@@ -121,10 +131,13 @@ class Graph:
         tensor = self._constants.get(name)
         return None if tensor is None else numpy_helper.to_array(tensor)
 
-    def put(self, node: onnx.NodeProto, index: int, value: NDArray[np.float32]) -> None:
+    def put(self, node: onnx.NodeProto, index: int, value: NDArray[Any]) -> None:
         """Give a node another constant; what else uses the old one keeps it."""
         name = node.input[index]
         tensor = self._constants.get(name)
+        if tensor is not None and tuple(tensor.dims) != value.shape:
+            del self.model.graph.value_info[:]  # the shapes that it tells may be others now
+            self.__dict__.pop("shapes", None)
         if tensor is not None and self.users(name) == [node]:
             tensor.CopyFrom(numpy_helper.from_array(value, name))
             return
@@ -223,6 +236,11 @@ class Graph:
         """Let other nodes, or none, come in the place of one when the graph is finished."""
         self._instead[node.output[0]] = made
 
+    def rewire(self, node: onnx.NodeProto, *made: onnx.NodeProto) -> None:
+        """As `replace`; what nobody needs any more then goes too."""
+        self.replace(node, *made)
+        self._rewired = True
+
     def watch(self, names: Sequence[str], data: Calibration) -> Iterator[dict[str, NDArray[Any]]]:
         """The values of float tensors inside the graph as it is now, batch by batch.
 
@@ -255,7 +273,14 @@ class Graph:
     def finished(self) -> tuple[bytes, StepReport]:
         """The changed model, without constants that nothing uses any more, and what there is to report."""
         graph = self.model.graph
+        shapes = {
+            layer.name: self._shape(layer)
+            for layer in self.layers
+            if layer.node.output[0] not in self._instead and self._shape(layer) != self._shapes[layer.name]
+        }
         nodes = [made for node in graph.node for made in self._instead.get(node.output[0], (node,))]
+        if self._rewired:
+            nodes = _needed(nodes, {value.name for value in graph.output})
         used = {name for node in nodes for name in node.input} | self._held | {value.name for value in graph.input}
         # what nothing uses any more is most of the model: it goes before anything is copied
         for index in reversed(range(len(graph.initializer))):
@@ -269,9 +294,18 @@ class Graph:
             del bare.graph.value_info[:]
         if any(node.domain == RUNTIME for node in nodes) and all(one.domain != RUNTIME for one in bare.opset_import):
             bare.opset_import.append(helper.make_opsetid(RUNTIME, 1))
-        return finished(
-            self.kind, self._before, bare, (*self.left, *(floats_left(bare, self._added) if self._instead else ()))
+        after, report = finished(
+            self.kind,
+            self.before,
+            bare,
+            (*self.left, *(floats_left(bare, self._added) if self._instead and not self._rewired else ())),
         )
+        return after, replace(report, shapes=shapes)
+
+    def _shape(self, layer: Layer) -> tuple[int, int]:
+        """(outputs, inputs); a convolution has as many inputs as a group of it."""
+        dims = self._constants[layer.node.input[1]].dims
+        return (dims[0], dims[1]) if not layer.linear or _transposed(layer.node) else (dims[1], dims[0])
 
     def _layer(self, node: onnx.NodeProto) -> Layer | None:
         if node.domain not in ("", "ai.onnx") or node.op_type not in ("MatMul", "Gemm", "Conv"):
@@ -303,6 +337,16 @@ def _by_row(node: onnx.NodeProto, table: str) -> bool:
 def _transposed(node: onnx.NodeProto) -> bool:
     """Whether the weights lie as (outputs, inputs)."""
     return any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
+
+
+def _needed(nodes: Sequence[onnx.NodeProto], wanted: set[str]) -> list[onnx.NodeProto]:
+    """The nodes that some names come from, in their order."""
+    kept = []
+    for node in reversed(nodes):
+        if not wanted.isdisjoint(node.output):
+            kept.append(node)
+            wanted = wanted.union(node.input, _used_inside(node))
+    return kept[::-1]
 
 
 def _used_inside(node: onnx.NodeProto) -> Iterator[str]:

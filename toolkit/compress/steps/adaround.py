@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -52,23 +50,19 @@ class AdaRound(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, ta
 
             from toolkit.compress.grid import grid
             from toolkit.compress.layers import Graph
+            from toolkit.compress.one_thread import one_thread
+            from toolkit.compress.statistics import moments
         graph = Graph(model, "adaround")
-        layers = {layer.input: layer for layer in graph.layers if layer.linear}
+        layers = [layer for layer in graph.layers if layer.linear]
         if not layers:
             raise graph.failed("the graph has no linear layer whose weights are constant floats")
-        moments: dict[str, NDArray[np.float64]] = {}
-        with _one_thread():
-            for values in graph.watch(tuple(layers), data):
-                for name, value in values.items():
-                    moments[name] = moments.get(name, np.float64(0)) + _moments(layers[name].rows(value))
-            for layer in graph.layers:
-                if not layer.linear:
-                    graph.left.append(f"{layer.name}: a convolution")
-                    continue
+        graph.left.extend(f"{layer.name}: a convolution" for layer in graph.layers if not layer.linear)
+        with one_thread():
+            for layer, seen in moments(graph, layers, data):
                 matrix = graph.matrix(layer)
                 found = grid(matrix, per_channel=self.per_channel, seven_bits=self.seven_bits)
                 weights, scale = matrix[0, :, :, 0], found.scale[0, :, :, 0]
-                rounded = round_adaptively(weights, scale, found.levels, moments[layer.input], self.rounds)
+                rounded = round_adaptively(weights, scale, found.levels, seen.second, self.rounds)
                 graph.write(layer, rounded[None, :, :, None])
         return graph.finished()
 
@@ -118,25 +112,3 @@ def error(weights: Numbers, rounded: Numbers, moments: NDArray[np.float64]) -> N
     change = torch.from_numpy(rounded.astype(np.float64) - weights)
     squares: NDArray[np.float64] = ((change @ torch.from_numpy(moments)) * change).sum(dim=1).numpy()
     return squares
-
-
-def _moments(rows: Numbers) -> NDArray[np.float64]:
-    """The sum of x x^T over (positions, channels)."""
-    import torch
-
-    wide = torch.from_numpy(rows.astype(np.float64))
-    moments: NDArray[np.float64] = (wide.T @ wide).numpy()
-    return moments
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Sums in one order, so that the bytes do not depend on how many threads there are."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -1,4 +1,4 @@
-"""Small float graphs from "x" to "y", and what a graph gives by onnx's own reference."""
+"""Small float graphs from "x" to "y", an encoder of tokens, and what a graph gives by onnx's own reference."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ with quiet():
     from onnx import TensorProto, helper, numpy_helper
     from onnx.reference import ReferenceEvaluator
 
-__all__ = ["given_by", "model_of", "numbers"]
+__all__ = ["encoder", "given_by", "model_of", "numbers", "tokens"]
 
 _RANDOM = np.random.default_rng(0)
 
@@ -46,3 +46,113 @@ def given_by(model: bytes, **feeds: NDArray[Any]) -> NDArray[np.float32]:
     """The first output."""
     given: Any = ReferenceEvaluator(onnx.load_from_string(model)).run(None, feeds)
     return np.asarray(given[0], dtype=np.float32)
+
+
+def tokens(items: int, vocabulary: int = 60, seed: int = 0) -> list[dict[str, NDArray[np.int64]]]:
+    """Batches of one item for an encoder, of several lengths."""
+    random = np.random.default_rng(seed)
+    ids = [random.integers(vocabulary, size=(1, 6 + number % 5)) for number in range(items)]
+    return [{"input_ids": one, "attention_mask": np.ones_like(one)} for one in ids]
+
+
+def encoder(
+    layers: int = 2,
+    *,
+    heads: int = 4,
+    split: Sequence[int] = (0, 0, 4, 8),
+    computed: bool = False,
+    before: bool = False,
+) -> bytes:
+    """A transformer of 32 channels and 64 neurons over 60 tokens, from input_ids and attention_mask to "y".
+
+    `split` is the shape that makes heads; where it is `computed`, it is put together from the shape of the input.
+    Normalised after each sum, as BERT is, or `before` each network.
+    """
+    weights: dict[str, NDArray[Any]] = {
+        "table": numbers(60, 32),
+        "scale": np.array(32 / heads, np.float32) ** np.float32(-0.5),
+        "least": np.array(-1e4, np.float32),
+        "one": np.array(1, np.float32),
+        "split": np.array(split[-2:] if computed else split),
+        "merge": np.array([-1] if computed else [0, 0, 32]),
+        "middle": np.array([1, 2]),
+    }
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["h0"], name="look-up"),
+        helper.make_node("Cast", ["attention_mask"], ["m0"], to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["m0", "middle"], ["m1"]),
+        helper.make_node("Sub", ["one", "m1"], ["m2"]),
+        helper.make_node("Mul", ["m2", "least"], ["mask"]),
+    ]
+    shapes = ["split", "merge"]
+    if computed:
+        nodes += [
+            helper.make_node("Shape", ["input_ids"], ["sizes"]),
+            helper.make_node("Concat", ["sizes", "split"], ["by-head"], axis=0),
+            helper.make_node("Concat", ["sizes", "merge"], ["whole"], axis=0),
+        ]
+        shapes = ["by-head", "whole"]
+
+    def normalised(name: str, result: str) -> onnx.NodeProto:
+        weights[f"{result}.g"], weights[f"{result}.b"] = 1 + numbers(32) / 10, numbers(32) / 10
+        return helper.make_node("LayerNormalization", [name, f"{result}.g", f"{result}.b"], [result], name=result)
+
+    def linear(name: str, result: str, inputs: int, outputs: int) -> list[onnx.NodeProto]:
+        weights[f"{result}.w"] = numbers(inputs, outputs) / np.float32(np.sqrt(inputs))
+        weights[f"{result}.b"] = numbers(outputs) / 10
+        return [
+            helper.make_node("MatMul", [name, f"{result}.w"], [f"{result}.p"], name=f"{result}.matmul"),
+            helper.make_node("Add", [f"{result}.p", f"{result}.b"], [result], name=f"{result}.add"),
+        ]
+
+    def by_head(name: str, perm: Sequence[int]) -> list[onnx.NodeProto]:
+        return [
+            helper.make_node("Reshape", [name, shapes[0]], [f"{name}.split"]),
+            helper.make_node("Transpose", [f"{name}.split"], [f"{name}.heads"], perm=perm),
+        ]
+
+    def attention(name: str, result: str) -> list[onnx.NodeProto]:
+        q, k, v, s = (f"{result}.{kind}" for kind in "qkvs")
+        return [
+            *(node for part in (q, k, v) for node in linear(name, part, 32, 32)),
+            *by_head(q, [0, 2, 1, 3]),
+            *by_head(k, [0, 2, 3, 1]),
+            *by_head(v, [0, 2, 1, 3]),
+            helper.make_node("MatMul", [f"{q}.heads", f"{k}.heads"], [f"{s}.0"]),
+            helper.make_node("Mul", [f"{s}.0", "scale"], [f"{s}.1"]),
+            helper.make_node("Add", [f"{s}.1", "mask"], [f"{s}.2"]),
+            helper.make_node("Softmax", [f"{s}.2"], [f"{s}.3"], axis=-1),
+            helper.make_node("MatMul", [f"{s}.3", f"{v}.heads"], [f"{s}.4"]),
+            helper.make_node("Transpose", [f"{s}.4"], [f"{s}.5"], perm=[0, 2, 1, 3]),
+            helper.make_node("Reshape", [f"{s}.5", shapes[1]], [f"{s}.6"]),
+            *linear(f"{s}.6", result, 32, 32),
+        ]
+
+    def network(name: str, result: str) -> list[onnx.NodeProto]:
+        inner = f"{result}.inner"
+        gelu = helper.make_node("Gelu", [inner], [f"{inner}.gelu"])
+        return [*linear(name, inner, 32, 64), gelu, *linear(f"{inner}.gelu", result, 64, 32)]
+
+    for number in range(layers):
+        for made, kind in ((attention, "a"), (network, "f")):
+            start = "h0" if (number, kind) == (0, "a") else nodes[-1].output[0]
+            part = f"{number}{kind}"
+            if before:
+                nodes += [normalised(start, f"{part}.n"), *made(f"{part}.n", part)]
+                nodes.append(helper.make_node("Add", [part, start], [f"{part}.sum"]))
+            else:
+                nodes += [*made(start, part), helper.make_node("Add", [part, start], [f"{part}.sum"])]
+                nodes.append(normalised(f"{part}.sum", f"{part}.n"))
+    last = nodes[-1].output[0]
+    nodes.append(normalised(last, "y") if before else helper.make_node("Identity", [last], ["y"]))
+    ids = [helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "tokens"]) for name in _TAKEN]
+    given = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", "tokens", 32])
+    kept = [numpy_helper.from_array(value, name) for name, value in weights.items()]
+    graph = helper.make_graph(nodes, "g", ids, [given], kept)
+    data: bytes = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10
+    ).SerializeToString()
+    return data
+
+
+_TAKEN = ("input_ids", "attention_mask")

@@ -1,0 +1,99 @@
+"""Inner channels of a whole graph made fewer: how many of each network, by what that does to the answer, and which."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from heapq import heapify, heapreplace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toolkit.compress.calibration import Calibration
+from toolkit.compress.diagnose import lost
+from toolkit.compress.inner import Inner, columns, taken_out
+from toolkit.compress.layers import Graph
+from toolkit.compress.serialise import serialise
+from toolkit.compress.statistics import moments
+from toolkit.compress.surgery import Order, order, refitted
+
+__all__ = ["allotted", "thin"]
+
+ITEMS = 16  # of the calibration, on which is found what a network matters to the answer
+
+Find = Callable[[Graph], Sequence[Inner]]
+
+
+def thin(graph: Graph, find: Find, data: Calibration, *, keep: float, multiple: int, repair: bool) -> None:
+    """Leave a share of the groups of all inner channels that `find` finds; how many stay of each is a multiple of
+    `multiple`, or all.
+
+    Raises CompressionError "step_failed" where nothing is found, with what is in the way, or there is no data.
+    """
+    found = find(graph)
+    if not found:
+        raise graph.failed("; ".join(["the graph has nothing of the kind", *graph.left[:3]]))
+    key = f"{graph.kind} {repair} {graph.digest}"
+    orders, weights = data.once(key, lambda: _learned(graph, found, find, data, repair=repair))
+    counts = allotted([weight * one.lost for one, weight in zip(orders, weights, strict=True)], keep, multiple)
+    for inner, one, count in zip(found, orders, counts, strict=True):
+        if count < inner.groups:
+            _thin(graph, inner, one.kept(count), data, repair=repair)
+
+
+def allotted(losses: Sequence[NDArray[np.float64]], keep: float, multiple: int) -> list[int]:
+    """How many groups of each network stay, so that no more than the share `keep` of all does and the sum of what is
+    lost is small: the cheapest next `multiple` of groups goes first. Of each, `multiple` stay, or all of them.
+
+    `losses` are those when none, one, two ... groups have gone, for each network.
+    """
+    total = sum(map(len, losses))
+    counts = [len(lost) for lost in losses]
+
+    def price(number: int) -> float:
+        gone = len(losses[number]) - counts[number]
+        taken = counts[number] % multiple or multiple
+        if counts[number] - taken < 1:
+            return np.inf
+        return float(losses[number][gone + taken] - losses[number][gone]) / taken
+
+    prices = [(price(number), number) for number in range(len(losses))]
+    heapify(prices)
+    while sum(counts) > keep * total and prices[0][0] < np.inf:
+        number = prices[0][1]
+        counts[number] -= counts[number] % multiple or multiple
+        heapreplace(prices, (price(number), number))
+    return counts
+
+
+def _learned(
+    graph: Graph, found: Sequence[Inner], find: Find, data: Calibration, *, repair: bool
+) -> tuple[list[Order], list[float]]:
+    """The order of each network, and how much of its loss comes out in the answer when half of it goes."""
+    takers = [inner.taker for inner in found]
+    orders = [
+        order(graph.matrix(inner.taker)[0, :, :, 0], seen, inner.size, repair=repair)
+        for inner, (_, seen) in zip(found, moments(graph, takers, data), strict=True)
+    ]
+    if len(found) == 1:
+        return orders, [1.0]
+    few = data.first(ITEMS)
+    expected = list(few.outputs(graph.before))
+    weights = []
+    for number, one in enumerate(orders):
+        alone = Graph(graph.before, graph.kind)
+        count = max(1, len(one.groups) // 2)
+        _thin(alone, find(alone)[number], one.kept(count), data, repair=repair)
+        share = lost(expected, few, serialise(alone.model))
+        weights.append(share / max(float(one.lost[len(one.groups) - count]), 1e-30))
+    return orders, weights
+
+
+def _thin(graph: Graph, inner: Inner, kept: NDArray[np.intp], data: Calibration, *, repair: bool) -> None:
+    weights = graph.matrix(inner.taker)[0, :, :, 0]
+    left = columns(kept, inner.size)
+    if repair:
+        [(_, seen)] = moments(graph, [inner.taker], data)
+        taking, shift = refitted(weights, seen, left)
+    else:
+        taking, shift = weights[:, left], np.zeros(len(weights), np.float32)
+    taken_out(graph, inner, kept, taking, shift)
