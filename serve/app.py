@@ -16,8 +16,8 @@ from compliance.keys import from_text
 from compliance.witness.witnessed import Witnessed
 from serve import health, receipts
 from serve.body import MAX_BODY
-from serve.problems import respond
 from serve.openapi import routes as openapi
+from serve.problems import respond
 from serve.protocols import openai, predict
 from serve.protocols.oip import routes as oip
 from serve.reloading import Reloading

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 import re
-from collections import defaultdict
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -21,7 +20,6 @@ from compliance.keys import KeyFault
 from compliance.state.errors import StateError
 from compliance.witness.errors import WitnessError
 from policies.errors import Fault
-from serve import problems
 from serve.openapi.document import document
 from serve.openapi.operations import OPERATIONS
 from serve.openapi.page import POLICY, page

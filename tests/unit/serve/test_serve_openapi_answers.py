@@ -6,7 +6,6 @@ import base64
 import json
 from collections.abc import Iterator
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import httpx
