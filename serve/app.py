@@ -46,7 +46,7 @@ def create_app(
 ) -> ASGIApp:
     """The ASGI application of a box. `ready` is called when it takes requests.
 
-    Of several `workers` it is in the one of the number `worker`. Raises MissingExtra for traces without their libraries.
+    Of several `workers` it is in the one of the number `worker`. Raises MissingExtra for traces without libraries.
     """
     metrics = Metrics(worker, shared=workers > 1)
     gauges = Gauges(
@@ -90,7 +90,7 @@ def create_app(
         lifespan=[lifespan],
         exception_handlers={Exception: respond},
         request_max_body_size=MAX_BODY,
-        # ours is in serve.openapi: what we read ourselves would not stand in it, and its pages load scripts from elsewhere
+        # ours is in serve.openapi: what we read ourselves would not stand in it, and its pages load foreign scripts
         openapi_config=None,
         logging_config=None,
         debug=False,

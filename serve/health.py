@@ -29,7 +29,7 @@ UNRECORDED = (JournalError, StateError, KeyFault)
 
 
 class Health:
-    """Whether the journal can be written, and a model can be asked. While no record can be written, nothing is served."""
+    """Whether the journal can be written, and a model can be asked. While it cannot be written, nothing is served."""
 
     def __init__(self, box: Box, models: Models) -> None:
         self.started = False

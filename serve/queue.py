@@ -46,14 +46,14 @@ Content = tuple[bytes, Mapping[str, str]]  # the body of an answer, and headers
 class Job:
     """What one request asks. `gone` tells whether the client is.
 
-    `deadline` is on the clock of `time.monotonic`, and so are `came`, when the job was made, `began`, when a lane took it,
-    and `ended`, when its answer was written; the last two are None as long as it did not come to that. `led` is how many
-    jobs the lane took with it, itself included, and 0 for those that were taken with another.
+    `deadline` is on the clock of `time.monotonic`, and so are `came`, when the job was made, `began`, when a lane took
+    it, and `ended`, when its answer was written; the last two are None as long as it did not come to that. `led` is how
+    many jobs the lane took with it, itself included, and 0 for those that were taken with another.
     """
 
     __slots__ = (
-        "_counted", "_loop", "_open", "_payload", "_written", "began", "came", "deadline", "done", "ended", "gone", "led",
-        "size", "tenant",
+        "_counted", "_loop", "_open", "_payload", "_written", "began", "came", "deadline", "done", "ended", "gone",
+        "led", "size", "tenant",
     )  # fmt: skip
 
     def __init__(

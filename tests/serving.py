@@ -93,7 +93,8 @@ def _stated(app: ASGIApp) -> Any:
     """With the state of a request, which servers add and httpx does not."""
 
     async def stated(scope: Any, receive: Any, send: Any) -> None:
-        await app({**scope, "state": {}}, receive, send)
+        with_state: Any = {**scope, "state": {}}
+        await app(with_state, receive, send)
 
     return stated
 
@@ -102,7 +103,9 @@ def _stated(app: ASGIApp) -> Any:
 async def _lifespan(app: ASGIApp) -> AsyncIterator[None]:
     told: asyncio.Queue[Any] = asyncio.Queue()
     said: asyncio.Queue[Any] = asyncio.Queue()
-    task = asyncio.create_task(app({"type": "lifespan", "state": {}}, told.get, said.put))  # type: ignore[arg-type, typeddict-item] # as the protocol has it
+    scope: Any = {"type": "lifespan", "state": {}}
+    running: Any = app(scope, told.get, said.put)
+    task: asyncio.Task[None] = asyncio.create_task(running)
     await told.put({"type": "lifespan.startup"})
     assert (await said.get())["type"] == "lifespan.startup.complete"
     try:

@@ -212,7 +212,7 @@ class Journal:
 
     @property
     def lag(self) -> tuple[int, float]:
-        """How many records of this process no signed head covers yet, and for how many seconds the oldest has waited."""
+        """How many records of this process no signed head covers yet, and for how many seconds the oldest waits."""
         shard = self._shard
         return (0, 0.0) if shard is None else shard.lag
 

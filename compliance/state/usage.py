@@ -59,7 +59,7 @@ class Usage:
             table.execute("UPDATE usage SET used = used - 1 WHERE account = ? AND used > 0", (account,))
 
     def left(self) -> dict[str, int]:
-        """How many calls are left to each account that has a quota and a key that was not revoked. Raises StateError."""
+        """How many calls are left to each account that has a quota and a key that stands. Raises StateError."""
         select = (
             "SELECT account, calls - used FROM usage WHERE EXISTS"
             " (SELECT 1 FROM api_keys WHERE api_keys.account = usage.account AND revoked IS NULL) ORDER BY account"

@@ -137,8 +137,8 @@ class Prediction(Struct):
     outputs: Annotated[
         Any,
         Meta(
-            description="For each item a list of numbers, its classes with the best first, or the entities in it; for a "
-            "model of tensors nested lists by name. What is not finite is null.",
+            description="For each item a list of numbers, its classes with the best first, or the entities in it; for "
+            "a model of tensors nested lists by name. What is not finite is null.",
             extra_json_schema={
                 "anyOf": [
                     {"type": "array", "items": {"anyOf": [_NUMBERS, _CLASSES, _ENTITIES]}},

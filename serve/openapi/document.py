@@ -30,15 +30,16 @@ VERSION = "1.0.0"  # of the interface
 _ABOUT = """\
 sealpress serves models, refuses what the rules forbid before it runs, and keeps a sealed record of every call.
 
-A request's context comes in headers or in its body; a key may have defaults for it. Whatever is refused or fails is told \
-as a problem document (RFC 9457) with a stable `code`; under /v1 and /v2 it carries the protocol's own `error` as well. \
-With 503 a journal that cannot be written may be told by further codes, and 500 is a fault of ours; what is behind both \
-the log says. A request line and headers of more than 16 kB get 431 `request_head` on any path, what is no HTTP 400.
+A request's context comes in headers or in its body; a key may have defaults for it. Whatever is refused or fails is \
+told as a problem document (RFC 9457) with a stable `code`; under /v1 and /v2 it carries the protocol's own `error` as \
+well. With 503 a journal that cannot be written may be told by further codes, and 500 is a fault of ours; what is \
+behind both the log says. A request line and headers of more than 16 kB get 431 `request_head` on any path, what is no \
+HTTP 400.
 """
 _PATH = {"name": "The name of a model: NAME, NAME@VERSION or an alias.", "version": "The version of its bundle."}
 _TAKEN: Mapping[str, dict[str, Any]] = {
     "X-Timeout-Ms": {
-        "description": "How long an answer is of use, in milliseconds; a call that would come later is refused at once.",
+        "description": "How long an answer is of use, in milliseconds; a call that would come later is refused.",
         "schema": {"type": "integer", "minimum": 1, "maximum": MAX_TIMEOUT_MS},
     },
     "Content-Encoding": {

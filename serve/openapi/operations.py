@@ -190,8 +190,8 @@ _INFER = Operation(
     id="infer",
     tag="Open Inference Protocol",
     summary="Ask a model of any kind for tensors.",
-    text="Texts and images are elements of BYTES. With Inference-Header-Content-Length the JSON is followed by the bytes of "
-    "those inputs that have a `binary_data_size`; the answer is of the same form where bytes were asked for.",
+    text="Texts and images are elements of BYTES. With Inference-Header-Content-Length the JSON is followed by the "
+    "bytes of those inputs that have a `binary_data_size`; the answer is of the same form where bytes were asked for.",
     takes=(*_ASKS, "Inference-Header-Content-Length", "Accept-Encoding"),
     bodies={
         **_json(
@@ -323,7 +323,7 @@ _BESIDE: Mapping[str, Operation] = {
         id="receipts",
         tag="Receipts",
         summary="Redeem the promises that answers carried in X-Receipt.",
-        text="Within about a second a signed head covers a record; then this proves it. It holds hashes only, no content.",
+        text="Within about a second a signed head covers a record; then this proves it. It holds hashes, no content.",
         query={
             "record": Query(
                 text="Records of one shard, as a receipt names them.",

@@ -34,7 +34,8 @@ def page() -> bytes:
     about = document()["info"]
     parts = [
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{_text(about["title"])}: interface</title>',
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head><body><main>',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<style>{_STYLE}</style></head><body><main>",
         f"<h1>{_text(about['title'])}</h1><p>{_text(about['summary'])}</p>",
         *(f"<p>{_marked(paragraph)}</p>" for paragraph in about["description"].strip().split("\n\n")),
         '<p>The same for programs: <a href="/openapi.json">/openapi.json</a>, OpenAPI 3.1.</p>',
@@ -121,7 +122,8 @@ def _table(title: str, found: Iterator[Row] | list[Row]) -> Iterator[str]:
     yield f"<h4>{_text(title)}</h4><table><thead><tr><th>Name</th><th>Meaning</th></tr></thead><tbody>"
     for row in listed:
         kind = ", ".join(filter(None, (row.kind, "required" if row.required else "")))
-        yield f"<tr><td><code>{_text(row.name)}</code></td><td>{_marked(row.text)} <small>{_text(kind)}</small></td></tr>"
+        text = f"{_marked(row.text)} <small>{_text(kind)}</small>"
+        yield f"<tr><td><code>{_text(row.name)}</code></td><td>{text}</td></tr>"
     yield "</tbody></table>"
 
 

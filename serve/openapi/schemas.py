@@ -1,4 +1,4 @@
-"""The schemas of bodies: those that come in are mirrored from the Structs that read them, each field with a word on it."""
+"""The schemas of bodies: those that come in are mirrored from the Structs that read them, with a word on each field."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def mirrored(of: type[Struct], name: str, text: str, /, **said: str | tuple[Any,
 
 _Context = mirrored(
     Said, "Context", "Under what a call is made. A header of the same meaning has to say the same.", **CONTEXT
-)  # type: ignore[arg-type] # texts are a kind of what is taken
+)
 
 EmbeddingsRequest = mirrored(
     openai.Body,
@@ -96,7 +96,7 @@ PredictRequest = mirrored(
         "tensors an object of nested lists, by name.",
     ),
     parameters=(
-        mirrored(predict.Parameters, "PredictParameters", "The context, and more.", top_k=_CLASSES, **CONTEXT),  # type: ignore[arg-type] # as above
+        mirrored(predict.Parameters, "PredictParameters", "The context, and more.", top_k=_CLASSES, **CONTEXT),
         "How it is asked.",
     ),
 )
@@ -134,6 +134,9 @@ _Output = mirrored(
         "How it is wanted.",
     ),
 )
+# made at run time, so no type checker knows them
+_Inputs = Annotated[list[_Input], Meta(min_length=1, max_length=inference.MAX_TENSORS)]  # type: ignore[valid-type] # see above
+_Outputs = Annotated[list[_Output], Meta(max_length=inference.MAX_TENSORS)]  # type: ignore[valid-type] # see above
 InferRequest = mirrored(
     inference.Header,
     "InferRequest",
@@ -145,15 +148,12 @@ InferRequest = mirrored(
             "InferParameters",
             "The context, and more.",
             binary_data_output="All outputs as bytes behind the JSON.",
-            **CONTEXT,  # type: ignore[arg-type] # as above
+            **CONTEXT,
         ),
         "How it is asked.",
     ),
-    inputs=(Annotated[list[_Input], Meta(min_length=1, max_length=inference.MAX_TENSORS)], "The inputs of the model."),
-    outputs=(
-        Annotated[list[_Output], Meta(max_length=inference.MAX_TENSORS)],
-        "Those that are wanted; without it, all.",
-    ),
+    inputs=(_Inputs, "The inputs of the model."),
+    outputs=(_Outputs, "Those that are wanted; without it, all."),
 )
 IndexRequest = mirrored(routes.IndexBody, "IndexRequest", "What is to be listed.", ready="Only what can be asked.")
 LoadRequest = mirrored(

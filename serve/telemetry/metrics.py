@@ -56,12 +56,14 @@ class Metrics:
     def __init__(self, worker: int = 0, *, shared: bool = False) -> None:
         self.worker = worker
         self.shared = shared
-        disable_created_metrics()  # a second series for each, which tells when it began
+        # a second series for each, which tells when it began
+        disable_created_metrics()  # type: ignore[no-untyped-call] # the library is not typed throughout
         # what values are kept in, by which the library itself tells one mode from the other
-        values.ValueClass = values.MultiProcessValue(lambda: worker) if shared else values.MutexValue
+        made = values.MultiProcessValue(lambda: worker) if shared else values.MutexValue  # type: ignore[no-untyped-call] # as above
+        values.ValueClass = made
         self._registry = CollectorRegistry()
         if shared:
-            MultiProcessCollector(self._registry, os.environ[FOLDER])
+            MultiProcessCollector(self._registry, os.environ[FOLDER])  # type: ignore[no-untyped-call] # as above
         # None: what is in the files would be told twice
         self.registry = None if shared else self._registry
         registry = self.registry
@@ -159,4 +161,4 @@ def shared_folder() -> Iterator[str]:
 
 def forget(worker: int, folder: str) -> None:
     """A worker ended: what it had at that moment is no more, what it has counted stays."""
-    mark_process_dead(worker, folder)
+    mark_process_dead(worker, folder)  # type: ignore[no-untyped-call] # as above

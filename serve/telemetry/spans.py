@@ -2,8 +2,8 @@
 
 They are made when a request is over, from times that are kept anyway. There is no payload in them, no subject and no
 header. The trace that a caller began is taken over (W3C Trace Context); where the caller does not trace, neither is
-traced here. A collector that is slow or dead costs the spans and nothing else: they wait in a bounded queue for a thread
-of their own, and the oldest are dropped.
+traced here. A collector that is slow or dead costs the spans and nothing else: they wait in a bounded queue for a
+thread of their own, and the oldest are dropped.
 
 Sources: https://www.w3.org/TR/trace-context/, and for names https://opentelemetry.io/docs/specs/semconv/http/.
 """

@@ -23,8 +23,8 @@ class Trace:
     in the queue, once it has one; `leave` is called when the request is over."""
 
     __slots__ = (
-        "call", "caller", "code", "context", "detected", "gone", "job", "key", "leave", "model", "obligations", "reason",
-        "receipt", "refused_by", "said", "served",
+        "call", "caller", "code", "context", "detected", "gone", "job", "key", "leave", "model", "obligations",
+        "reason", "receipt", "refused_by", "said", "served",
     )  # fmt: skip
 
     def __init__(self, gone: Callable[[], bool]) -> None:

@@ -1,4 +1,4 @@
-"""Traces, to a real collector in this process: what a span says, whose trace it belongs to, and a collector that is dead."""
+"""Traces, to a real collector in this process: what a span says, whose trace it is part of, a dead collector."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_who_does_not_trace_is_not_traced_here(collector: Collector) -> None:
 
 def test_the_share_is_kept_also_where_callers_say_that_they_trace(collector: Collector) -> None:
     made = Made(collector.endpoint, ratio=0.1)
-    ids = Random(7)
+    ids = Random(7)  # noqa: S311 - ids of a test
     traced = [made.tell({"traceparent": f"00-{ids.getrandbits(128):032x}-{SPAN}-01"}) for _ in range(1000)]
     began = [made.tell() for _ in range(1000)]
     made.spans.close()
