@@ -16,10 +16,10 @@ __all__ = ["LONGEST", "SPACES", "Words", "announced", "joined", "within"]
 # characters of any number that is looked for near a word, and of what must not follow it
 LONGEST = 64
 
-# all of ASCII but letters and the number sign separates words
+# all of ASCII but letters separates words; the number sign is one itself, and stands before others
 SPACES = {code: " " for code in range(128) if not chr(code).isalpha() and chr(code) != "#"}
 _SEPARATOR = "".join(f"\\x{code:02x}" for code in SPACES)
-_LEFT, _RIGHT = f"(?<![^{_SEPARATOR}].)", f"(?![^{_SEPARATOR}])"
+_LEFT, _RIGHT = f"(?<![^{_SEPARATOR}#].)", f"(?![^{_SEPARATOR}])"
 
 
 class Words:
