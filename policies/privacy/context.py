@@ -12,7 +12,7 @@ from policies.privacy.words import SPACES, Words, joined, within
 __all__ = ["Candidate", "Context", "Weights"]
 
 REACH = 40  # characters from where a word begins to where the number does
-GAP = 24  # characters between numbers that come together
+GAP = 8  # characters beyond that, so that numbers which come together make one stretch
 
 # A space at an end of a word stands for the end of a word.
 VOCABULARY: dict[str, tuple[str, ...]] = {
