@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from policies.privacy.words import SPACES, Words, joined, within
@@ -13,7 +12,7 @@ from policies.privacy.words import SPACES, Words, joined, within
 __all__ = ["Candidate", "Context", "Weights"]
 
 REACH = 40  # characters from where a word begins to where the number does
-GAP = 24  # characters between numbers that come together
+GAP = 8  # characters beyond that, so that numbers which come together make one stretch
 
 # A space at an end of a word stands for the end of a word.
 VOCABULARY: dict[str, tuple[str, ...]] = {
@@ -80,13 +79,15 @@ class Context:
         self.text = f" {text}"
         self.lowered = self.text.lower()
         self._doubtful = doubtful
-        self._heard: dict[str, int] = {}
-        self._place = 0
+        self._stretches: list[tuple[int, int]] | None = None
+        self._words: _Heard | None = None
 
-    @cached_property
+    @property
     def stretches(self) -> list[tuple[int, int]]:
         """Where numbers of 7 digits or more may begin, and what stands before them."""
-        return self._around(_NUMBER, 1)
+        if self._stretches is None:
+            self._stretches = self._around(_NUMBER, 1)
+        return self._stretches
 
     def numbers(self, number: re.Pattern[str]) -> Iterator[re.Match[str]]:
         """The numbers of 7 digits or more of some form, which begins with what stands before."""
@@ -102,35 +103,18 @@ class Context:
 
     def near(self, number: re.Pattern[str], *vocabularies: str) -> Iterator[re.Match[str]]:
         """The numbers of some form that begin within reach of a word of the vocabularies."""
-        wanted = set(vocabularies)
-        words = [(start, end) for start, end, names in self._said if not wanted.isdisjoint(names)]
-        return within(self.text, number, joined((start - REACH - 1, end + REACH) for start, end in words))
+        said = self._heard().by_name
+        spans = sorted(span for name in vocabularies if name in said for span in said[name])
+        return within(self.text, number, joined((start - REACH - 1, end + REACH) for start, end in spans))
 
     def confidence(self, start: int, weights: float | Weights) -> float:
         """The confidence in what begins at `start`; asked in the order of the text."""
-        if not isinstance(weights, Weights):
-            return weights
-        said, heard, place = self._said, self._heard, self._place
-        while said[place][1] <= start:
-            begin, _, names = said[place]
-            for name in names:
-                heard[name] = begin
-            place += 1
-        self._place = place
-        vocabulary, known, other, alone = weights
-        if heard.get(vocabulary, -REACH) >= start - REACH:
-            return known
-        return other if heard.get("other", -REACH) >= start - REACH else alone
+        return weights if isinstance(weights, float) else self._heard().weigh(start, weights)
 
-    @cached_property
-    def _said(self) -> list[tuple[int, int, Sequence[str]]]:
-        """Start, end and vocabularies of each word around a number in order, and an end."""
-        said = [
-            (word.start(), word.end(), _MEANINGS.get(word[0]) or _MEANINGS[word[0].translate(SPACES)])
-            for low, high in self._around(_FIGURES, REACH)
-            for word in _WORDS.pattern.finditer(self.lowered, low, high)
-        ]
-        return [*said, (sys.maxsize, sys.maxsize, ())]
+    def _heard(self) -> _Heard:
+        if self._words is None:
+            self._words = _Heard(self.lowered, self._around(_FIGURES, REACH))
+        return self._words
 
     def _around(self, number: re.Pattern[str], before: int) -> list[tuple[int, int]]:
         """Stretches with numbers of some form and what stands before them; one stretch where they come together."""
@@ -142,16 +126,47 @@ class Context:
         return list(joined((start - before, start + REACH + GAP) for start in starts))
 
 
+class _Heard:
+    """The words in some stretches of a text in lower case."""
+
+    def __init__(self, lowered: str, stretches: Iterable[tuple[int, int]]) -> None:
+        self.by_name: dict[str, list[tuple[int, int]]] = {}
+        self._order: list[tuple[int, int, Sequence[str]]] = []
+        for low, high in stretches:
+            for word in _WORDS.pattern.finditer(lowered, low, high):
+                names = _MEANINGS.get(word[0]) or _MEANINGS[word[0].translate(SPACES)]
+                start, end = word.span()
+                self._order.append((start, end, names))
+                for name in names:
+                    self.by_name.setdefault(name, []).append((start, end))
+        self._order.append((sys.maxsize, sys.maxsize, ()))
+        self._place = 0
+        self._last: dict[str, int] = {}
+
+    def weigh(self, start: int, weights: Weights) -> float:
+        order, last, place = self._order, self._last, self._place
+        while order[place][1] <= start:
+            begin, _, names = order[place]
+            for name in names:
+                last[name] = begin
+            place += 1
+        self._place = place
+        vocabulary, known, other, alone = weights
+        if last.get(vocabulary, -REACH) >= start - REACH:
+            return known
+        return other if last.get("other", -REACH) >= start - REACH else alone
+
+
 # Where a number of 7 digits or more may begin: not inside a word, a longer number or a decimal fraction. ASCII
 # look-arounds, since \b finds no boundary between a digit and a Han character; they stand behind the first character,
 # so that the search can skip to it.
 _NUMBER = re.compile(r"[+(0-9](?<![0-9A-Za-z].)(?<![0-9]\..)(?=(?:[ ().\-/]{0,2}[0-9]){5}[ ().\-/ABab]{0,2}[0-9])")
-# two digits after letters, or after a sign behind letters
-_LETTERED = re.compile(r"[0-9](?<=[A-Za-z -].)(?=[0-9])(?:(?<=[A-Za-z].)|(?<=[A-Za-z]..))")
+# two digits after letters, or after a sign behind one letter or two
+_LETTERED = re.compile(
+    r"[0-9](?<=[A-Za-z -].)(?=[0-9])(?:(?<=[A-Za-z].)|(?<=[^0-9A-Za-z][A-Za-z][ -].)|(?<=[^0-9A-Za-z][A-Za-z]{2}[ -].))"
+)
 # what may be the least of numbers, the address of a machine
 _FIGURES = re.compile(r"[0-9](?:[ ().\-/]{0,2}[0-9]){3}")
-
-
 _WORDS = Words({word for words in VOCABULARY.values() for word in words})
 # a longer word may hold a shorter one
 _MEANINGS = {

@@ -16,24 +16,20 @@ __all__ = ["LONGEST", "SPACES", "Words", "announced", "joined", "within"]
 # characters of any number that is looked for near a word, and of what must not follow it
 LONGEST = 64
 
-# all of ASCII but letters and the number sign separates words
+# all of ASCII but letters separates words; the number sign is one itself, and stands before others
 SPACES = {code: " " for code in range(128) if not chr(code).isalpha() and chr(code) != "#"}
 _SEPARATOR = "".join(f"\\x{code:02x}" for code in SPACES)
-_LEFT, _RIGHT = f"(?<![^{_SEPARATOR}].)", f"(?![^{_SEPARATOR}])"
+_LEFT, _RIGHT = f"(?<![^{_SEPARATOR}#].)", f"(?![^{_SEPARATOR}])"
 
 
 class Words:
     """Words in lower case; a space at an end of one stands for the end of a word, and within it for what separates."""
 
     def __init__(self, words: Iterable[str]) -> None:
-        words = tuple(words)
         self.pattern = re.compile(_tree(map(_parts, words)))
-        self._pieces = {word.split()[0] for word in words}
 
     def ends(self, lowered: str) -> list[int]:
         """Where they end in a text in lower case, in order."""
-        if not any(map(lowered.__contains__, self._pieces)):
-            return []
         return [match.end() for match in self.pattern.finditer(lowered)]
 
 

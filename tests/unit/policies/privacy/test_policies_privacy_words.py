@@ -52,6 +52,7 @@ def test_words_are_bounded_where_they_say_so() -> None:
     assert words.ends("spring rings ring") == [17]
     assert words.ends("cards cardigan") == [4, 10]
     assert words.ends("social-sec") == [10]
+    assert words.ends("#ring #1 ring#2") == [5]
     assert words.ends("socialsec") == words.ends("") == []
 
 
