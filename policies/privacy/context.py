@@ -12,7 +12,7 @@ from policies.privacy.words import SPACES, Words, joined, within
 __all__ = ["Candidate", "Context", "Weights"]
 
 REACH = 40  # characters from where a word begins to where the number does
-GAP = 8  # characters beyond that, so that numbers which come together make one stretch
+GAP = 24  # characters between numbers that come together
 
 # A space at an end of a word stands for the end of a word.
 VOCABULARY: dict[str, tuple[str, ...]] = {
@@ -86,7 +86,7 @@ class Context:
     def stretches(self) -> list[tuple[int, int]]:
         """Where numbers of 7 digits or more may begin, and what stands before them."""
         if self._stretches is None:
-            self._stretches = self._around(_NUMBER, 1)
+            self._stretches = self._around(_NUMBER, 1, REACH + GAP)
         return self._stretches
 
     def numbers(self, number: re.Pattern[str]) -> Iterator[re.Match[str]]:
@@ -95,7 +95,7 @@ class Context:
 
     def lettered(self, number: re.Pattern[str]) -> Iterator[re.Match[str]]:
         """The numbers of some form that begins with what stands before, and with one to six letters."""
-        return within(self.text, number, self._around(_LETTERED, 8))
+        return within(self.text, number, self._around(_LETTERED, 8, REACH + GAP))
 
     def doubtful(self, number: re.Pattern[str], *vocabularies: str) -> Iterator[re.Match[str]]:
         """The numbers of some form; only those near a word of the vocabularies, where others are not wanted."""
@@ -113,17 +113,18 @@ class Context:
 
     def _heard(self) -> _Heard:
         if self._words is None:
-            self._words = _Heard(self.lowered, self._around(_FIGURES, REACH))
+            self._words = _Heard(self.lowered, self._around(_FIGURES, REACH, REACH))
         return self._words
 
-    def _around(self, number: re.Pattern[str], before: int) -> list[tuple[int, int]]:
-        """Stretches with numbers of some form and what stands before them; one stretch where they come together."""
+    def _around(self, number: re.Pattern[str], before: int, after: int) -> list[tuple[int, int]]:
+        """Stretches from so many characters before numbers of some form to so many after where they begin."""
         starts = []
         match = number.search(self.text)
         while match is not None:
             starts.append(match.start())
+            # of numbers that come together not every one is looked for
             match = number.search(self.text, match.start() + REACH)
-        return list(joined((start - before, start + REACH + GAP) for start in starts))
+        return list(joined((start - before, start + after) for start in starts))
 
 
 class _Heard:

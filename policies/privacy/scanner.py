@@ -91,7 +91,7 @@ def _found(context: Context, known: set[str]) -> Iterator[_Found]:
             if confidence > 0:
                 yield start, end, category, confidence
         elif not known.issuperset([category for _, _, category, _ in group]):
-            yield from _apart([(start, end, name, context.confidence(start, how)) for start, end, name, how in group])
+            yield from _apart(group, context)
 
 
 def _candidates(context: Context) -> list[Candidate]:
@@ -126,33 +126,25 @@ def _groups(candidates: list[Candidate]) -> Iterator[list[Candidate]]:
         yield group
 
 
-def _apart(found: list[_Found]) -> list[_Found]:
+def _apart(group: list[Candidate], context: Context) -> list[_Found]:
     """Of those that overlap the more certain ones, then the longer, then the earlier."""
-    starts: list[int] = []
-    kept: list[_Found] = []
-    for item in sorted(_whole(found), key=_rank):
-        start, end, _, confidence = item
-        place = bisect_left(starts, start)
-        fits = (not place or kept[place - 1][1] <= start) and (place == len(kept) or end <= starts[place])
-        if fits and confidence > 0:
-            starts.insert(place, start)
-            kept.insert(place, item)
-    return kept
-
-
-def _whole(found: list[_Found]) -> Iterator[_Found]:
-    """Without numbers that begin within another one that is sure: a part of a number is none of its own."""
-    first = last = -1
-    for item in found:
-        start, end, category, confidence = item
+    ranked: list[tuple[float, int, int, str]] = []
+    first = last = 0
+    for start, end, category, weights in group:
+        confidence = context.confidence(start, weights)
         if category in _NUMBERS:
+            # a part of a number that is sure is none of its own
             if first < start < last:
                 continue
             if confidence >= SURE and end > last:
                 first, last = start, end
-        yield item
-
-
-def _rank(item: _Found) -> tuple[float, int, int]:
-    start, end, _, confidence = item
-    return -confidence, start - end, start
+        if confidence > 0:
+            ranked.append((-confidence, start - end, start, category))
+    starts: list[int] = []
+    kept: list[_Found] = []
+    for negative, size, start, category in sorted(ranked):
+        end, place = start - size, bisect_left(starts, start)
+        if (not place or kept[place - 1][1] <= start) and (place == len(kept) or end <= starts[place]):
+            starts.insert(place, start)
+            kept.insert(place, (start, end, category, -negative))
+    return kept
