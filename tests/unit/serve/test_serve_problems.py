@@ -22,6 +22,7 @@ from toolkit.models import Unserved
 
 # what cannot happen to a request unless we did something wrong, or the box is not as it was at the start
 OUR_FAULT = {
+    "TracesError",
     "BackupError",
     "HoldError",
     "ConsentError",
