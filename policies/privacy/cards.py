@@ -42,7 +42,7 @@ def _next(text: str, place: int, high: int) -> Candidate | None:
 # what begins further on may be the number
 _SHAPE = re.compile(
     r"""
-    [^0-9A-Za-z] (?<![0-9]\.)
+    [^0-9A-Za-z] (?=[0-9]) (?<![0-9]\.)
     (?= ( [0-9]{12,19}
         | [2-689] (?: (?P<groups> [0-9]{3} (?: (?:[ .-]?[0-9]{4}){3} (?:[ .-]?[0-9]{3})?     # 4-4-4-4, 4-4-4-4-3
                                              | [ .-]?[0-9]{6} [ .-]?[0-9]{4,5} ) )           # 4-6-5, 4-6-4

@@ -98,7 +98,7 @@ _IBAN_RESTS = {
 _DAY = "(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])"
 # behind what stands before, which makes it no part of a longer number; looked at without being consumed, since what
 # begins further on may be the number
-_LEFT = r"[^0-9A-Za-z] (?<![0-9][.\-/])"
+_LEFT = r"[^0-9A-Za-z] (?=[0-9]) (?<![0-9][.\-/])"
 _FIGURES = re.compile(
     rf"""
     {_LEFT}

@@ -33,7 +33,7 @@ _WEIGHTS: dict[str, float | Weights] = {
 _WEAK = Weights("phone", 0.65, 0, 0)
 
 # what stands before: no word, nor what makes it the rest of a longer number, a date or a time
-_LEFT = r"[^0-9A-Za-z+](?<![0-9][.\-/:])"
+_LEFT = r"[^0-9A-Za-z+](?=[+(0-9])(?<![0-9][.\-/:])"
 _FIRST = r"(?<![0-9][ ].)"
 _NO_DATE = r"(?![0-9]?[-./ ][0-9]{1,2}[-./ ](?:19|20)[0-9]{2}(?![0-9]))"
 # not the beginning of something longer; a form that a row of numbers has as well must stand alone

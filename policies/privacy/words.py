@@ -36,7 +36,7 @@ class Words:
 def announced(text: str, lowered: str, words: Words, number: re.Pattern[str], reach: int) -> Iterator[tuple[int, int]]:
     """The first number in `text` after each word, if it begins at most `reach` characters behind the word's end."""
     ends, taken = words.ends(lowered), 0
-    for match in within(text, number, joined((end, end + reach) for end in ends)):
+    for match in within(text, number, joined((end, end + reach) for end in ends) if ends else ()):
         start, end = match.span()
         if ends[bisect_right(ends, start) - 1] >= taken:
             yield start, end
