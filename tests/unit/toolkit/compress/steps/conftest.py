@@ -9,6 +9,7 @@ from typing import Protocol
 import pytest
 
 from tests.unit.toolkit.compress.conftest import Gated
+from tests.unit.toolkit.compress.steps.graphs import restart
 from toolkit.compress.calibration import Calibration
 from toolkit.compress.step import Step, StepReport
 from toolkit.runtime.session import Feeds
@@ -18,6 +19,11 @@ class Taken(Protocol):
     """Take a step: the step, the model, and the batches it may learn from."""
 
     def __call__(self, step: Step, model: bytes, batches: Sequence[Feeds] = ()) -> tuple[bytes, StepReport]: ...
+
+
+@pytest.fixture(autouse=True)
+def numbers_begin_anew() -> None:
+    restart()
 
 
 @pytest.fixture

@@ -15,13 +15,20 @@ with quiet():
     from onnx import TensorProto, helper, numpy_helper
     from onnx.reference import ReferenceEvaluator
 
-__all__ = ["encoder", "given_by", "model_of", "numbers", "tokens"]
+__all__ = ["encoder", "given_by", "model_of", "numbers", "restart", "tokens"]
 
 _RANDOM = np.random.default_rng(0)
+# another stream than the one that modules draw from while they are loaded
+_START = np.random.default_rng(1).bit_generator.state
 
 
 def numbers(*shape: int) -> NDArray[np.float32]:
     return _RANDOM.normal(size=shape).astype(np.float32)
+
+
+def restart() -> None:
+    """Let the numbers begin anew, so that those of a test do not depend on which tests ran before it."""
+    _RANDOM.bit_generator.state = _START
 
 
 def model_of(

@@ -88,7 +88,7 @@ def test_the_rest_makes_up_for_what_goes(taken: Taken) -> None:
         lost[repair] = sum(
             float(np.square(run(pruned, one) - run(FORMS[0], one))[0].sum()) for one in tokens(20, seed=1)
         )
-    assert lost[True] < 0.7 * lost[False]
+    assert lost[True] < 0.95 * lost[False]
 
 
 def changed(change: Callable[[onnx.GraphProto], None]) -> bytes:
