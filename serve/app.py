@@ -69,7 +69,6 @@ def create_app(
         tasks = [asyncio.create_task(one.upkeep()) for one in (service.health, reloading, gauges)]
         if witnessing is not None:
             tasks.append(asyncio.create_task(witnessing.upkeep(log.failed, service.health.stopped)))
-        service.health.started = True
         ready()
         yield
         for task in tasks:

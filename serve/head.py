@@ -15,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from policies.errors import Fault
 from serve.answer import secured
 from serve.problems import MEDIA_TYPE, RequestError, document, status_of
+from serve.telemetry import Observed
 
 __all__ = ["BoundedHead"]
 
@@ -24,13 +25,15 @@ MAX_CONNECTIONS = 4_096
 
 
 class BoundedHead(HttpToolsProtocol):
-    """uvicorn's protocol, which buffers as many bytes that are not of a body as `MAX_HEAD` and one read.
+    """uvicorn's protocol, which takes heads with their trailers up to `MAX_HEAD` bytes, and holds no more than that and
+    one read of what is not of a body.
 
     It waits for a head no longer than `HEAD_S`. Over TLS, the state of a request holds the `certificate` of the client
     in DER, if one was brought and verified.
     """
 
     _beside_body = 0
+    _head = 0
     _late: asyncio.TimerHandle | None = None
     _certificate: bytes | None = None
 
@@ -50,8 +53,23 @@ class BoundedHead(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._head = 0
         # a lane asks whether the client is gone, from its own thread
         self.scope["state"] |= {"certificate": self._certificate, "gone": self.transport.is_closing}
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        self._more_head(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        self._more_head(len(name) + len(value) + len(": \r\n"))
+
+    def _more_head(self, size: int) -> None:
+        """Raising ends the parsing, also of what came in the same read: llhttp calls back before it reads on."""
+        self._head += size
+        if self._head > MAX_HEAD:
+            raise _too_large()
 
     def on_headers_complete(self) -> None:
         self._head_came()
@@ -63,7 +81,7 @@ class BoundedHead(HttpToolsProtocol):
         self._beside_body += len(data)
         super().data_received(data)
         if self._beside_body > MAX_HEAD and not self.transport.is_closing():
-            self._refuse(RequestError("request_head", "the head of the request is too large"))
+            self._refuse(_too_large())
 
     def on_body(self, body: bytes) -> None:
         self._beside_body = 0
@@ -82,11 +100,15 @@ class BoundedHead(HttpToolsProtocol):
             self._late = None
 
     def send_400_response(self, msg: str) -> None:
-        """Called by uvicorn for what llhttp does not take; `msg` is uvicorn's own and says nothing more."""
-        self._refuse(RequestError("request_malformed", "the request is no HTTP"))
+        """Called by uvicorn for what ends the parsing; `msg` is uvicorn's own and says nothing more."""
+        large = self._head > MAX_HEAD
+        self._refuse(_too_large() if large else RequestError("request_malformed", "the request is no HTTP"))
 
     def _refuse(self, fault: Fault) -> None:
-        """Answer and hang up. There is no request yet that could be counted or logged."""
+        """Answer and hang up. There is no request that the application could count."""
+        observed: Observed | None = self.app_state.get("observed")
+        if observed is not None:
+            observed.refused(fault.code, status_of(fault))
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
             content, status = document(fault), status_of(fault)
             own = {
@@ -99,3 +121,7 @@ class BoundedHead(HttpToolsProtocol):
             first = f"HTTP/1.1 {status.value} {HTTPStatus(status).phrase}\r\n"
             self.transport.write(first.encode() + head + b"\r\n" + content)
         self.transport.close()
+
+
+def _too_large() -> RequestError:
+    return RequestError("request_head", "the head of the request is too large")

@@ -1,4 +1,4 @@
-"""Alive, started, ready, and the upkeep of the journal while the server runs."""
+"""Alive, ready, and the upkeep of the journal while the server runs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,6 @@ class Health:
     """Whether the journal can be written, and a model can be asked. While it cannot be written, nothing is served."""
 
     def __init__(self, box: Box, models: Models) -> None:
-        self.started = False
         self._journal = box.journal
         self._models = models
         self._fault: Fault | None = None
@@ -55,7 +54,7 @@ class Health:
 
     def missing(self) -> dict[str, str]:
         """What is missing for this server to be ready, and the code of the reason."""
-        missing = {} if self.started else {"start": "starting"}
+        missing: dict[str, str] = {}
         if (fault := self._stopped or self._fault) is not None:
             missing["journal"] = fault.code
         if (code := self._unserved()) is not None:
@@ -104,7 +103,8 @@ def routes(health: Health, gauges: Gauges) -> Router:
 
     @get("/startupz", sync_to_thread=False)
     def startupz() -> ASGIApp:
-        return Json(msgspec.json.encode({"started": health.started}), status=200 if health.started else 503)
+        # nothing listens before the models are loaded
+        return Json(msgspec.json.encode({"started": True}))
 
     @get("/readyz", sync_to_thread=False)
     def readyz() -> ASGIApp:

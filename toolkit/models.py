@@ -20,15 +20,18 @@ from msgspec import Struct
 from compliance.disk import put
 from policies import licences
 from policies.errors import Fault, Unusable
+from policies.licences import LicenceError
 from toolkit.box import Box
-from toolkit.bundle import Bundle, BundleManifest, BundleMissing
+from toolkit.bundle import Bundle, BundleError, BundleManifest, BundleMissing
 from toolkit.model import Model
 from toolkit.plan import planned
+from toolkit.runtime.session import ModelError
 
 __all__ = ["Entry", "Models", "State", "Unserved"]
 
 State = Literal["ready", "resting", "unloaded", "refused"]
 MAX_NAME = 200
+UNFIT = (BundleError, ModelError, LicenceError)  # what is wrong with a bundle itself
 
 
 class Unserved(Unusable):
@@ -133,13 +136,18 @@ class Models:
     def wake(self, entry: Entry) -> Model:
         """The model of an entry, loaded again where it gave way to others, which takes a moment.
 
-        Raises Unserved, and what loading raises.
+        Raises Unserved, JournalError, StateError.
         """
         with self._lock:
             if entry.model is None:
                 if entry.state != "resting":
                     raise Unserved("model_refused", f"the bundle is refused ({entry.reason})")
-                self._take(entry, Bundle.read(entry.path, self._box.settings.trust.signers))
+                try:
+                    self._take(entry, Bundle.read(entry.path, self._box.settings.trust.signers))
+                except UNFIT as fault:
+                    entry.reason = fault.code
+                    self._refused(fault)
+                    raise Unserved("model_refused", f"the bundle is refused ({entry.reason})") from fault
             assert entry.model is not None  # noqa: S101 - _take raises otherwise
             return entry.model
 
@@ -195,8 +203,6 @@ class Models:
             bundle = Bundle.read(entry.path, self._box.settings.trust.signers)
             if entry.model is not None and entry.model.manifest.digest == bundle.manifest.digest:
                 return
-            if "licence" in self._box.settings.policy.packs:
-                licences.facts(bundle.manifest.licence)
             self._take(entry, bundle)
         except Fault as fault:
             entry.reason = fault.code
@@ -206,7 +212,12 @@ class Models:
             self._refused(fault)
 
     def _take(self, entry: Entry, bundle: Bundle) -> None:
-        """Load a bundle, and put it in the place of what the entry had. Raises ModelError, JournalError, StateError."""
+        """Load a bundle, and put it in the place of what the entry had.
+
+        Raises LicenceError, ModelError, Unserved, JournalError, StateError.
+        """
+        if "licence" in self._box.settings.policy.packs:
+            licences.facts(bundle.manifest.licence)
         size = len(bundle.model) + len(bundle.tokenizer or b"")
         before = entry.model
         self._make_room(size, entry)

@@ -43,9 +43,9 @@ class Alive(Struct):
 
 
 class Started(Struct):
-    """Whether models were loaded."""
+    """Models were loaded."""
 
-    started: bool
+    started: Literal[True]
 
 
 class Readiness(Struct):

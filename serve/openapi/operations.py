@@ -97,9 +97,7 @@ def _probe(id_: str, summary: str, kind: Any, example: Any, unready: Any = None,
 
 _HEALTH: Mapping[str, Operation] = {
     "GET /livez": _probe("livez", "Whether the process answers.", answers.Alive, {"alive": True}),
-    "GET /startupz": _probe(
-        "startupz", "Whether models were loaded.", answers.Started, {"started": True}, {"started": False}
-    ),
+    "GET /startupz": _probe("startupz", "Whether models were loaded.", answers.Started, {"started": True}),
     "GET /readyz": _probe(
         "readyz",
         "Whether calls can be answered, and what is missing.",

@@ -10,10 +10,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from fcntl import LOCK_EX, LOCK_NB, flock
 from functools import lru_cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from shutil import rmtree
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Final, NamedTuple
 
 from prometheus_client import (
@@ -35,6 +37,8 @@ __all__ = ["FOLDER", "METRICS_TYPE", "Metrics", "forget", "shared_folder"]
 METRICS_TYPE = CONTENT_TYPE_LATEST
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # the library's own name for it, in the environment of a worker
 
+LEFT_S: Final = 60
+_PREFIX: Final = "sealpress-metrics-"
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _TOGETHER: Final = (1, 2, 4, 8, 16, 32)
 
@@ -153,10 +157,27 @@ class Metrics:
 
 @contextmanager
 def shared_folder() -> Iterator[str]:
-    """A private folder for the metrics of several processes, in memory where there is a place for it."""
+    """A private folder for the metrics of several processes, in memory where there is a place for it. Those that were
+    left by processes that were killed are removed, but not at once: one that is new may be about to be held."""
     shm = Path("/dev/shm")  # noqa: S108 - the folder that is made in it is the owner's alone
-    with TemporaryDirectory(prefix="sealpress-metrics-", dir=shm if os.access(shm, os.W_OK) else None) as folder:
+    place = shm if os.access(shm, os.W_OK) else Path(gettempdir())
+    for left in place.glob(f"{_PREFIX}*"):
+        with suppress(OSError), _held(left):
+            if time.time() - left.stat().st_mtime > LEFT_S:
+                rmtree(left)
+    with TemporaryDirectory(prefix=_PREFIX, dir=place) as folder, _held(Path(folder)):
         yield folder
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Have a folder for this process, as long as it lives. Raises OSError where another has it, or it is another's."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        flock(descriptor, LOCK_EX | LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def forget(worker: int, folder: str) -> None:

@@ -33,6 +33,8 @@ class Observed:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
+            # the state of the lifespan is the one thing that the connections and the application share
+            scope["state"]["observed"] = self
             await self.app(scope, receive, send)
             return
         state = scope["state"]
@@ -62,6 +64,14 @@ class Observed:
             if self._spans is not None:
                 traced = self._spans.tell(scope["headers"], method, route, status, (began, ended), trace)
             self._log.add(_line(method, route or UNMATCHED, status, ended - began, trace, traced))
+
+    def refused(self, code: str, status: int) -> None:
+        """Count and log what was refused before there was a request."""
+        trace = Trace(_here)
+        trace.code = code
+        if self._metrics is not None:
+            self._metrics.count(UNMATCHED, status, 0.0, trace)
+        self._log.add({"status": status, "code": code})
 
 
 def _here() -> bool:

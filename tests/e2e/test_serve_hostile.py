@@ -254,6 +254,9 @@ def test_an_allowed_payload_is_on_disk_only_sealed(server: Served, key: dict[str
     [
         (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: " + b"a" * 1_000_000 + b"\r\n\r\n", 431, "request_head"),
         (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X-Canary: a\r\n" * 100_000 + b"\r\n", 431, "request_head"),
+        (b"GET /livez HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 20_000 + b"\r\n\r\n", 431, "request_head"),
+        (b"GET /livez HTTP/1.1\r\nHost: x\r\n" + b"X: a\r\n" * 3_000 + b"\r\n", 431, "request_head"),
+        (b"GET /livez?" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 431, "request_head"),
         (b"GET /" + b"a" * 1_000_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 431, "request_head"),
         (CHUNKED + b"0\r\n" + b"X-Canary: a\r\n" * 100_000 + b"\r\n", 431, "request_head"),
         (CHUNKED + b"0\r\nX: " + b"a" * 1_000_000, 431, "request_head"),
@@ -264,7 +267,7 @@ def test_an_allowed_payload_is_on_disk_only_sealed(server: Served, key: dict[str
         (b"GET / HTTP/1.1\r\nHost: x\r\nBad Header: " + CANARY.encode() + b"\r\n\r\n", 400, "request_malformed"),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400, "request_malformed"),
     ],
-    ids=range(11),
+    ids=range(14),
 )
 def test_what_is_no_request(server: Served, key: dict[str, Any], sent: bytes, status: int, code: str) -> None:
     answer = raw(server, sent.replace(b"KEY", key["key"].encode()))

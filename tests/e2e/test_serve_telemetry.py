@@ -131,11 +131,14 @@ def test_nothing_of_what_a_client_sends_is_told(box: Path, collector: Collector)
     assert {answer.status_code for answer in answers} >= {400, 401, 403, 404}
     lines = [json.loads(line) for line in server.log]
     assert sum(line.get("route") == "/v1/embeddings" for line in lines) == 6
+    # no method of HTTP: refused before it is a request
+    assert [line["code"] for line in lines if line.keys() == {"at", "status", "code"}] == ["request_malformed"]
+    assert 'sealpress_problems_total{code="request_malformed"}' in told
     for text in (told, "".join(server.log), *map(repr, collector.requests)):
         assert CANARY.lower() not in text.lower()
     # and it was traced: one span for each request of which a line tells
     traced = [line["trace"] for line in lines if "trace" in line]
     spans = [span for span in collector.spans if span.kind == span.SPAN_KIND_SERVER]
     assert sorted(traced) == sorted(span.trace_id.hex() for span in spans)
-    codes = {line["code"] for line in lines if "code" in line}
+    codes = {line["code"] for line in lines if "code" in line and "trace" in line}
     assert codes == {attributes(span)["sealpress.code"] for span in spans if "sealpress.code" in attributes(span)}

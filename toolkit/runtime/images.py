@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from io import BytesIO
+from threading import Lock
 from typing import Any
 
 import msgspec
@@ -24,6 +25,7 @@ __all__ = ["ImageReader"]
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 MAX_PIXELS = 50_000_000
 MAX_IMAGES = 256
+_OPENING = Lock()  # `warnings` are those of the whole process, and lanes are threads
 
 
 class _Images(Struct, forbid_unknown_fields=True):
@@ -86,11 +88,14 @@ class ImageReader:
             from PIL import Image
         how = self._image
         try:
-            with warnings.catch_warnings(), Image.open(BytesIO(encoded), formats=FORMATS) as opened:
+            with _OPENING, warnings.catch_warnings():
+                # what Pillow warns of is refused below
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                opened = Image.open(BytesIO(encoded), formats=FORMATS)
+            with opened:
                 # what the file says of its size is looked at before anything of that size is made
                 if opened.width * opened.height > MAX_PIXELS:
                     raise InputError("input_too_large", f"an image of more than {MAX_PIXELS} pixels")
-                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
                 picture = opened.convert("RGB")
         except Image.DecompressionBombError:
             raise InputError("input_too_large", f"an image of more than {MAX_PIXELS} pixels") from None

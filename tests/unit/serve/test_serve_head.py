@@ -41,6 +41,31 @@ async def listening() -> AsyncIterator[Connect]:
         await server.wait_closed()
 
 
+@pytest.mark.parametrize("over", [False, True])
+@pytest.mark.parametrize(
+    "template",
+    [
+        b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: %s\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: a\r\n" * 2_000 + b"X: %s\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: %s\r\n\r\n",
+    ],
+    ids=["url", "header", "headers", "trailer"],
+)
+def test_a_head_is_taken_up_to_the_limit_also_in_one_read(template: bytes, over: bool) -> None:
+    beside = len(b"GET " + b" HTTP/1.1\r\n" + b"\r\n") + template.startswith(b"POST") * len(b"P" + b"\r\n0\r\n")
+    sent = template % (b"a" * (head.MAX_HEAD - len(template % b"") + beside + over))
+
+    async def scenario() -> None:
+        async with listening() as connect:
+            reader, writer = await connect()
+            writer.write(sent)
+            assert (await reader.readline()).startswith(b"HTTP/1.1 431 " if over else b"HTTP/1.1 200 ")
+            writer.close()
+
+    asyncio.run(scenario())
+
+
 async def hung_up(reader: asyncio.StreamReader) -> bool:
     with suppress(ConnectionResetError):
         return await asyncio.wait_for(reader.read(), 5) == b""

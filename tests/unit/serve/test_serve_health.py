@@ -43,12 +43,11 @@ def test_a_server_that_runs_is_alive_started_and_ready(box: Box) -> None:
     serving(box, scenario)
 
 
-def test_before_it_has_started_it_is_not_ready(box: Box) -> None:
+def test_before_models_are_loaded_it_is_not_ready(box: Box) -> None:
     models = Models(box, (box.folder,), cores=1)
     health = Health(box, models)
-    assert health.missing() == {"start": "starting", "models": "bundle_not_found"}
+    assert health.missing() == {"models": "bundle_not_found"}
     models.refresh()
-    health.started = True
     assert health.missing() == {}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 from compliance.crypto import Signer
+from compliance.journal.errors import JournalError
 from serve.openapi.document import document
 from tests import kinds
 from tests.serving import Running, serving
@@ -112,7 +114,9 @@ def test_every_route_answers_as_is_said(box: Box) -> None:
         must_fit("POST /v2/repository/index", await post("/v2/repository/index"))
         must_fit("POST /v2/repository/models/{name}/unload", await post("/v2/repository/models/numbers/unload"))
         must_fit("POST /v2/repository/models/{name}/load", await post("/v2/repository/models/numbers/load", {}))
-        must_fit("GET /receipts", await get("/receipts?record=shard-000/0"))
+        while (redeemed := await get("/receipts?record=shard-000/0")).status_code == 409:
+            await asyncio.sleep(0.02)  # a head that holds it is signed within a second
+        must_fit("GET /receipts", redeemed)
         for path in ("/v2/health/live", "/v2/health/ready", "/livez", "/readyz", "/startupz", "/metrics"):
             must_fit(f"GET {path}", await get(path))
         for path in ("/openapi.json", "/docs"):
@@ -144,9 +148,8 @@ def test_every_kind_of_refusal_is_as_is_said(box: Box) -> None:
         await post("/v2/repository/models/numbers/load", {})
         late = await server.http.get("/receipts?record=shard-000/999999", headers=server.headers)
         must_fit("GET /receipts", late, 409)
-        server.service.health.started = False
+        server.service.health.stopped(JournalError("journal_write", "canary"))
         must_fit("GET /readyz", await server.http.get("/readyz"), 503)
-        must_fit("GET /startupz", await server.http.get("/startupz"), 503)
 
     serving(box, scenario)
 

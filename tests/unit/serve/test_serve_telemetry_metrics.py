@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import mkdtemp
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -146,3 +148,17 @@ def test_the_folder_is_private_and_goes() -> None:
         assert Path(folder).stat().st_mode & 0o777 == 0o700
         (Path(folder) / "counter_0.db").touch()
     assert not Path(folder).exists()
+
+
+def test_folders_that_killed_processes_left_are_removed_and_no_others() -> None:
+    with shared_folder() as held:
+        place = Path(held).parent
+        left, new = (Path(mkdtemp(prefix="sealpress-metrics-", dir=place)) for _ in range(2))
+        (left / "counter_0.db").touch()
+        for folder in (Path(held), left):
+            os.utime(folder, (0, 0))
+        with shared_folder():
+            assert Path(held).exists()
+            assert not left.exists()
+            assert new.exists()
+    new.rmdir()

@@ -212,6 +212,22 @@ def test_beyond_the_budget_the_one_not_asked_for_the_longest_rests(tmp_path: Pat
         box.journal.close()
 
 
+def test_a_bundle_that_broke_while_its_model_rested_is_refused_until_it_is_whole(
+    box: Box, models: Models, refused: list[Fault]
+) -> None:
+    digest = put(box, "a", name="a")
+    models.refresh()
+    entry = models.find("a")
+    models._rest(entry, "resting", "memory")
+    weights = entry.path / "model.onnx"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1])
+    assert code(lambda: models.wake(entry)) == "model_refused"
+    assert [fault.code for fault in refused] == [entry.reason] == ["bundle_digest"]
+    weights.write_bytes(whole)
+    assert answers(models, "a") == digest
+
+
 def test_a_model_beyond_the_whole_budget_is_refused(tmp_path: Path) -> None:
     box = trusting_box(tmp_path, "memory_mb = 1")
     try:
