@@ -142,7 +142,10 @@ def test_a_journal_that_cannot_be_written_stops_serving_until_it_can(box: Path) 
         problem(answer, 503, "journal_write")
         assert str(box) not in answer.text
         ready = server.http.get("/readyz")
-        assert (ready.status_code, ready.json()) == (503, {"ready": False, "missing": {"journal": "journal_write"}})
+        assert (ready.status_code, ready.json()) == (
+            503,
+            {"ready": False, "missing": {"journal": "journal_write"}, "warnings": {}},
+        )
         assert server.http.get("/livez").status_code == 200
         time.sleep(1.5)
         problem(server.embed(key, "the ward"), 503, "journal_write")
@@ -181,7 +184,7 @@ def test_the_log_says_what_happened_and_nothing_else(box: Path) -> None:
         ("GET", "/v1/models", 401, "api_key_missing"),
         ("GET", "unmatched", 404, "route_unknown"),
     ]
-    assert lines[0].keys() == {"at", "method", "route", "status", "ms", "key", "call"}
+    assert lines[0].keys() == {"at", "method", "route", "status", "ms", "ms_queue", "ms_lane", "key", "call"}
     assert (lines[0]["key"], lines[0]["call"]) == (key["id"], allowed.headers["x-decision-id"])
     text = "".join(server.log)
     for word in ("secret", "ward", "jane", "patient-7", key["key"]):
