@@ -60,6 +60,7 @@ class Buckets:
         self._sets, workers, self._key = _HEAD.unpack_from(self._memory)
         if not 0 <= worker < workers:
             raise ValueError("there is no such worker")
+        self._shared = workers > 1
         self._counts = struct.Struct(f"<{workers}I")
         self._width = _width(workers)
         self._own = _NAME + _WHEN.size + _COUNT.size * worker
@@ -72,10 +73,12 @@ class Buckets:
 
     def lock(self) -> None:
         """Let no other worker touch the table until `unlock`."""
-        fcntl.flock(self._file, fcntl.LOCK_EX)
+        if self._shared:
+            fcntl.flock(self._file, fcntl.LOCK_EX)
 
     def unlock(self) -> None:
-        fcntl.flock(self._file, fcntl.LOCK_UN)
+        if self._shared:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def find(self, slot: Slot, now: int) -> int:
         """Where the account stands; for who holds the lock. Raises Full."""

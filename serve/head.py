@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from http import HTTPStatus
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -19,6 +20,7 @@ from serve.telemetry import Observed
 
 __all__ = ["BoundedHead"]
 
+INTERIM = b"HTTP/1.1 100 "
 MAX_HEAD = 16_384
 HEAD_S = 10.0
 MAX_CONNECTIONS = 4_096
@@ -75,6 +77,10 @@ class BoundedHead(HttpToolsProtocol):
         self._head_came()
         super().on_headers_complete()
 
+        whole = _Whole(self.transport, self.on_response_complete)
+        self.cycle.transport = whole  # type: ignore[assignment] # it has what an answer needs of one
+        self.cycle.on_response = whole.over
+
     def data_received(self, data: bytes) -> None:
         if self._late is None and (self.cycle is None or self.cycle.response_complete):
             self._expect_head()
@@ -121,6 +127,39 @@ class BoundedHead(HttpToolsProtocol):
             first = f"HTTP/1.1 {status.value} {HTTPStatus(status).phrase}\r\n"
             self.transport.write(first.encode() + head + b"\r\n" + content)
         self.transport.close()
+
+
+class _Whole:
+    """Sends the head of one answer together with what comes next: by one call of the system, as one packet."""
+
+    __slots__ = ("_complete", "_head", "_transport", "is_closing")
+
+    def __init__(self, transport: asyncio.Transport, complete: Callable[[], None]) -> None:
+        self._transport = transport
+        self._complete = complete
+        self._head: bytes | None = None
+        self.is_closing = transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        if self._head is None and not data.startswith(INTERIM):
+            self._head = data
+        else:
+            self._transport.write((self._head or b"") + data)
+            self._head = self._head and b""
+
+    def over(self) -> None:
+        self._flush()
+        self._complete()
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        """For an answer without a body."""
+        if self._head:
+            self._transport.write(self._head)
+            self._head = b""
 
 
 def _too_large() -> RequestError:

@@ -52,8 +52,8 @@ class Job:
     """
 
     __slots__ = (
-        "_counted", "_loop", "_open", "_payload", "_written", "began", "came", "deadline", "done", "ended", "gone",
-        "led", "size", "tenant",
+        "_counted", "_open", "_payload", "_written", "began", "came", "deadline", "done", "ended", "gone", "led",
+        "size", "tenant",
     )  # fmt: skip
 
     def __init__(
@@ -81,8 +81,7 @@ class Job:
         self.ended: float | None = None
         self.led = 0
         self._written = written
-        self._loop = asyncio.get_running_loop()
-        self.done: asyncio.Future[Content] = self._loop.create_future()
+        self.done: asyncio.Future[Content] = asyncio.get_running_loop().create_future()
 
     def must_wait(self) -> None:
         """Raises Abandoned for a client that is gone, Busy: deadline_exceeded when its time is over."""
@@ -96,16 +95,15 @@ class Job:
         self.must_wait()
         return Asked(self._payload, self._open.enter_context(self._counted))
 
-    def finish(self, model: Model, answer: Answer | Exception) -> None:
+    def finish(self, model: Model, answer: Answer | Exception) -> Content | Exception:
+        """What goes out, for whoever waits for `done`."""
         try:
             with self._open:
-                content = self._written(model, answer)
+                return self._written(model, answer)
         except Exception as error:  # noqa: BLE001 - whatever it is, somebody waits for it
+            return error
+        finally:
             self.ended = time.monotonic()
-            self._loop.call_soon_threadsafe(_fail, self.done, error)
-        else:
-            self.ended = time.monotonic()
-            self._loop.call_soon_threadsafe(_settle, self.done, content)
 
 
 class Queue:
@@ -214,13 +212,15 @@ class Queue:
     def _work(self, jobs: Sequence[Job]) -> None:
         waited: list[Job] = []
         asked: list[Asked] = []
+        over: list[tuple[Job, Content | Exception]] = []
         for job in jobs:
             try:
                 asked.append(job.begin())
             except Fault as fault:
-                job.finish(self.model, fault)
+                over.append((job, job.finish(self.model, fault)))
             else:
                 waited.append(job)
+        _hand_over(over)
         if not waited:
             return
         began = time.monotonic()
@@ -233,17 +233,22 @@ class Queue:
         except Exception as error:  # noqa: BLE001 - whatever it is, the lane goes on
             answers = [error] * len(waited)
         took = time.monotonic() - began
-        for job, answer in zip(waited, answers, strict=True):
-            job.finish(self.model, answer)
+        _hand_over([(job, job.finish(self.model, answer)) for job, answer in zip(waited, answers, strict=True)])
         if all(isinstance(answer, Answer) for answer in answers):
             self._pace += FRESH * (took / sum(job.size for job in waited) - self._pace)
 
 
-def _settle(done: asyncio.Future[Content], content: Content) -> None:
-    if not done.done():
-        done.set_result(content)
+def _hand_over(over: Sequence[tuple[Job, Content | Exception]]) -> None:
+    """To the event loop, all at once: each time that it is woken takes a core from the lanes."""
+    if over:
+        over[0][0].done.get_loop().call_soon_threadsafe(_settle, over)
 
 
-def _fail(done: asyncio.Future[Content], error: Exception) -> None:
-    if not done.done():
-        done.set_exception(error)
+def _settle(over: Sequence[tuple[Job, Content | Exception]]) -> None:
+    for job, content in over:
+        if job.done.done():
+            continue
+        if isinstance(content, Exception):
+            job.done.set_exception(content)
+        else:
+            job.done.set_result(content)

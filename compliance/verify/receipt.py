@@ -24,6 +24,7 @@ __all__ = ["MAX_RECEIPT", "ProvedRecord", "Receipt", "check_promise", "verify_re
 
 MAX_RECEIPT = 200_000_000  # bytes
 MAX_RECORDS = 1000
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))  # for every call that is served
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Receipt:
             found = {"record": record.name, "leaf": _text(record.leaf), "path": list(map(_text, record.path))}
             records.append(found if record.body is None else found | {"body": _text(record.body)})
         value = {"format": 1, "records": records, "statement": self.note, "certificate": self.certificate}
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+        return _JSON.encode(value).encode()
 
     @classmethod
     def parsed(cls, data: bytes) -> Receipt:

@@ -58,6 +58,7 @@ class Session:
         self.digest = digest
         self.inputs = tuple(_tensor(node) for node in self._session.get_inputs())
         self.outputs = tuple(_tensor(node) for node in self._session.get_outputs())
+        self._expected = {tensor.name: (np.dtype(tensor.dtype), len(tensor.shape)) for tensor in self.inputs}
 
     def run(self, grant: Grant, in_force: str, feeds: Callable[[Payload], Iterable[Feeds]]) -> list[list[NDArray[Any]]]:
         """Redeem the grant, make the batches from its payload, and run them one after the other.
@@ -90,11 +91,10 @@ class Session:
         return outputs
 
     def _checked(self, batch: Feeds) -> dict[str, NDArray[Any]]:
-        expected = {tensor.name: tensor for tensor in self.inputs}
-        if batch.keys() != expected.keys():
-            raise ModelError("model_inputs", f"takes {sorted(expected)}, was given {sorted(batch)}")
+        if batch.keys() != self._expected.keys():
+            raise ModelError("model_inputs", f"takes {sorted(self._expected)}, was given {sorted(batch)}")
         for name, array in batch.items():
-            if str(array.dtype) != expected[name].dtype or array.ndim != len(expected[name].shape):
+            if (array.dtype, array.ndim) != self._expected[name]:
                 raise ModelError("model_inputs", f"{name} is {array.dtype} with {array.ndim} dimensions")
         return {name: np.ascontiguousarray(array) for name, array in batch.items()}
 
