@@ -21,6 +21,7 @@ from toolkit.compress.steps.prune_heads import PruneHeads
 from toolkit.compress.steps.prune_neurons import PruneNeurons
 from toolkit.compress.steps.slim import Slim
 from toolkit.compress.steps.smooth_quant import SmoothQuant
+from toolkit.compress.steps.sparsify import Sparsify
 from toolkit.compress.steps.static_int8 import StaticInt8
 from toolkit.compress.steps.table_bits import TableBits
 from toolkit.compress.steps.weight_bits import WeightBits
@@ -43,6 +44,7 @@ OWN: Mapping[str, type[Any]] = {
         PruneNeurons,
         Slim,
         SmoothQuant,
+        Sparsify,
         StaticInt8,
         TableBits,
         WeightBits,

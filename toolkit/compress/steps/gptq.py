@@ -32,7 +32,8 @@ class Gptq(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_fi
     `order` says which channels come first: "columns" those that stand first, and each block gets its scale from its
     weights as they are when it is reached; "activation" those with the most power, whose errors all others can make
     up for. The runtime wants neighbours in a block, so then the scales are found beforehand, from the weights as they
-    were. `damping` holds weights near where they were. The other fields are those of `weight-bits`.
+    were. `damping` holds weights near where they were. A weight that is zero stays zero. The other fields are those of
+    `weight-bits`.
 
     The Hessian is that of the float model: what the rounding of one layer changes in the input of the next is not
     followed up. Frantar et al., "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers",
@@ -70,27 +71,28 @@ class Gptq(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_fi
 
 def rounded(weights: Numbers, seen: Moments, how: Gptq) -> Blocks:
     """The blocks of weights (outputs, channels), for the moments of their input."""
+    channels = np.arange(weights.shape[1])
+    alive = weights != 0
     if how.order == "activation":
         order = np.argsort(-importance(seen), kind="stable")
         on = raster(cut(weights, how.block), bits=how.bits, scales=how.scales)
         singles = [on.one(block) for block in range(on.scale.shape[1])]
 
         def beforehand(_: int, block: Exact) -> Give:
-            return lambda at, values: _nearest(singles[order[at] // how.block], values)
+            return lambda at, values: _nearest(singles[order[at] // how.block], values * alive[:, order[at]])
 
-        found = np.empty_like(weights)
         ordered = np.ascontiguousarray(weights[:, order])
+        found = np.empty_like(weights)
         found[:, order] = compensated(ordered, inverse_root(seen, order, how.damping), how.block, beforehand)
         return on.blocks(cut(found, how.block))
     reached: list[Raster] = []
 
-    def when_reached(_: int, block: Exact) -> Give:
-        values = cut(np.ascontiguousarray(block, dtype=np.float32), how.block)
-        reached.append(raster(values, bits=how.bits, scales=how.scales))
-        return lambda _, values: _nearest(reached[-1], values)
+    def when_reached(start: int, block: Exact) -> Give:
+        values = np.where(alive[:, start : start + block.shape[1]], block, 0).astype(np.float32)
+        reached.append(raster(cut(values, how.block), bits=how.bits, scales=how.scales))
+        return lambda at, values: _nearest(reached[-1], values * alive[:, at])
 
-    root = inverse_root(seen, np.arange(weights.shape[1]), how.damping)
-    found = compensated(weights, root, how.block, when_reached)
+    found = compensated(weights, inverse_root(seen, channels, how.damping), how.block, when_reached)
     zeros = [on.zero for on in reached if on.zero is not None]
     zero = np.concatenate(zeros, axis=1) if zeros else None
     return Raster(np.concatenate([on.scale for on in reached], axis=1), zero, how.bits).blocks(cut(found, how.block))
