@@ -29,7 +29,7 @@ def compensated(
 ) -> NDArray[np.float32]:
     """Weights (outputs, channels) at their last values. `root` is the inverse root for the order of their channels.
 
-    At each `every`-th channel (a divisor of TOGETHER) `choose` is told its number and the weights (outputs, up to
+    At each `every`-th channel, of TOGETHER at most, `choose` is told its number and the weights (outputs, up to
     `every`) from there on, as they are by then; what it returns gives those channels their last values.
     """
     import torch
@@ -37,8 +37,9 @@ def compensated(
     now = weights.T.astype(np.float64)  # a channel is a row here
     roots = root.numpy()
     count = len(now)
-    for start in range(0, count, TOGETHER):
-        stop = min(start + TOGETHER, count)
+    together = TOGETHER - TOGETHER % every
+    for start in range(0, count, together):
+        stop = min(start + together, count)
         moved = np.zeros((stop - start, now.shape[1]))
         for at in range(start, stop):
             if at % every == 0:

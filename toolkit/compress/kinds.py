@@ -11,6 +11,7 @@ from msgspec import Struct
 from toolkit.compress.errors import RecipeError
 from toolkit.compress.steps.adaround import AdaRound
 from toolkit.compress.steps.bias_correction import BiasCorrection
+from toolkit.compress.steps.codebook import Codebook
 from toolkit.compress.steps.drop_layers import DropLayers
 from toolkit.compress.steps.dynamic_int8 import DynamicInt8
 from toolkit.compress.steps.equalise import Equalise
@@ -24,6 +25,7 @@ from toolkit.compress.steps.smooth_quant import SmoothQuant
 from toolkit.compress.steps.sparsify import Sparsify
 from toolkit.compress.steps.static_int8 import StaticInt8
 from toolkit.compress.steps.table_bits import TableBits
+from toolkit.compress.steps.table_codebook import TableCodebook
 from toolkit.compress.steps.weight_bits import WeightBits
 
 __all__ = ["GROUP", "OWN", "step_kinds"]
@@ -34,6 +36,7 @@ OWN: Mapping[str, type[Any]] = {
     for struct in (
         AdaRound,
         BiasCorrection,
+        Codebook,
         DropLayers,
         DynamicInt8,
         Equalise,
@@ -47,6 +50,7 @@ OWN: Mapping[str, type[Any]] = {
         Sparsify,
         StaticInt8,
         TableBits,
+        TableCodebook,
         WeightBits,
     )
 }
