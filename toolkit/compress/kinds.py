@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from toolkit.compress.errors import RecipeError
 from toolkit.compress.steps.adaround import AdaRound
+from toolkit.compress.steps.awq import Awq
 from toolkit.compress.steps.bias_correction import BiasCorrection
 from toolkit.compress.steps.codebook import Codebook
 from toolkit.compress.steps.drop_layers import DropLayers
@@ -35,6 +36,7 @@ OWN: Mapping[str, type[Any]] = {
     str(struct.__struct_config__.tag): struct
     for struct in (
         AdaRound,
+        Awq,
         BiasCorrection,
         Codebook,
         DropLayers,
