@@ -63,7 +63,7 @@ class Raster(NamedTuple):
 
     @property
     def _zero(self) -> Numbers:
-        return np.float32([2 ** (self.bits - 1)]) if self.zero is None else self.zero[..., None]
+        return np.full(1, 2 ** (self.bits - 1), np.float32) if self.zero is None else self.zero[..., None]
 
 
 def blocked(matrix: Numbers, *, bits: Bits, size: int, scales: Scales) -> Blocks:

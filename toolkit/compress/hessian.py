@@ -48,4 +48,5 @@ def inverse_root(seen: Moments, order: NDArray[np.intp], damping: float) -> torc
     second = torch.from_numpy(np.ascontiguousarray(seen.second[np.ix_(order, order)]))
     held = max(damping * float(second.diagonal().mean()), 1e-12)
     root = torch.linalg.cholesky(second + held * torch.eye(len(second), dtype=torch.float64))
-    return torch.linalg.cholesky(torch.cholesky_inverse(root), upper=True)
+    upper: torch.Tensor = torch.linalg.cholesky(torch.cholesky_inverse(root), upper=True)
+    return upper

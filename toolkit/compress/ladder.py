@@ -50,9 +50,9 @@ def ladder_of(source: Source, data: Data) -> Ladder:
     candidates = []
     for entry in _CONVOLVING if source.convolves else _LINEAR:
         name, _, gentler = entry.partition(":")
-        if source.image is not None and name.endswith("-t4"):
-            continue  # it has no tables
         recipe = named(name)
+        if source.image is not None and any(step["kind"].startswith("table-") for step in recipe.plain()):
+            continue  # it has no tables
         if calibrated or not any(step.calibrates for step in recipe.steps):
             candidates.append(Candidate(name=name, recipe=recipe, rougher=(gentler,) if gentler else ()))
     if not calibrated:

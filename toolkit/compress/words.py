@@ -14,8 +14,8 @@ __all__ = ["COUNT", "book", "nearest"]
 Numbers = NDArray[np.float32]
 
 COUNT = 256  # words of a book, which a byte tells apart
-LEARNED = 30_000  # runs, of those that there are, that the words are found from
-ROUNDS = 25
+LEARNED = 12_000  # runs, of those that there are, that the words are found from
+ROUNDS = 20
 AT_ONCE = 50_000  # runs, which bounds the memory
 SEED = 0
 
