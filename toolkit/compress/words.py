@@ -14,7 +14,8 @@ __all__ = ["COUNT", "book", "nearest"]
 Numbers = NDArray[np.float32]
 
 COUNT = 256  # words of a book, which a byte tells apart
-LEARNED = 12_000  # runs, of those that there are, that the words are found from
+# runs that the words are found from: those that lie farthest out, which no word near them would cost much, and others
+FAR, LEARNED = 1000, 12_000
 ROUNDS = 20
 AT_ONCE = 50_000  # runs, which bounds the memory
 SEED = 0
@@ -23,9 +24,13 @@ SEED = 0
 def book(runs: Numbers, weights: NDArray[np.float64] | None = None) -> Numbers:
     """The words (COUNT, length) that stand for runs (count, length) with little square error; `weights` (count,) say
     how much that of each run counts."""
-    some = np.sort(np.random.default_rng(SEED).permutation(len(runs))[:LEARNED])
+    farthest = np.argsort(-np.square(runs).sum(axis=1), kind="stable")
+    others = np.random.default_rng(SEED).permutation(farthest[FAR:])[:LEARNED]
+    some = np.concatenate([farthest[:FAR], others])
     shown = np.ascontiguousarray(runs[some])
     counts = np.ones(len(shown)) if weights is None else weights[some]
+    # each of the others stands for several
+    counts[FAR:] *= max(1.0, (len(runs) - FAR) / LEARNED)
     words = _first(shown, counts)
     before = None
     for _ in range(ROUNDS):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from toolkit.compress.calibration import Calibration
 from toolkit.compress.compensation import Exact, Give, compensated
-from toolkit.compress.hessian import importance, inverse_root
+from toolkit.compress.hessian import error, importance, inverse_root
 from toolkit.compress.quiet import quiet
 from toolkit.compress.step import FLOAT, FUSED, QUANTISED, Form, StepReport
 from toolkit.compress.words import book, nearest
@@ -29,7 +29,7 @@ class Codebook(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, ta
     """Vector quantisation: `word` neighbouring weights of an output are one of the 256 words of the layer's own book,
     times a scale of the output, and so take 8 bits together: 4, 2.7 or 2 bits a weight, with next to nothing beside.
     As in `gptq`, weights that have no word yet are moved to make up for the errors of those that have; `damping` holds
-    them near where they were.
+    them near where they were, and an output that comes out no better has the nearest words.
 
     No operator of the runtime multiplies by words, and none is needed: they are looked up by operators of ONNX from
     constants, which the runtime does once, while it loads. So the file is small, and THE MODEL AS FAST AND AS LARGE IN
@@ -98,7 +98,11 @@ def coded(weights: Numbers, seen: Moments, how: Codebook) -> Coded:
         return lambda at, _: words[codes[-1], at - start].astype(np.float64) * scale[:, 0]
 
     compensated(weights, root, length, choose)
-    return Coded(np.stack(codes, axis=1), words, scale)
+    found = Coded(np.stack(codes, axis=1), words, scale)
+    plain = Coded(nearest((weights / scale).reshape(-1, length), words).reshape(outputs, -1), words, scale)
+    # what is moved to where no word is errs more and more
+    better = error(weights, found.values(), seen) < error(weights, plain.values(), seen)
+    return found._replace(codes=np.where(better[:, None], found.codes, plain.codes))
 
 
 def _put(graph: Graph, layer: Layer, found: Coded) -> None:
