@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from msgspec import Meta, Struct
@@ -29,7 +29,7 @@ class TableCodebook(
     words by operators of ONNX, which costs next to nothing beside a model.
 
     `least` is the size in numbers below which a table is not worth it and stays as it is. A table that something other
-    than a look-up uses too stays, and so does one whose rows are no multiple of `word`; both are named.
+    than a look-up uses too stays, and is named.
 
     As Jégou et al., "Product Quantization for Nearest Neighbor Search", 2011, with one book for all places of a row.
     """
@@ -50,46 +50,67 @@ class TableCodebook(
             from toolkit.compress.one_thread import one_thread
         graph = Graph(model, "table-codebook", layers=False)
         tables = graph.tables(self.least)
-        fitting = {name: users for name, users in tables.items() if graph.rows(name).shape[1] % self.word == 0}
-        graph.left.extend(f"{name}: its rows are no multiple of {self.word}" for name in tables if name not in fitting)
-        if not fitting:
-            raise graph.failed("the graph has no table of float rows that only look-ups use and that words fill")
+        if not tables:
+            raise graph.failed("the graph has no table of float rows that only look-ups use")
         with one_thread():
-            for name, users in fitting.items():
+            for name, users in tables.items():
                 parts = self._added(graph, name)
                 for node in users:
-                    graph.replace(node, *_lookup(node, *parts))
+                    graph.replace(node, *_lookup(node, parts))
         return graph.finished()
 
-    def _added(self, graph: Graph, name: str) -> tuple[str, str, str, str]:
-        """The names of the codes, the words, the scales and the shape of a row. The arrays are gone when it is done."""
+    def _added(self, graph: Graph, name: str) -> _Parts:
+        """The names of what a table becomes. The arrays are gone when it is done."""
         rows = graph.rows(name)
+        count, width = rows.shape
         size = np.sqrt(np.square(rows, dtype=np.float64).mean(axis=1, keepdims=True))
         scale = np.where(size < np.finfo(np.float32).tiny, 1, size).astype(np.float32)
-        runs = (rows / scale).reshape(-1, self.word)
+        runs = np.pad(rows / scale, ((0, 0), (0, -width % self.word))).reshape(-1, self.word)
         words = book(runs)
-        codes = nearest(runs, words).reshape(len(rows), -1)
-        return (
-            graph.add(f"{name}.codes", codes),
-            graph.add(f"{name}.words", words),
-            graph.add(f"{name}.scale", scale),
-            graph.add(f"{name}.row", np.array([rows.shape[1]])),
+        codes = nearest(runs, words).reshape(count, -1)
+        filled = codes.shape[1] * self.word
+        return _Parts(
+            codes=graph.add(f"{name}.codes", codes),
+            words=graph.add(f"{name}.words", words),
+            scale=graph.add(f"{name}.scale", scale),
+            row=graph.add(f"{name}.row", np.array([filled])),
+            start=graph.add(f"{name}.start", np.array([0])) if filled > width else "",
+            end=graph.add(f"{name}.end", np.array([width])) if filled > width else "",
+            axis=graph.add(f"{name}.axis", np.array([-1])) if filled > width else "",
         )
 
 
-def _lookup(node: onnx.NodeProto, codes: str, words: str, scale: str, row: str) -> list[onnx.NodeProto]:
+class _Parts(NamedTuple):
+    """Names of constants: `row` is how many numbers the words of a row have, of which those from `start` to `end`
+    along `axis`, the last, are the row's; "" where these are all."""
+
+    codes: str
+    words: str
+    scale: str
+    row: str
+    start: str
+    end: str
+    axis: str
+
+
+def _lookup(node: onnx.NodeProto, parts: _Parts) -> list[onnx.NodeProto]:
     from onnx import TensorProto, helper
 
-    result = node.output[0]
-    ids = node.input[1]
+    result, ids = node.output[0], node.input[1]
     inner = f"{result}.{{}}".format
-    return [
-        helper.make_node("Gather", [codes, ids], [inner("codes")]),
+    made = [
+        helper.make_node("Gather", [parts.codes, ids], [inner("codes")]),
         helper.make_node("Cast", [inner("codes")], [inner("numbers")], to=TensorProto.INT32),
-        helper.make_node("Gather", [words, inner("numbers")], [inner("runs")]),
+        helper.make_node("Gather", [parts.words, inner("numbers")], [inner("runs")]),
         helper.make_node("Shape", [ids], [inner("places")]),
-        helper.make_node("Concat", [inner("places"), row], [inner("shape")], axis=0),
+        helper.make_node("Concat", [inner("places"), parts.row], [inner("shape")], axis=0),
         helper.make_node("Reshape", [inner("runs"), inner("shape")], [inner("flat")]),
-        helper.make_node("Gather", [scale, ids], [inner("scale")]),
-        helper.make_node("Mul", [inner("flat"), inner("scale")], [result], name=node.name),
+    ]
+    if parts.end:
+        cut = [inner("flat"), parts.start, parts.end, parts.axis]
+        made.append(helper.make_node("Slice", cut, [inner("cut")]))
+    return [
+        *made,
+        helper.make_node("Gather", [parts.scale, ids], [inner("scale")]),
+        helper.make_node("Mul", [made[-1].output[0], inner("scale")], [result], name=node.name),
     ]
