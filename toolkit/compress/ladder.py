@@ -29,6 +29,7 @@ _LINEAR = (
     "w4-t4:w8-t4",
     "gptq-t4:w8-t4",
     "words:w8-t4",
+    "gptq-words:gptq-t4",
 )
 _CONVOLVING = ("int8-corrected", "int8-static", "int8")
 
