@@ -97,7 +97,8 @@ class BundleManifest(Manifest, frozen=True, kw_only=True, forbid_unknown_fields=
 
     `text` or `image` says how an input becomes tensors; without both the model takes tensors. `labels` name the classes
     in the order of the answer, and `entities` says what a model that labels tokens finds; `data` holds the SHA-256 of
-    what was calibrated on and measured on, `seed` that of the search.
+    what was calibrated on and measured on, `seed` that of the search. `zeros` counts the weights of the file that are
+    zero, by the names of its nodes, of the layers that a step set weights of to zero.
     """
 
     text: TextInput | UnsetType = UNSET
@@ -106,6 +107,7 @@ class BundleManifest(Manifest, frozen=True, kw_only=True, forbid_unknown_fields=
     entities: Entities | UnsetType = UNSET
     data: dict[str, str] | UnsetType = UNSET
     seed: int | UnsetType = UNSET
+    zeros: dict[str, int] | UnsetType = UNSET
     recipe: tuple[dict[str, Any], ...]
     versions: dict[str, str]
     files: dict[str, str]

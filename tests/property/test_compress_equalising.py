@@ -11,7 +11,9 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from toolkit.compress.grid import grid
-from toolkit.compress.steps.adaround import error, round_adaptively
+from toolkit.compress.hessian import error
+from toolkit.compress.statistics import Moments
+from toolkit.compress.steps.adaround import round_adaptively
 from toolkit.compress.steps.bias_correction import correction
 from toolkit.compress.steps.equalise import balance
 from toolkit.compress.steps.smooth_quant import factors
@@ -66,10 +68,11 @@ def test_adaptive_rounding_is_on_the_grid_next_to_the_weights_and_no_worse_than_
 ) -> None:
     found = grid(weights[None, :, :, None], per_channel=per_channel, seven_bits=seven_bits)
     scale = found.scale[0, :, :, 0]
-    moments = x.T.astype(np.float64) @ x
-    rounded = round_adaptively(weights, scale, found.levels, moments, 20)
+    exact = x.astype(np.float64)
+    seen = Moments(len(x), exact.mean(axis=0), exact.T @ exact / len(x))
+    rounded = round_adaptively(weights, scale, found.levels, seen, 20)
     assert (np.abs(rounded - weights) <= scale * 1.001).all()
-    assert (error(weights, rounded, moments) <= error(weights, scale * np.rint(weights / scale), moments) + 1e-9).all()
+    assert (error(weights, rounded, seen) <= error(weights, scale * np.rint(weights / scale), seen) + 1e-9).all()
     # the grid of what was rounded is the grid it was rounded to
     again = grid(rounded[None, :, :, None], per_channel=per_channel, seven_bits=seven_bits)
     np.testing.assert_allclose(again.scale[0, :, :, 0], scale, rtol=1e-5)

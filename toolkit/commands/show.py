@@ -33,6 +33,7 @@ def described(bundle: Bundle) -> str:
     manifest, before, after = bundle.manifest, bundle.measurements.before, bundle.measurements.after
     item = "one item" if manifest.text is UNSET else "32 tokens"
     found = () if manifest.entities is UNSET else _entities(manifest.entities, manifest.labels or ())
+    zeros = () if manifest.zeros is UNSET else (_zeros(manifest.zeros),)
     parents = ", ".join(f"{a.name} ({a.licence}, {a.digest[:16]})" for a in manifest.lineage)
     return "\n".join(
         (
@@ -44,6 +45,7 @@ def described(bundle: Bundle) -> str:
             f"  after    {_line(after, item)}",
             f"  gained   {before.size_bytes / after.size_bytes:.2f} times smaller, "
             f"{before.latency_ms / after.latency_ms:.2f} times as fast",
+            *zeros,
             *found,
         )
     )
@@ -62,12 +64,17 @@ def _entities(entities: Entities, labels: Sequence[str]) -> Iterator[str]:
     yield f"  measured {entities.method or 'never: give --evaluate texts with marked entities'}"
 
 
+def _zeros(zeros: dict[str, int]) -> str:
+    return f"  zeros    {sum(zeros.values()):,} weights of {len(zeros)} layers: smaller when packed, no faster"
+
+
 def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
 def _line(measured: Measured, item: str) -> str:
+    packed = "" if measured.transport_bytes is UNSET else f" ({measured.transport_bytes / 1e6:.1f} packed)"
     return (
-        f"{measured.size_bytes / 1e6:.1f} MB, {measured.latency_ms:.2f} ms ({item}, one thread), "
+        f"{measured.size_bytes / 1e6:.1f} MB{packed}, {measured.latency_ms:.2f} ms ({item}, one thread), "
         f"fidelity {measured.fidelity:.4f}"
     )

@@ -117,8 +117,9 @@ def compress(
         kept.report(_run(press, kept, tried, shown, licence=spdx, budget=budget or "", method=method, chosen=chosen))
         if chosen is None or result is None:
             raise _refused(tried, shown, bound)
-        draft = _manifest(press, spdx, chosen, result)
-        files = {"model.onnx": kept.model(chosen), "LICENSE": (found.licence_text or licences.text(spdx)).encode()}
+        model = kept.model(chosen)
+        draft = _manifest(press, spdx, chosen, result, model)
+        files = {"model.onnx": model, "LICENSE": (found.licence_text or licences.text(spdx)).encode()}
         if found.tokenizer is not None:
             files["tokenizer.json"] = found.tokenizer
         if found.notice is not None:
@@ -262,8 +263,9 @@ def _run(
     )
 
 
-def _manifest(press: Press, licence: str, trial: Trial, result: Result) -> BundleManifest:
+def _manifest(press: Press, licence: str, trial: Trial, result: Result, model: bytes) -> BundleManifest:
     found = press.source
+    sparse = {name for step in trial.steps for name in step.zeros}
     method = f"{labelled.METHOD}; {len(press.data.evaluate.items)} texts that the user gave" if result.kinds else ""
     entities = Entities(languages=found.languages, kinds=result.kinds, method=method)
     return BundleManifest(
@@ -282,6 +284,7 @@ def _manifest(press: Press, licence: str, trial: Trial, result: Result) -> Bundl
         entities=entities if found.measure == "tokens" else UNSET,
         data=press.data.digests(),
         seed=SEED,
+        zeros=press.zeros(model, sparse) or UNSET,
         recipe=trial.recipe,
         versions=versions(),
         files={},

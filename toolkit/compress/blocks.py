@@ -7,61 +7,131 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Blocks", "Scales", "blocked"]
+__all__ = ["Bits", "Blocks", "Raster", "Scales", "blocked", "cut", "packed", "raster"]
 
+Bits = Literal[2, 4, 8]
 # minmax: the largest number of a block is a level. mse: the least mean square error of the block, as in Choukroun et
-# al., "Low-bit Quantization of Neural Networks for Efficient Inference", 2019
-Scales = Literal["minmax", "mse"]
+# al., "Low-bit Quantization of Neural Networks for Efficient Inference", 2019. hqq: the same, with a zero point of its
+# own for each block by half-quadratic splitting, as in Badri and Shaji, "Half-Quadratic Quantization of Large Machine
+# Learning Models", 2023
+Scales = Literal["minmax", "mse", "hqq"]
 Numbers = NDArray[np.float32]
 
 SHARES = np.linspace(0.6, 1.05, 19, dtype=np.float32)  # of the scale of "minmax", that are tried
 AT_ONCE = 1_000_000  # numbers, which bounds the memory
+# of the half-quadratic splitting: the norm of the error, its weight at first and how that grows, and the rounds
+NORM, WEIGHT, GROWTH, ROUNDS = 0.7, 10.0, 1.01, 20
 
 
 class Blocks(NamedTuple):
-    """A matrix (rows, columns) as integers: `packed` uint8 (rows, blocks, bytes of a block), the lower four bits first
-    where two share a byte; `scale` float32 (rows, blocks). A number is `scale` times (integer - 2^(bits-1)).
+    """A matrix (rows, columns) as integers: `packed` uint8 (rows, blocks, bytes of a block), the lower bits first where
+    several share a byte; `scale` float32 (rows, blocks). A number is `scale` times (integer - zero point), which is
+    2^(bits-1), or packed in `zero` uint8 (rows, bytes).
     """
 
     packed: NDArray[np.uint8]
     scale: Numbers
+    zero: NDArray[np.uint8] | None
 
 
-def blocked(matrix: Numbers, *, bits: Literal[4, 8], size: int, scales: Scales) -> Blocks:
+class Raster(NamedTuple):
+    """Where the numbers of blocks may stand: `scale` times (integer - `zero`), both float32 (rows, blocks), integers
+    from 0 to 2^bits - 1. Without a `zero` it is the middle, 2^(bits-1)."""
+
+    scale: Numbers
+    zero: Numbers | None
+    bits: Bits
+
+    def integers(self, values: Numbers) -> Numbers:
+        """The integers next to values (rows, blocks, size), as floats; halves go to the even one."""
+        integers: Numbers = np.clip(np.rint(values / self.scale[..., None]) + self._zero, 0, 2**self.bits - 1)
+        return integers
+
+    def values(self, integers: Numbers) -> Numbers:
+        """What integers (rows, blocks, size) stand for."""
+        return (integers - self._zero) * self.scale[..., None]
+
+    def blocks(self, values: Numbers) -> Blocks:
+        """Values (rows, blocks, size) as the integers next to them."""
+        zero = None if self.zero is None else packed(self.zero.astype(np.uint8), self.bits)
+        return Blocks(packed(self.integers(values).astype(np.uint8), self.bits), self.scale, zero)
+
+    def one(self, block: int) -> Raster:
+        """That of one block in each row alone."""
+        zero = None if self.zero is None else self.zero[:, block : block + 1]
+        return Raster(self.scale[:, block : block + 1], zero, self.bits)
+
+    @property
+    def _zero(self) -> Numbers:
+        return np.full(1, 2 ** (self.bits - 1), np.float32) if self.zero is None else self.zero[..., None]
+
+
+def blocked(matrix: Numbers, *, bits: Bits, size: int, scales: Scales) -> Blocks:
     """The blocks of a matrix (rows, columns), `size` columns each; the last is filled up with zeros."""
     rows, columns = matrix.shape
     step = max(1, AT_ONCE // columns)
-    parts = [
-        _rounded(_cut(matrix[start : start + step], size, columns), bits, scales) for start in range(0, rows, step)
-    ]
-    packed, scale = (np.concatenate(kind) for kind in zip(*parts, strict=True))
-    return Blocks(packed, scale)
+    parts = []
+    for start in range(0, rows, step):
+        values = cut(matrix[start : start + step], size)
+        parts.append(raster(values, bits=bits, scales=scales).blocks(values))
+    zeros = [part.zero for part in parts if part.zero is not None]
+    return Blocks(
+        np.concatenate([part.packed for part in parts]),
+        np.concatenate([part.scale for part in parts]),
+        np.concatenate(zeros) if zeros else None,
+    )
 
 
-def _cut(rows: Numbers, size: int, columns: int) -> Numbers:
-    """(rows, blocks, size)"""
-    count = -(-columns // size)
-    return np.pad(rows, ((0, 0), (0, count * size - columns))).reshape(len(rows), count, size)
+def cut(rows: Numbers, size: int) -> Numbers:
+    """Rows (rows, columns) in blocks (rows, blocks, size); the last is filled up with zeros."""
+    return np.pad(rows, ((0, 0), (0, -rows.shape[1] % size))).reshape(len(rows), -1, size)
 
 
-def _rounded(values: Numbers, bits: int, scales: Scales) -> tuple[NDArray[np.uint8], Numbers]:
-    """The packed integers and the scales of blocks (rows, blocks, size).
+def raster(values: Numbers, *, bits: Bits, scales: Scales) -> Raster:
+    """Where the numbers of blocks (rows, blocks, size) should stand."""
+    widest = _half_quadratic(values, bits) if scales == "hqq" else _widest(values, bits)
+    best, least = widest, np.full(widest.scale.shape, np.inf, np.float32)
+    for share in SHARES if scales != "minmax" else ():
+        tried = widest._replace(scale=(widest.scale * share).astype(np.float32))
+        lost = np.square(tried.values(tried.integers(values)) - values).sum(axis=2)
+        best = best._replace(scale=np.where(lost < least, tried.scale, best.scale))
+        least = np.minimum(lost, least)
+    return best
 
-    The number that lies farthest out is put on the lowest level, of which there is one more than of positive ones.
-    """
+
+def packed(integers: NDArray[np.uint8], bits: Bits) -> NDArray[np.uint8]:
+    """Integers (..., count) in as few bytes as hold them (..., bytes), the first in the lowest bits."""
+    each = 8 // bits
+    room = [(0, 0)] * (integers.ndim - 1)
+    filled = np.pad(integers, [*room, (0, -integers.shape[-1] % each)])
+    found = filled[..., ::each].copy()
+    for number in range(1, each):
+        found |= filled[..., number::each] << np.uint8(bits * number)
+    return found
+
+
+def _widest(values: Numbers, bits: Bits) -> Raster:
+    """The number that lies farthest out is put on the lowest level, of which there is one more than above zero."""
     half = 2 ** (bits - 1)
     farthest = np.take_along_axis(values, np.abs(values).argmax(axis=2)[..., None], axis=2)[..., 0]
-    widest = np.where(np.abs(farthest) < np.finfo(np.float32).tiny * half, np.float32(1), farthest / -half)
-    best, least = widest, np.full(widest.shape, np.inf, np.float32)
-    for share in SHARES if scales == "mse" else ():
-        tried = (widest * share).astype(np.float32)
-        lost = np.square(_integers(values, tried, half) * tried[..., None] - values).sum(axis=2)
-        best, least = np.where(lost < least, tried, best), np.minimum(lost, least)
-    integers = (_integers(values, best, half) + half).astype(np.uint8)
-    packed = integers if bits == 8 else integers[..., 0::2] | (integers[..., 1::2] << 4)
-    return packed, best.astype(np.float32)
+    scale = np.where(np.abs(farthest) < np.finfo(np.float32).tiny * half, np.float32(1), farthest / -half)
+    return Raster(scale.astype(np.float32), None, bits)
 
 
-def _integers(values: Numbers, scale: Numbers, half: int) -> Numbers:
-    integers: Numbers = np.clip(np.rint(values / scale[..., None]), -half, half - 1)
-    return integers
+def _half_quadratic(values: Numbers, bits: Bits) -> Raster:
+    """The scale from the smallest to the largest number, and the zero point of the least error of a norm below one,
+    which lets a few numbers be far off; whole, since kernels are slow with others. Errors are in units of the scale."""
+    top = 2**bits - 1
+    low, high = np.minimum(values.min(axis=2), 0), np.maximum(values.max(axis=2), 0)
+    scale = ((high.astype(np.float64) - low) / top).astype(np.float32)
+    scale = np.where(scale < np.finfo(np.float32).tiny, np.float32(1), scale)
+    units = values / scale[..., None]
+    zero, weight = -low / scale, WEIGHT
+    for _ in range(ROUNDS):
+        integers = np.clip(np.rint(units + zero[..., None]), 0, top)
+        off = units - (integers - zero[..., None])
+        size = np.abs(off)
+        shrunk = size - np.where(size > 0, size, 1) ** (NORM - 1) / weight
+        zero = (integers - units + np.sign(off) * np.maximum(shrunk, 0)).mean(axis=2)
+        weight *= GROWTH
+    return Raster(scale, np.clip(np.rint(zero), 0, top).astype(np.float32), bits)

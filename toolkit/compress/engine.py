@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cached_property, partial
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
@@ -220,6 +220,14 @@ class Press:
         with quiet(), needs("compress"):
             from toolkit.compress.weights import tensor_sizes
         return tensor_sizes(model)
+
+    def zeros(self, model: bytes, names: Collection[str]) -> dict[str, int]:
+        """How many weights of a model are zero, by the names of its nodes, of those with some names that it has."""
+        if not names:
+            return {}
+        with quiet(), needs("compress"):
+            from toolkit.compress.sparsity import zeros
+        return zeros(model, names)
 
     def worst(self, found: Fidelity) -> tuple[Example, ...]:
         """The items whose answers came out worst."""

@@ -10,18 +10,23 @@ from msgspec import Struct
 
 from toolkit.compress.errors import RecipeError
 from toolkit.compress.steps.adaround import AdaRound
+from toolkit.compress.steps.awq import Awq
 from toolkit.compress.steps.bias_correction import BiasCorrection
+from toolkit.compress.steps.codebook import Codebook
 from toolkit.compress.steps.drop_layers import DropLayers
 from toolkit.compress.steps.dynamic_int8 import DynamicInt8
 from toolkit.compress.steps.equalise import Equalise
 from toolkit.compress.steps.fuse import Fuse
+from toolkit.compress.steps.gptq import Gptq
 from toolkit.compress.steps.mixed import Mixed
 from toolkit.compress.steps.prune_heads import PruneHeads
 from toolkit.compress.steps.prune_neurons import PruneNeurons
 from toolkit.compress.steps.slim import Slim
 from toolkit.compress.steps.smooth_quant import SmoothQuant
+from toolkit.compress.steps.sparsify import Sparsify
 from toolkit.compress.steps.static_int8 import StaticInt8
 from toolkit.compress.steps.table_bits import TableBits
+from toolkit.compress.steps.table_codebook import TableCodebook
 from toolkit.compress.steps.weight_bits import WeightBits
 
 __all__ = ["GROUP", "OWN", "step_kinds"]
@@ -31,18 +36,23 @@ OWN: Mapping[str, type[Any]] = {
     str(struct.__struct_config__.tag): struct
     for struct in (
         AdaRound,
+        Awq,
         BiasCorrection,
+        Codebook,
         DropLayers,
         DynamicInt8,
         Equalise,
         Fuse,
+        Gptq,
         Mixed,
         PruneHeads,
         PruneNeurons,
         Slim,
         SmoothQuant,
+        Sparsify,
         StaticInt8,
         TableBits,
+        TableCodebook,
         WeightBits,
     )
 }

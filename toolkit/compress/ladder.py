@@ -19,7 +19,18 @@ _SHIPPED = files("toolkit.compress").joinpath("recipes")
 NAMES = tuple(sorted(file.name.removesuffix(".toml") for file in _SHIPPED.iterdir() if file.name.endswith(".toml")))
 
 # in the order in which they are tried; a name after a colon is gentler: where it misses the fidelity, so will this one
-_LINEAR = ("int8", "int8-static", "int8-smooth", "w8-t4", "mixed-t4:w8-t4", "int8-t4:w8-t4", "w4-t4:w8-t4")
+_LINEAR = (
+    "int8",
+    "int8-static",
+    "int8-smooth",
+    "w8-t4",
+    "mixed-t4:w8-t4",
+    "int8-t4:w8-t4",
+    "w4-t4:w8-t4",
+    "gptq-t4:w8-t4",
+    "words:w8-t4",
+    "gptq-words:gptq-t4",
+)
 _CONVOLVING = ("int8-corrected", "int8-static", "int8")
 
 
@@ -50,9 +61,9 @@ def ladder_of(source: Source, data: Data) -> Ladder:
     candidates = []
     for entry in _CONVOLVING if source.convolves else _LINEAR:
         name, _, gentler = entry.partition(":")
-        if source.image is not None and name.endswith("-t4"):
-            continue  # it has no tables
         recipe = named(name)
+        if source.image is not None and any(step["kind"].startswith("table-") for step in recipe.plain()):
+            continue  # it has no tables
         if calibrated or not any(step.calibrates for step in recipe.steps):
             candidates.append(Candidate(name=name, recipe=recipe, rougher=(gentler,) if gentler else ()))
     if not calibrated:
@@ -64,8 +75,8 @@ def ladder_of(source: Source, data: Data) -> Ladder:
 
 def _between(roughness: int) -> Candidate:
     """From all weights in 8 bits to all in 4, tables in 4."""
-    steps = ({"kind": "mixed", "rough": "4bit", "share": 1 - roughness / 100}, {"kind": "table-bits", "bits": 4})
-    return Candidate(name=f"w4-{roughness}-t4", recipe=Recipe.of(steps))
+    steps = ({"kind": "mixed", "rough": "gptq", "share": 1 - roughness / 100}, {"kind": "table-bits", "bits": 4})
+    return Candidate(name=f"gptq-{roughness}-t4", recipe=Recipe.of(steps))
 
 
 def _between_integers(roughness: int) -> Candidate:

@@ -192,6 +192,10 @@ class Graph:
         flat = matrix[0, :, :, 0]
         return np.ascontiguousarray(flat if _transposed(layer.node) else flat.T, dtype=np.float32)
 
+    def by_output(self, layer: Layer) -> bool:
+        """Whether the operator of a linear layer has its weights as (outputs, inputs)."""
+        return _transposed(layer.node)
+
     def shift(self, layer: Layer, vector: NDArray[np.float32]) -> None:
         """Add a vector (outputs,) to what a layer gives: to its bias, or as one of its own."""
         node = layer.node

@@ -21,8 +21,9 @@ QUANTISED: Form = "quantised"
 class StepReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a step did. `weights` holds the bytes of the weights afterwards by how they are stored ("float32", "int8",
     "int4" ...); `left` names what the step was asked for and could not do, each with the reason. `shapes` are the
-    outputs and inputs of the layers that it gave another shape, by the names of their nodes. `fidelity` is that of the
-    model after the step, as its lower bound: the engine adds it."""
+    outputs and inputs of the layers that it gave another shape, by the names of their nodes, `zeros` how many weights
+    of a layer are zeros where it made them so. `fidelity` is that of the model after the step, as its lower bound: the
+    engine adds it."""
 
     kind: str
     bytes_before: int
@@ -30,6 +31,7 @@ class StepReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     weights: dict[str, int]
     left: tuple[str, ...] = ()
     shapes: dict[str, tuple[int, int]] = {}
+    zeros: dict[str, int] = {}
     fidelity: float | None = None
 
 

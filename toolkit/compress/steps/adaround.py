@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from toolkit.compress.calibration import Calibration
+from toolkit.compress.hessian import error
 from toolkit.compress.quiet import quiet
 from toolkit.compress.step import FLOAT, FUSED, Form, StepReport
 from toolkit.extras import needs
 
-__all__ = ["AdaRound", "error", "round_adaptively"]
+if TYPE_CHECKING:
+    from toolkit.compress.statistics import Moments
+
+__all__ = ["AdaRound", "round_adaptively"]
 
 Numbers = NDArray[np.float32]
 
@@ -62,14 +66,12 @@ class AdaRound(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, ta
                 matrix = graph.matrix(layer)
                 found = grid(matrix, per_channel=self.per_channel, seven_bits=self.seven_bits)
                 weights, scale = matrix[0, :, :, 0], found.scale[0, :, :, 0]
-                rounded = round_adaptively(weights, scale, found.levels, seen.second, self.rounds)
+                rounded = round_adaptively(weights, scale, found.levels, seen, self.rounds)
                 graph.write(layer, rounded[None, :, :, None])
         return graph.finished()
 
 
-def round_adaptively(
-    weights: Numbers, scale: Numbers, levels: int, moments: NDArray[np.float64], rounds: int
-) -> Numbers:
+def round_adaptively(weights: Numbers, scale: Numbers, levels: int, seen: Moments, rounds: int) -> Numbers:
     """Weights (outputs, inputs) on the grid of `scale`, each next to where it was, with the least error found."""
     import torch
 
@@ -78,7 +80,8 @@ def round_adaptively(
     nearest = np.clip(np.rint(weights / scale), -levels, levels)
     # those that decide the grid, and those that are on it
     fixed = torch.from_numpy((np.abs(nearest) == levels) | (part == 0))
-    gram = torch.from_numpy((moments / max(np.trace(moments) / len(moments), 1e-30)).astype(np.float32))
+    power = max(float(seen.second.diagonal().mean()), 1e-30)
+    gram = torch.from_numpy((seen.second / power).astype(np.float32))
     start, goal = torch.from_numpy(part), torch.from_numpy((nearest - down).astype(np.float32))
     # soft rounding: a sigmoid stretched from (0, 1) to (-0.1, 1.1) and cut off (equation 23)
     slope = torch.log((start + 0.1) / (1.1 - start))
@@ -100,15 +103,6 @@ def round_adaptively(
         step = RATE * (1 - 0.999 ** (number + 1)) ** 0.5 / (1 - 0.9 ** (number + 1))
         slope -= step * first / (second.sqrt() + 1e-8)
     found = scale * (down + torch.where(fixed, goal, (slope > 0).float()).numpy())
-    better = error(weights, found, moments) < error(weights, scale * nearest, moments)
+    better = error(weights, found, seen) < error(weights, scale * nearest, seen)
     best: Numbers = np.where(better[:, None], found, scale * nearest).astype(np.float32)
     return best
-
-
-def error(weights: Numbers, rounded: Numbers, moments: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The mean square of what changes in each output (outputs,), from the second moments of the input."""
-    import torch
-
-    change = torch.from_numpy(rounded.astype(np.float64) - weights)
-    squares: NDArray[np.float64] = ((change @ torch.from_numpy(moments)) * change).sum(dim=1).numpy()
-    return squares

@@ -12,6 +12,7 @@ from toolkit.compress.calibration import Calibration
 from toolkit.compress.grid import Scales
 from toolkit.compress.quiet import quiet
 from toolkit.compress.step import FLOAT, FUSED, QUANTISED, Form, StepReport
+from toolkit.compress.steps.gptq import Gptq
 from toolkit.compress.steps.static_int8 import StaticInt8
 from toolkit.compress.steps.weight_bits import WeightBits
 from toolkit.extras import needs
@@ -26,9 +27,9 @@ class Mixed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_f
     """Mixed precision by sensitivity. Layers that share an input go together. Each such group is pressed alone, and
     what the answer of the model loses by that decides: the groups that cost most, up to `share` of the weights, get
     8-bit weights in blocks and keep their activations as floats; the others become what `rough` says: "int8" weights
-    and activations (as `static-int8` does, with its `scales`), or "4bit" weights in blocks (as `weight-bits`). With
-    "int8-graph" convolutions take part, the whole graph is in integers, and what costs most stays float. Tables stay
-    as they are.
+    and activations (as `static-int8` does, with its `scales`), or "4bit" weights in blocks (as `weight-bits`; with
+    "gptq" as that step). With "int8-graph" convolutions take part, the whole graph is in integers, and what costs most
+    stays float. Tables stay as they are.
 
     The first `items` calibration items are looked at. Dong et al., "HAWQ: Hessian AWare Quantization of Neural
     Networks with Mixed-Precision", 2019, with the loss measured instead of estimated from a Hessian.
@@ -38,7 +39,7 @@ class Mixed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_f
     gives: ClassVar[Form | None] = QUANTISED
     calibrates: ClassVar[bool] = True
 
-    rough: Literal["int8", "int8-graph", "4bit"] = "int8"
+    rough: Literal["int8", "int8-graph", "4bit", "gptq"] = "int8"
     share: Annotated[float, Meta(ge=0, le=1)] = 0.25
     items: Annotated[int, Meta(ge=1, le=1000)] = 16
     scales: Scales = "minmax"
@@ -63,8 +64,10 @@ class Mixed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_f
         def losses() -> list[float]:
             few = data.first(self.items)
             expected = list(few.outputs(model))
+            # what its error is made up by is learned from all of the data, once
+            learned = data if self.rough == "gptq" else few
             return [
-                lost(expected, few, self._rough(model, few, [name for name in every if name not in group]))
+                lost(expected, few, self._rough(model, learned, [name for name in every if name not in group]))
                 for group in names
             ]
 
@@ -84,6 +87,8 @@ class Mixed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_f
     def _rough(self, model: bytes, data: Calibration, exclude: Sequence[str]) -> bytes:
         if self.rough == "4bit":
             return WeightBits(bits=4, exclude=tuple(exclude)).apply(model, data)[0]
+        if self.rough == "gptq":
+            return Gptq(exclude=tuple(exclude)).apply(model, data)[0]
         step = StaticInt8(
             reach="layers" if self.rough == "int8" else "graph",
             range="minmax" if self.rough == "int8" else "mse",

@@ -37,15 +37,10 @@ class SmoothQuant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
     def apply(self, model: bytes, data: Calibration) -> tuple[bytes, StepReport]:
         """See Step."""
         with quiet(), needs("compress"):
-            from toolkit.compress.channels import divide, multiply_inputs, origin
-            from toolkit.compress.layers import Graph, Layer
+            from toolkit.compress.layers import Graph
+            from toolkit.compress.rescaling import by_input, rescale
         graph = Graph(model, "smooth-quant")
-        groups: dict[str, list[Layer]] = {}
-        for layer in graph.layers:
-            if layer.linear:
-                groups.setdefault(layer.input, []).append(layer)
-        if not groups:
-            raise graph.failed("the graph has no linear layer whose weights are constant floats")
+        groups = by_input(graph)
         peaks: dict[str, NDArray[np.float32]] = {}
         for values in graph.watch(tuple(groups), data):
             for name, value in values.items():
@@ -53,19 +48,7 @@ class SmoothQuant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
                 peaks[name] = np.maximum(peaks.get(name, peak), peak)
         for name, layers in groups.items():
             weights = np.max([np.abs(graph.matrix(layer)[0, :, :, 0]).max(axis=0) for layer in layers], axis=0)
-            factor = factors(peaks[name], weights, self.alpha)
-            users = graph.users(name)
-            ours = users is not None and all(any(user is layer.node for layer in layers) for user in users)
-            found = origin(graph, name, -1, len(factor)) if ours else None
-            if found is not None:
-                divide(graph, found, factor)
-            elif self.insert:
-                graph.multiply(layers, np.reciprocal(factor))
-            else:
-                graph.left.extend(f"{layer.name}: its input cannot be divided without a Mul" for layer in layers)
-                continue
-            for layer in layers:
-                multiply_inputs(graph, layer, factor)
+            rescale(graph, layers, factors(peaks[name], weights, self.alpha), insert=self.insert)
         return graph.finished()
 
 

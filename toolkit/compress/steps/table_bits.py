@@ -1,4 +1,4 @@
-"""Tables of embeddings in 8 or 4 bits, in blocks: half of a small encoder is its word table."""
+"""Tables of embeddings in 8, 4 or 2 bits, in blocks: half of a small encoder is its word table."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
-from toolkit.compress.blocks import Scales, blocked
+from toolkit.compress.blocks import Bits, Scales, blocked
 from toolkit.compress.calibration import Calibration
 from toolkit.compress.quiet import quiet
 from toolkit.compress.step import FLOAT, FUSED, QUANTISED, Form, StepReport
@@ -19,8 +19,9 @@ __all__ = ["TableBits"]
 
 
 class TableBits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="table-bits"):
-    """Each block of a row has a scale of its own, found by the least square error or by its largest number. Looked up
-    rows are made floats again, so that the speed stays what it was.
+    """Each block of a row has a scale of its own, found by the least square error or by its largest number; with
+    `scales` "hqq" a zero point of its own too (see `weight-bits`). Looked up rows are made floats again, so that the
+    speed stays what it was.
 
     `least` is the size in numbers below which a table is not worth it and stays as it is. A table that something other
     than a look-up uses too (one tied to the output of a language model) stays, and is named.
@@ -33,7 +34,7 @@ class TableBits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, t
     gives: ClassVar[Form | None] = QUANTISED
     calibrates: ClassVar[bool] = False
 
-    bits: Literal[4, 8] = 4
+    bits: Bits = 4
     block: Literal[16, 32, 64, 128] = 32
     scales: Scales = "mse"
     least: Annotated[int, Meta(ge=0)] = 10_000
@@ -49,11 +50,11 @@ class TableBits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, t
         if not tables:
             raise graph.failed("the graph has no table of float rows that only look-ups use")
         for name, users in tables.items():
-            table, scale = self._added(graph, name)
+            table, *found = self._added(graph, name)
             for node in users:
                 made = helper.make_node(
                     "GatherBlockQuantized",
-                    [table, node.input[1], scale],
+                    [table, node.input[1], *found],
                     list(node.output),
                     name=node.name,
                     domain=RUNTIME,
@@ -65,8 +66,10 @@ class TableBits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, t
                 graph.replace(node, made)
         return graph.finished()
 
-    def _added(self, graph: Graph, name: str) -> tuple[str, str]:
-        """The names of the integers and the scales of a table. They are large: the arrays are gone when it is done."""
+    def _added(self, graph: Graph, name: str) -> list[str]:
+        """The names of the integers, the scales and perhaps the zero points of a table. They are large: the arrays are
+        gone when it is done."""
         found = blocked(graph.rows(name), bits=self.bits, size=self.block, scales=self.scales)
         table = graph.add(f"{name}.bits", found.packed.reshape(len(found.packed), -1))
-        return table, graph.add(f"{name}.scale", found.scale)
+        scale = graph.add(f"{name}.scale", found.scale)
+        return [table, scale, *([] if found.zero is None else [graph.add(f"{name}.zero", found.zero)])]

@@ -1,4 +1,4 @@
-"""Weights of linear layers in 8 or 4 bits, in blocks; activations stay floats."""
+"""Weights of linear layers in 8, 4 or 2 bits, in blocks; activations stay floats."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
-from toolkit.compress.blocks import Scales, blocked
+from toolkit.compress.blocks import Bits, Scales, blocked
 from toolkit.compress.calibration import Calibration
 from toolkit.compress.quiet import quiet
 from toolkit.compress.step import FLOAT, FUSED, QUANTISED, Form, StepReport
@@ -17,7 +17,8 @@ __all__ = ["WeightBits"]
 
 class WeightBits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="weight-bits"):
     """Weight-only quantisation: each block of a column has a scale of its own, found by the least square error or by
-    its largest number. No calibration is needed.
+    its largest number; with `scales` "hqq" a zero point of its own too (Badri and Shaji, "Half-Quadratic Quantization
+    of Large Machine Learning Models", 2023, with whole zero points). No calibration is needed.
 
     `block` is the length of a block. `compute` "int8" lets the kernel round the activations of each block too, which
     is faster; "float32" multiplies floats. `exclude` names nodes that stay as they are.
@@ -30,7 +31,7 @@ class WeightBits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     gives: ClassVar[Form | None] = QUANTISED
     calibrates: ClassVar[bool] = False
 
-    bits: Literal[4, 8] = 8
+    bits: Bits = 8
     block: Literal[16, 32, 64, 128] = 32
     scales: Scales = "mse"
     compute: Literal["float32", "int8"] = "int8"
@@ -39,34 +40,10 @@ class WeightBits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     def apply(self, model: bytes, data: Calibration) -> tuple[bytes, StepReport]:
         """See Step. `data` is not needed."""
         with quiet(), needs("compress"):
-            from onnx import helper
-
-            from toolkit.compress.layers import RUNTIME, Graph
+            from toolkit.compress.block_layers import in_blocks, linear_layers
+            from toolkit.compress.layers import Graph
         graph = Graph(model, "weight-bits")
-        graph.known(self.exclude)
-        layers = [layer for layer in graph.layers if layer.linear and layer.name not in self.exclude]
-        if not layers:
-            raise graph.failed("the graph has no linear layer whose weights are constant floats")
-        for layer in layers:
-            matrix = graph.matrix(layer)[0, :, :, 0]
-            found = blocked(matrix, bits=self.bits, size=self.block, scales=self.scales)
-            node = layer.node
-            outputs, inputs = matrix.shape
-            bias = node.input[2] if len(node.input) > 2 else ""
-            weights = graph.add(f"{node.output[0]}.bits", found.packed)
-            scale = graph.add(f"{node.output[0]}.scale", found.scale)
-            taken = [node.input[0], weights, scale, *(["", "", bias] if bias else [])]
-            made = helper.make_node(
-                "MatMulNBits",
-                taken,
-                list(node.output),
-                name=node.name,
-                domain=RUNTIME,
-                K=inputs,
-                N=outputs,
-                bits=self.bits,
-                block_size=self.block,
-                accuracy_level=4 if self.compute == "int8" else 1,
-            )
-            graph.replace(node, made)
+        for layer in linear_layers(graph, self.exclude):
+            found = blocked(graph.matrix(layer)[0, :, :, 0], bits=self.bits, size=self.block, scales=self.scales)
+            in_blocks(graph, layer, found, bits=self.bits, size=self.block, compute=self.compute)
         return graph.finished()

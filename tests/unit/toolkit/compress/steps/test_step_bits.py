@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays
 from tests.unit.toolkit.compress.conftest import Gated
 from tests.unit.toolkit.compress.steps.conftest import Taken
 from tests.unit.toolkit.compress.steps.graphs import model_of, numbers
-from toolkit.compress.blocks import Blocks, blocked
+from toolkit.compress.blocks import Bits, Blocks, Scales, blocked
 from toolkit.compress.calibration import Calibration
 from toolkit.compress.errors import CompressionError
 from toolkit.compress.quiet import quiet
@@ -26,13 +26,16 @@ with quiet():
     import onnx
     from onnx import helper
 
-Bits = Literal[4, 8]
+
+def unpacked(packed: Any, bits: int) -> Any:
+    parts = [(packed >> shift) & (2**bits - 1) for shift in range(0, 8, bits)]
+    return np.stack(parts, axis=-1).reshape(*packed.shape[:-1], -1).astype(np.float32)
 
 
 def back(found: Blocks, bits: int, columns: int) -> Any:
-    packed = found.packed
-    integers = packed if bits == 8 else np.stack([packed & 15, packed >> 4], axis=-1).reshape(*packed.shape[:2], -1)
-    values = (integers.astype(np.float32) - 2 ** (bits - 1)) * found.scale[..., None]
+    count = found.scale.shape[1]
+    zero = 2 ** (bits - 1) if found.zero is None else unpacked(found.zero, bits)[:, :count, None]
+    values = (unpacked(found.packed, bits) - zero) * found.scale[..., None]
     return values.reshape(len(values), -1)[:, :columns]
 
 
@@ -40,29 +43,27 @@ def back(found: Blocks, bits: int, columns: int) -> Any:
     arrays.arrays(
         np.float32, st.tuples(st.integers(1, 5), st.integers(1, 70)), elements=st.floats(-1e4, 1e4, width=32)
     ),
-    st.sampled_from([4, 8]),
-    st.sampled_from(["minmax", "mse"]),
+    st.sampled_from([2, 4, 8]),
+    st.sampled_from(["minmax", "mse", "hqq"]),
 )
-def test_no_number_is_further_off_than_the_grid_allows(
-    matrix: Any, bits: Bits, scales: Literal["minmax", "mse"]
-) -> None:
+def test_no_number_is_further_off_than_the_grid_allows(matrix: Any, bits: Bits, scales: Scales) -> None:
     found = blocked(matrix, bits=bits, size=16, scales=scales)
     off = np.abs(back(found, bits, matrix.shape[1]) - matrix)
     peaks = np.abs(np.pad(matrix, ((0, 0), (0, -matrix.shape[1] % 16))).reshape(len(matrix), -1, 16)).max(axis=2)
-    # the widest grid of all, and one level that the other sign lacks
-    room = np.repeat(np.abs(peaks), 16, axis=1)[:, : matrix.shape[1]] * (
-        1.1 / 2 ** (bits - 1) + (0.4 if scales == "mse" else 0)
-    )
+    # the widest grid of all, and one level that the other sign lacks; a zero point is moved by less than a level
+    least = {"minmax": 0, "mse": 0.4, "hqq": 0.4 + 2.2 / 2**bits}[scales]
+    room = np.repeat(np.abs(peaks), 16, axis=1)[:, : matrix.shape[1]] * (1.1 / 2 ** (bits - 1) + least)
     assert (off <= room + 1e-6).all()
 
 
-def test_the_least_square_is_no_worse_than_the_widest() -> None:
+def test_the_least_square_is_no_worse_than_the_widest_and_a_zero_point_helps_where_signs_are_not_alike() -> None:
     matrix = numbers(50, 128)
+    matrix[:, ::2] = np.abs(matrix[:, ::2])
+    kinds: list[Scales] = ["minmax", "mse", "hqq"]
     errors = [
-        np.square(back(blocked(matrix, bits=4, size=32, scales=scales), 4, 128) - matrix).sum()
-        for scales in ("minmax", "mse")
+        np.square(back(blocked(matrix, bits=4, size=32, scales=scales), 4, 128) - matrix).sum() for scales in kinds
     ]
-    assert errors[1] < errors[0]
+    assert errors[2] < 0.9 * errors[1] < errors[0]
 
 
 def answers(gated: Gated, model: bytes, x: Any) -> Any:
@@ -72,31 +73,36 @@ def answers(gated: Gated, model: bytes, x: Any) -> Any:
     return gated(digest, lambda grant: list(Calibration(grant, "policy", [{"x": x}]).outputs(model)))[0]["y"]
 
 
-@pytest.mark.parametrize("bits", [4, 8])
-def test_the_kernel_multiplies_what_was_meant(taken: Taken, gated: Gated, bits: Bits) -> None:
+@pytest.mark.parametrize("scales", ["mse", "hqq"])
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_the_kernel_multiplies_what_was_meant(taken: Taken, gated: Gated, bits: Bits, scales: Scales) -> None:
     weights, bias, x = numbers(96, 40), numbers(40), numbers(3, 96)
     nodes = [helper.make_node("Gemm", ["x", "w", "b"], ["y"], name="layer")]
     model = model_of(nodes, {"w": weights, "b": bias}, ["n", 96])
-    pressed, report = taken(WeightBits(bits=bits, compute="float32"), model)
-    meant = back(blocked(np.ascontiguousarray(weights.T), bits=bits, size=32, scales="mse"), bits, 96).T
+    step = WeightBits(bits=bits, scales=scales, compute="float32")
+    pressed, report = taken(step, model)
+    meant = back(blocked(np.ascontiguousarray(weights.T), bits=bits, size=32, scales=scales), bits, 96).T
     np.testing.assert_allclose(answers(gated, pressed, x), x @ meant + bias, rtol=1e-4, atol=1e-4)
-    assert report.weights["uint8"] == 96 * 40 * bits // 8
-    assert taken(WeightBits(bits=bits, compute="float32"), model)[0] == pressed
+    zeros = 40 * -(-3 * bits // 8) if scales == "hqq" else 0
+    assert report.weights["uint8"] == 96 * 40 * bits // 8 + zeros
+    assert taken(step, model)[0] == pressed
 
 
-@pytest.mark.parametrize("bits", [4, 8])
-def test_rows_are_looked_up_as_they_were_meant(taken: Taken, gated: Gated, bits: Bits) -> None:
+@pytest.mark.parametrize("scales", ["mse", "hqq"])
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_rows_are_looked_up_as_they_were_meant(taken: Taken, gated: Gated, bits: Bits, scales: Scales) -> None:
     table = numbers(300, 64)
     nodes = [
         helper.make_node("Cast", ["x"], ["ids"], to=onnx.TensorProto.INT64),
         helper.make_node("Gather", ["t", "ids"], ["y"]),
     ]
     model = model_of(nodes, {"t": table}, ["n"])
-    pressed, report = taken(TableBits(bits=bits), model)
-    meant = back(blocked(table, bits=bits, size=32, scales="mse"), bits, 64)
+    pressed, report = taken(TableBits(bits=bits, scales=scales), model)
+    meant = back(blocked(table, bits=bits, size=32, scales=scales), bits, 64)
     ids = np.array([0, 299, 7], np.float32)
     np.testing.assert_allclose(answers(gated, pressed, ids), meant[[0, 299, 7]], rtol=1e-6)
-    assert report.weights == {"float32": 300 * 2 * 4, "uint8": 300 * 64 * bits // 8}
+    zeros = 300 * -(-2 * bits // 8) if scales == "hqq" else 0
+    assert report.weights == {"float32": 300 * 2 * 4, "uint8": 300 * 64 * bits // 8 + zeros}
     assert not report.left
 
 
@@ -134,8 +140,8 @@ def chain() -> tuple[bytes, list[dict[str, Any]]]:
     return model_of(nodes, weights, ["n", 64]), [{"x": numbers(5, 64)} for _ in range(4)]
 
 
-@pytest.mark.parametrize("rough", ["int8", "4bit"])
-def test_the_layer_that_costs_most_keeps_more_bits(taken: Taken, rough: Literal["int8", "4bit"]) -> None:
+@pytest.mark.parametrize("rough", ["int8", "4bit", "gptq"])
+def test_the_layer_that_costs_most_keeps_more_bits(taken: Taken, rough: Literal["int8", "4bit", "gptq"]) -> None:
     model, batches = chain()
     pressed, report = taken(Mixed(rough=rough, share=0.34), model, batches)
     graph = onnx.load_from_string(pressed).graph

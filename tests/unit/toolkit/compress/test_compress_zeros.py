@@ -1,0 +1,67 @@
+"""Zeros in a bundle: the manifest counts those that are in its file, and a person is told what they are good for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.unit.toolkit.compress.steps.graphs import model_of, numbers
+from toolkit.box import create_box
+from toolkit.bundle import Bundle
+from toolkit.commands.show import described
+from toolkit.compress import compress
+from toolkit.compress.quiet import quiet
+
+with quiet():
+    import onnx
+    from onnx import helper, numpy_helper
+
+RECIPE = """
+[[step]]
+kind = "sparsify"
+pattern = "2:4"
+
+[[step]]
+kind = "weight-bits"
+bits = 4
+exclude = ["second"]
+"""
+
+
+def pressed(folder: Path, recipe: str) -> Bundle:
+    create_box(folder / "box")
+    (folder / "recipe.toml").write_text(recipe)
+    nodes = [
+        helper.make_node("Gemm", ["x", "a", "b"], ["h"], name="first"),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("Gemm", ["r", "c"], ["y"], name="second"),
+    ]
+    model = onnx.load_from_string(
+        model_of(nodes, {"a": numbers(64, 96), "b": numbers(96), "c": numbers(96, 8)}, ("batch", 64))
+    )
+    model.graph.output[0].type.CopyFrom(helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, ["batch", 8]))
+    onnx.save(model, folder / "net.onnx")
+    return compress(
+        folder / "net.onnx",
+        recipe=folder / "recipe.toml",
+        budget="fidelity>=0.5",
+        calibrate=[{"x": numbers(1, 64)} for _ in range(60)],
+        evaluate=[{"x": numbers(1, 64)} for _ in range(20)],
+        licence="MIT",
+        out=folder / "net.bundle",
+        settings=folder / "box" / "sealpress.toml",
+    )
+
+
+def test_the_zeros_of_the_manifest_are_those_of_the_file(tmp_path: Path) -> None:
+    bundle = pressed(tmp_path, RECIPE)
+    graph = onnx.load_from_string(bundle.model).graph
+    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    first, second = (node for node in graph.node if node.op_type in ("MatMulNBits", "Gemm"))
+    assert (first.op_type, second.op_type) == ("MatMulNBits", "Gemm")
+    halves = tensors[first.input[1]].reshape(-1).tolist()
+    counted = sum((byte & 15 == 8) + (byte >> 4 == 8) for byte in halves)
+    # what was small became zero too
+    assert counted > 64 * 96 / 2
+    assert bundle.manifest.zeros == {"first": counted, "second": 96 * 8 // 2}
+    assert f"zeros    {counted + 384:,} weights of 2 layers: smaller when packed, no faster" in described(bundle)
+    assert " packed), " in described(bundle)
