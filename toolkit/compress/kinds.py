@@ -14,6 +14,7 @@ from toolkit.compress.steps.bias_correction import BiasCorrection
 from toolkit.compress.steps.drop_layers import DropLayers
 from toolkit.compress.steps.dynamic_int8 import DynamicInt8
 from toolkit.compress.steps.equalise import Equalise
+from toolkit.compress.steps.factorise import Factorise
 from toolkit.compress.steps.fuse import Fuse
 from toolkit.compress.steps.mixed import Mixed
 from toolkit.compress.steps.prune_heads import PruneHeads
@@ -35,6 +36,7 @@ OWN: Mapping[str, type[Any]] = {
         DropLayers,
         DynamicInt8,
         Equalise,
+        Factorise,
         Fuse,
         Mixed,
         PruneHeads,
