@@ -15,6 +15,7 @@ from toolkit.compress.steps.drop_layers import DropLayers
 from toolkit.compress.steps.dynamic_int8 import DynamicInt8
 from toolkit.compress.steps.equalise import Equalise
 from toolkit.compress.steps.factorise import Factorise
+from toolkit.compress.steps.factorise_table import FactoriseTable
 from toolkit.compress.steps.fuse import Fuse
 from toolkit.compress.steps.mixed import Mixed
 from toolkit.compress.steps.prune_heads import PruneHeads
@@ -37,6 +38,7 @@ OWN: Mapping[str, type[Any]] = {
         DynamicInt8,
         Equalise,
         Factorise,
+        FactoriseTable,
         Fuse,
         Mixed,
         PruneHeads,
