@@ -331,7 +331,8 @@ class Graph:
         nodes.insert(first, made)
         for layer in layers:
             layer.node.input[0] = taken
-        return nodes[first]
+        put: onnx.NodeProto = nodes[first]
+        return put
 
     def _follow(self, node: onnx.NodeProto, vector: NDArray[np.float32]) -> None:
         """Put an Add of a constant between a node and all that uses its result."""

@@ -100,7 +100,7 @@ def _split(graph: Graph, name: str, users: list[NodeProto], axes: NDArray[np.flo
     narrow = (graph.rows(name) @ axes.astype(np.float32)).astype(np.float32)
     low = graph.add(f"{name}.rows", narrow)
     back = graph.add(f"{name}.axes", np.ascontiguousarray(axes.T, dtype=np.float32))
-    shapes = {}
+    shapes: dict[str, tuple[int, int]] = {}
     for node in users:
         between, product = f"{node.output[0]}.low", f"{node.name}.back"
         graph.rewire(

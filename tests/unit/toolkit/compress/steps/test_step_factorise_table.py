@@ -23,7 +23,8 @@ IDS = [{"x": np.arange(start, start + 50)} for start in (0, 20, -50)]
 def table(rows: NDArray[np.float32]) -> bytes:
     model = onnx.load_from_string(model_of([helper.make_node("Gather", ["table", "x"], ["y"])], {"table": rows}, ["n"]))
     model.graph.input[0].type.CopyFrom(helper.make_tensor_type_proto(onnx.TensorProto.INT64, ["n"]))
-    return model.SerializeToString()
+    data: bytes = model.SerializeToString()
+    return data
 
 
 def rows_of(model: bytes, ids: NDArray[np.int64]) -> NDArray[np.float32]:
