@@ -31,6 +31,7 @@ def cost(weights: NDArray[np.float32], found: NDArray[np.float64], shift: NDArra
     return float(np.trace(moved) + damp(to) * np.square(change).sum())
 
 
+@settings(deadline=None)  # the first to run loads torch
 @given(ROWS)
 def test_sums_over_batches_are_those_of_all_rows(rows: NDArray[np.float32]) -> None:
     found, exact = seen(rows), rows.astype(np.float64)

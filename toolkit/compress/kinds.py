@@ -16,6 +16,8 @@ from toolkit.compress.steps.codebook import Codebook
 from toolkit.compress.steps.drop_layers import DropLayers
 from toolkit.compress.steps.dynamic_int8 import DynamicInt8
 from toolkit.compress.steps.equalise import Equalise
+from toolkit.compress.steps.factorise import Factorise
+from toolkit.compress.steps.factorise_table import FactoriseTable
 from toolkit.compress.steps.fuse import Fuse
 from toolkit.compress.steps.gptq import Gptq
 from toolkit.compress.steps.mixed import Mixed
@@ -42,6 +44,8 @@ OWN: Mapping[str, type[Any]] = {
         DropLayers,
         DynamicInt8,
         Equalise,
+        Factorise,
+        FactoriseTable,
         Fuse,
         Gptq,
         Mixed,

@@ -218,14 +218,14 @@ class Graph:
 
     def multiply(self, layers: Sequence[Layer], factor: NDArray[np.float32]) -> None:
         """Let layers that share their input take it times a vector (channels,), through a new node."""
-        name = layers[0].input
-        taken = f"{name}.{self.kind}"
-        node = helper.make_node("Mul", [name, self.add(f"{taken}.factor", factor)], [taken], name=f"{taken}.Mul")
-        nodes = self.model.graph.node
-        first = min(index for index, other in enumerate(nodes) if any(other is layer.node for layer in layers))
-        nodes.insert(first, node)
-        for layer in layers:
-            layer.node.input[0] = taken
+        self._before(layers, "Mul", "factor", factor)
+
+    def lead(self, layers: Sequence[Layer], matrix: NDArray[np.float32]) -> None:
+        """Let linear layers that share their input take it through a new one with a matrix (outputs, inputs)."""
+        if not np.isfinite(matrix).all():
+            raise self.failed(f"{layers[0].name} would get weights that are not finite")
+        led = Layer(self._before(layers, "MatMul", "weight", np.ascontiguousarray(matrix.T)), 2, 1)
+        self.layers += (led,)
 
     def add(self, name: str, value: NDArray[Any]) -> str:
         """Keep a new constant; the name that it got."""
@@ -280,7 +280,7 @@ class Graph:
         shapes = {
             layer.name: self._shape(layer)
             for layer in self.layers
-            if layer.node.output[0] not in self._instead and self._shape(layer) != self._shapes[layer.name]
+            if layer.node.output[0] not in self._instead and self._shape(layer) != self._shapes.get(layer.name)
         }
         nodes = [made for node in graph.node for made in self._instead.get(node.output[0], (node,))]
         if self._rewired:
@@ -323,6 +323,20 @@ class Graph:
             return Layer(node, rank, attributes.get("group", 1))
         plain = not attributes.get("transA", 0) and attributes.get("alpha", 1.0) == attributes.get("beta", 1.0) == 1.0
         return Layer(node, rank, 1) if rank == 2 and plain else None
+
+    def _before(self, layers: Sequence[Layer], operator: str, what: str, value: NDArray[np.float32]) -> onnx.NodeProto:
+        """Put a node with a constant between layers and the input that they share."""
+        name = layers[0].input
+        taken = f"{name}.{self.kind}"
+        constant = self.add(f"{taken}.{what}", value)
+        made = helper.make_node(operator, [name, constant], [taken], name=f"{taken}.{operator}")
+        nodes = self.model.graph.node
+        first = min(index for index, other in enumerate(nodes) if any(other is layer.node for layer in layers))
+        nodes.insert(first, made)
+        for layer in layers:
+            layer.node.input[0] = taken
+        put: onnx.NodeProto = nodes[first]
+        return put
 
     def _follow(self, node: onnx.NodeProto, vector: NDArray[np.float32]) -> None:
         """Put an Add of a constant between a node and all that uses its result."""

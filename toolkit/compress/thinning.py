@@ -16,7 +16,7 @@ from toolkit.compress.serialise import serialise
 from toolkit.compress.statistics import moments
 from toolkit.compress.surgery import Order, order, refitted
 
-__all__ = ["allotted", "thin"]
+__all__ = ["allotted", "cheapest", "thin", "weighed"]
 
 ITEMS = 16  # of the calibration, on which is found what a network matters to the answer
 
@@ -46,23 +46,45 @@ def allotted(losses: Sequence[NDArray[np.float64]], keep: float, multiple: int) 
 
     `losses` are those when none, one, two ... groups have gone, for each network.
     """
-    total = sum(map(len, losses))
-    counts = [len(lost) for lost in losses]
+    sizes = []
+    for lost_so_far in losses:
+        count = len(lost_so_far)
+        sizes.append(np.array([count, *range(count - (count % multiple or multiple), 0, -multiple)]))
+    paid = [lost_so_far[len(lost_so_far) - size] for lost_so_far, size in zip(losses, sizes, strict=True)]
+    chosen = cheapest(sizes, paid, keep * sum(map(len, losses)))
+    return [int(size[at]) for size, at in zip(sizes, chosen, strict=True)]
+
+
+def cheapest(sizes: Sequence[NDArray[np.int_]], losses: Sequence[NDArray[np.float64]], goal: float) -> list[int]:
+    """Which of its sizes, from large to small, each of several gets, so that their sum is no more than the goal where
+    that can be: the step to the next smaller one that loses least for what it saves comes first."""
+    chosen = [0] * len(sizes)
 
     def price(number: int) -> float:
-        gone = len(losses[number]) - counts[number]
-        taken = counts[number] % multiple or multiple
-        if counts[number] - taken < 1:
+        at, own, lost_so_far = chosen[number], sizes[number], losses[number]
+        if at + 1 == len(own):
             return np.inf
-        return float(losses[number][gone + taken] - losses[number][gone]) / taken
+        return float(lost_so_far[at + 1] - lost_so_far[at]) / float(own[at] - own[at + 1])
 
-    prices = [(price(number), number) for number in range(len(losses))]
+    left = sum(float(own[0]) for own in sizes)
+    prices = [(price(number), number) for number in range(len(sizes))]
     heapify(prices)
-    while sum(counts) > keep * total and prices[0][0] < np.inf:
+    while left > goal and prices[0][0] < np.inf:
         number = prices[0][1]
-        counts[number] -= counts[number] % multiple or multiple
+        left -= float(sizes[number][chosen[number]] - sizes[number][chosen[number] + 1])
+        chosen[number] += 1
         heapreplace(prices, (price(number), number))
-    return counts
+    return chosen
+
+
+def weighed(graph: Graph, losses: Sequence[float], alone: Callable[[int], bytes], data: Calibration) -> list[float]:
+    """How much of the loss of each part of a graph comes out in the answer: `alone` makes the model in which one part
+    has its loss and the others have none."""
+    if len(losses) == 1:
+        return [1.0]
+    few = data.first(ITEMS)
+    expected = list(few.outputs(graph.before))
+    return [lost(expected, few, alone(number)) / max(loss, 1e-30) for number, loss in enumerate(losses)]
 
 
 def _learned(
@@ -74,18 +96,15 @@ def _learned(
         order(graph.matrix(inner.taker)[0, :, :, 0], seen, inner.size, repair=repair)
         for inner, (_, seen) in zip(found, moments(graph, takers, data), strict=True)
     ]
-    if len(found) == 1:
-        return orders, [1.0]
-    few = data.first(ITEMS)
-    expected = list(few.outputs(graph.before))
-    weights = []
-    for number, one in enumerate(orders):
-        alone = Graph(graph.before, graph.kind)
-        count = max(1, len(one.groups) // 2)
-        _thin(alone, find(alone)[number], one.kept(count), data, repair=repair)
-        share = lost(expected, few, serialise(alone.model))
-        weights.append(share / max(float(one.lost[len(one.groups) - count]), 1e-30))
-    return orders, weights
+    halves = [max(1, len(one.groups) // 2) for one in orders]
+
+    def alone(number: int) -> bytes:
+        changed = Graph(graph.before, graph.kind)
+        _thin(changed, find(changed)[number], orders[number].kept(halves[number]), data, repair=repair)
+        return serialise(changed.model)
+
+    losses = [float(one.lost[len(one.groups) - half]) for one, half in zip(orders, halves, strict=True)]
+    return orders, weighed(graph, losses, alone, data)
 
 
 def _thin(graph: Graph, inner: Inner, kept: NDArray[np.intp], data: Calibration, *, repair: bool) -> None:
