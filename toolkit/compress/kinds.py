@@ -16,6 +16,7 @@ from toolkit.compress.steps.dynamic_int8 import DynamicInt8
 from toolkit.compress.steps.equalise import Equalise
 from toolkit.compress.steps.fuse import Fuse
 from toolkit.compress.steps.mixed import Mixed
+from toolkit.compress.steps.prune_channels import PruneChannels
 from toolkit.compress.steps.prune_heads import PruneHeads
 from toolkit.compress.steps.prune_neurons import PruneNeurons
 from toolkit.compress.steps.slim import Slim
@@ -37,6 +38,7 @@ OWN: Mapping[str, type[Any]] = {
         Equalise,
         Fuse,
         Mixed,
+        PruneChannels,
         PruneHeads,
         PruneNeurons,
         Slim,

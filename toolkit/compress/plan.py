@@ -17,7 +17,8 @@ ITEM_SECONDS = 2.5e-9  # of one item through a model on one thread, a parameter
 LOAD_SECONDS = 20.0  # to load the libraries, the weights, and to export and check
 STEP_SECONDS = 1e-7  # of any step, a parameter
 # runs of the model over the calibration items
-PASSES = {"adaround": 3, "bias-correction": 1, "drop-layers": 3, "equalise": 0, "mixed": 10, "prune-heads": 2}
+PASSES = {"adaround": 3, "bias-correction": 1, "drop-layers": 3, "equalise": 0, "mixed": 10, "prune-channels": 3}
+PASSES |= {"prune-heads": 2}
 PASSES |= {"prune-neurons": 3, "smooth-quant": 1, "static-int8": 2}
 # the most memory at once, in the size of the FP32 model, with the original, the export and its session beside the step
 LOADED = 5.0

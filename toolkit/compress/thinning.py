@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from toolkit.compress.calibration import Calibration
 from toolkit.compress.diagnose import lost
-from toolkit.compress.inner import Inner, columns, taken_out
-from toolkit.compress.layers import Graph
+from toolkit.compress.inner import Fitted, Inner, columns, flat, taken_out
+from toolkit.compress.layers import Graph, Layer
 from toolkit.compress.serialise import serialise
-from toolkit.compress.statistics import moments
+from toolkit.compress.statistics import Moments, moments
 from toolkit.compress.surgery import Order, order, refitted
 
 __all__ = ["allotted", "thin"]
@@ -71,7 +71,7 @@ def _learned(
     """The order of each network, and how much of its loss comes out in the answer when half of it goes."""
     takers = [inner.taker for inner in found]
     orders = [
-        order(graph.matrix(inner.taker)[0, :, :, 0], seen, inner.size, repair=repair)
+        order(flat(graph, inner.taker), seen, inner.size, repair=repair)
         for inner, (_, seen) in zip(found, moments(graph, takers, data), strict=True)
     ]
     if len(found) == 1:
@@ -89,11 +89,26 @@ def _learned(
 
 
 def _thin(graph: Graph, inner: Inner, kept: NDArray[np.intp], data: Calibration, *, repair: bool) -> None:
-    weights = graph.matrix(inner.taker)[0, :, :, 0]
-    left = columns(kept, inner.size)
-    if repair:
-        [(_, seen)] = moments(graph, [inner.taker], data)
-        taking, shift = refitted(weights, seen, left)
-    else:
-        taking, shift = weights[:, left], np.zeros(len(weights), np.float32)
-    taken_out(graph, inner, kept, taking, shift)
+    takers = (inner.taker, *inner.also)
+    # what stays in a kernel that reaches over the edge must not make up for what goes by a constant
+    seen = (
+        [_bare(found) if _padded(layer) else found for layer, found in moments(graph, takers, data)] if repair else []
+    )
+    fitted: list[Fitted] = []
+    for number, layer in enumerate(takers):
+        weights = flat(graph, layer)
+        left = columns(kept, weights.shape[1] // inner.groups)
+        bare = weights[:, left], np.zeros(len(weights), np.float32)
+        fitted.append(refitted(weights, seen[number], left) if repair else bare)
+    taken_out(graph, inner, kept, fitted)
+
+
+def _padded(layer: Layer) -> bool:
+    attributes = {attribute.name: attribute for attribute in layer.node.attribute}
+    automatic = attributes["auto_pad"].s if "auto_pad" in attributes else b"NOTSET"
+    return automatic not in (b"NOTSET", b"VALID") or ("pads" in attributes and any(attributes["pads"].ints))
+
+
+def _bare(seen: Moments) -> Moments:
+    """The same as if no channel had a mean: then least squares has no use for a constant."""
+    return Moments(seen.rows, np.zeros_like(seen.mean), seen.second)
