@@ -24,8 +24,8 @@ Find = Callable[[Graph], Sequence[Inner]]
 
 
 def thin(graph: Graph, find: Find, data: Calibration, *, keep: float, multiple: int, repair: bool) -> None:
-    """Leave a share of the groups of all inner channels that `find` finds; how many stay of each is a multiple of
-    `multiple`, or all.
+    """Leave a share of the groups of all inner channels that `find` finds, each counted by its weights; how many stay
+    of each is a multiple of `multiple`, or all.
 
     Raises CompressionError "step_failed" where nothing is found, with what is in the way, or there is no data.
     """
@@ -34,19 +34,24 @@ def thin(graph: Graph, find: Find, data: Calibration, *, keep: float, multiple: 
         raise graph.failed("; ".join(["the graph has nothing of the kind", *graph.left[:3]]))
     key = f"{graph.kind} {repair} {graph.digest}"
     orders, weights = data.once(key, lambda: _learned(graph, found, find, data, repair=repair))
-    counts = allotted([weight * one.lost for one, weight in zip(orders, weights, strict=True)], keep, multiple)
+    losses = [weight * one.lost for one, weight in zip(orders, weights, strict=True)]
+    counts = allotted(losses, keep, multiple, [_numbers(graph, inner) for inner in found])
     for inner, one, count in zip(found, orders, counts, strict=True):
         if count < inner.groups:
             _thin(graph, inner, one.kept(count), data, repair=repair)
 
 
-def allotted(losses: Sequence[NDArray[np.float64]], keep: float, multiple: int) -> list[int]:
+def allotted(
+    losses: Sequence[NDArray[np.float64]], keep: float, multiple: int, sizes: Sequence[int] = ()
+) -> list[int]:
     """How many groups of each network stay, so that no more than the share `keep` of all does and the sum of what is
     lost is small: the cheapest next `multiple` of groups goes first. Of each, `multiple` stay, or all of them.
 
-    `losses` are those when none, one, two ... groups have gone, for each network.
+    `losses` are those when none, one, two ... groups have gone, for each network; `sizes` what a group of each counts,
+    one where none are given.
     """
-    total = sum(map(len, losses))
+    sizes = sizes or [1] * len(losses)
+    total = sum(len(lost) * size for lost, size in zip(losses, sizes, strict=True))
     counts = [len(lost) for lost in losses]
 
     def price(number: int) -> float:
@@ -54,13 +59,16 @@ def allotted(losses: Sequence[NDArray[np.float64]], keep: float, multiple: int) 
         taken = counts[number] % multiple or multiple
         if counts[number] - taken < 1:
             return np.inf
-        return float(losses[number][gone + taken] - losses[number][gone]) / taken
+        return float(losses[number][gone + taken] - losses[number][gone]) / (taken * sizes[number])
 
     prices = [(price(number), number) for number in range(len(losses))]
     heapify(prices)
-    while sum(counts) > keep * total and prices[0][0] < np.inf:
+    kept = total
+    while kept > keep * total and prices[0][0] < np.inf:
         number = prices[0][1]
-        counts[number] -= counts[number] % multiple or multiple
+        taken = counts[number] % multiple or multiple
+        counts[number] -= taken
+        kept -= taken * sizes[number]
         heapreplace(prices, (price(number), number))
     return counts
 
@@ -86,6 +94,12 @@ def _learned(
         share = lost(expected, few, serialise(alone.model))
         weights.append(share / max(float(one.lost[len(one.groups) - count]), 1e-30))
     return orders, weights
+
+
+def _numbers(graph: Graph, inner: Inner) -> int:
+    """How many weights go with one group."""
+    layers = (inner.taker, *inner.makers, *inner.along, *inner.also)
+    return sum(graph.matrix(layer).size for layer in layers) // inner.groups
 
 
 def _thin(graph: Graph, inner: Inner, kept: NDArray[np.intp], data: Calibration, *, repair: bool) -> None:
