@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from heapq import heapify, heapreplace
 
 import numpy as np
@@ -41,9 +41,7 @@ def thin(graph: Graph, find: Find, data: Calibration, *, keep: float, multiple: 
             _thin(graph, inner, one.kept(count), data, repair=repair)
 
 
-def allotted(
-    losses: Sequence[NDArray[np.float64]], keep: float, multiple: int, sizes: Sequence[int] = ()
-) -> list[int]:
+def allotted(losses: Sequence[NDArray[np.float64]], keep: float, multiple: int, sizes: Sequence[int] = ()) -> list[int]:
     """How many groups of each network stay, so that no more than the share `keep` of all does and the sum of what is
     lost is small: the cheapest next `multiple` of groups goes first. Of each, `multiple` stay, or all of them.
 
@@ -80,7 +78,7 @@ def _learned(
     takers = [inner.taker for inner in found]
     orders = [
         order(flat(graph, inner.taker), seen, inner.size, repair=repair)
-        for inner, (_, seen) in zip(found, moments(graph, takers, data), strict=True)
+        for inner, seen in zip(found, _seen(graph, takers, data), strict=True)
     ]
     if len(found) == 1:
         return orders, [1.0]
@@ -104,10 +102,7 @@ def _numbers(graph: Graph, inner: Inner) -> int:
 
 def _thin(graph: Graph, inner: Inner, kept: NDArray[np.intp], data: Calibration, *, repair: bool) -> None:
     takers = (inner.taker, *inner.also)
-    # what stays in a kernel that reaches over the edge must not make up for what goes by a constant
-    seen = (
-        [_bare(found) if _padded(layer) else found for layer, found in moments(graph, takers, data)] if repair else []
-    )
+    seen = list(_seen(graph, takers, data)) if repair else []
     fitted: list[Fitted] = []
     for number, layer in enumerate(takers):
         weights = flat(graph, layer)
@@ -117,12 +112,19 @@ def _thin(graph: Graph, inner: Inner, kept: NDArray[np.intp], data: Calibration,
     taken_out(graph, inner, kept, fitted)
 
 
+def _seen(graph: Graph, takers: Sequence[Layer], data: Calibration) -> Iterator[Moments]:
+    """What comes into each of the layers, as far as there is something to learn from it.
+
+    The places of an image are alike, and all of them together say little more than one: as so many rows they would
+    have weights follow the few images that there are. A kernel that reaches over the edge of an image gets no constant
+    to make up for what goes, since there is none beyond the edge.
+    """
+    for layer, seen in moments(graph, takers, data):
+        rows = seen.rows if layer.linear else min(seen.rows, len(data))
+        yield Moments(rows, np.zeros_like(seen.mean) if _padded(layer) else seen.mean, seen.second)
+
+
 def _padded(layer: Layer) -> bool:
     attributes = {attribute.name: attribute for attribute in layer.node.attribute}
     automatic = attributes["auto_pad"].s if "auto_pad" in attributes else b"NOTSET"
     return automatic not in (b"NOTSET", b"VALID") or ("pads" in attributes and any(attributes["pads"].ints))
-
-
-def _bare(seen: Moments) -> Moments:
-    """The same as if no channel had a mean: then least squares has no use for a constant."""
-    return Moments(seen.rows, np.zeros_like(seen.mean), seen.second)
