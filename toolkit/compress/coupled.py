@@ -34,7 +34,8 @@ def coupled(graph: Graph) -> list[Inner]:
     """The inner channels of convolutions: one layer takes them, or one and those that take means of them, as in
     squeeze-and-excitation. What is tied to more, such as the sum that runs through a network with shortcuts, is named
     in `left` of the graph."""
-    found, done = [], set[str]()
+    found: list[Inner] = []
+    done: set[str] = set()
     for layer in graph.layers:
         name = layer.node.output[0]
         if layer.linear or layer.groups > 1 or name in done:

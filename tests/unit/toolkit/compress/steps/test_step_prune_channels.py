@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -153,7 +153,7 @@ def test_a_linear_layer_takes_every_place_of_a_channel(taken: Taken, flat: Node)
     np.testing.assert_allclose(run(pruned, x), run(silenced(model, {"b": lost}, axis=0), x), rtol=1e-4, atol=1e-4)
 
 
-STAGES = {
+STAGES: dict[str, Callable[[str, str], Node]] = {
     "relu": lambda a, b: helper.make_node("Relu", [a], [b]),
     "clip": lambda a, b: helper.make_node("Clip", [a, "least", "most"], [b]),
     "norm": lambda a, b: helper.make_node("BatchNormalization", [a, "v", "v", "v", "p"], [b]),
