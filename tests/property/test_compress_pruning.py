@@ -106,3 +106,16 @@ def test_what_is_allotted_keeps_to_the_share_where_it_can(
     least = sum(min(size, multiple) for size in sizes)
     assert sum(counts) <= max(keep * sum(sizes), least)
     assert sum(counts) > keep * sum(sizes) - multiple or keep == 1
+
+
+@given(LOSSES, st.floats(0.01, 1), st.integers(1, 16), st.lists(st.integers(1, 9), min_size=5, max_size=5))
+def test_groups_of_other_sizes_are_counted_by_their_size(
+    losses: list[NDArray[np.float64]], keep: float, multiple: int, sizes: list[int]
+) -> None:
+    sizes = sizes[: len(losses)]
+    counts = allotted(losses, keep, multiple, sizes)
+    wholes = [len(lost) for lost in losses]
+    assert all(count == whole or count % multiple == 0 for count, whole in zip(counts, wholes, strict=True))
+    least = sum(size * min(whole, multiple) for size, whole in zip(sizes, wholes, strict=True))
+    total = sum(size * whole for size, whole in zip(sizes, wholes, strict=True))
+    assert np.dot(counts, sizes) <= max(keep * total, least)

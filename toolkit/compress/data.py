@@ -14,12 +14,13 @@ from msgspec import Meta, Struct
 from policies.payload import InputError
 from toolkit.compress.errors import ItemsError
 
-__all__ = ["NONE", "Data", "Items", "Kind", "Marked", "gathered", "identity", "read_items"]
+__all__ = ["NONE", "Data", "Items", "Kind", "Marked", "gathered", "identity", "read_items", "shown"]
 
 Kind = Literal["text", "image", "tensors"]
 
 MAX_FILE = 100_000_000
 MAX_ITEMS = 100_000
+SHOWN = 200  # characters of a text in a report
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
@@ -118,6 +119,13 @@ def identity(item: object) -> bytes:
         digest.update(f"{len(name)} {name} {array.dtype} {array.shape}\n".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.digest()
+
+
+def shown(item: object) -> str:
+    """An item as a report names it: a text is cut short."""
+    if isinstance(item, str):
+        return item if len(item) <= SHOWN else f"{item[:SHOWN]} ..."
+    return "an image" if isinstance(item, bytes) else "tensors"
 
 
 def _read(file: Path, kind: Kind) -> Iterator[_Known]:

@@ -21,7 +21,7 @@ from policies.payload import Payload
 from toolkit.bundle import Found
 from toolkit.compress import labelled, measure
 from toolkit.compress.calibration import Calibration
-from toolkit.compress.data import Data, Items
+from toolkit.compress.data import Data, Items, shown
 from toolkit.compress.energy import joules
 from toolkit.compress.errors import CompressionError
 from toolkit.compress.kernels import kernels
@@ -40,7 +40,6 @@ __all__ = ["Followed", "Press", "versions"]
 TOLERANCE = 1e-3  # of an export, relative to the largest number that an output holds, where that is above 1
 DIAGNOSED = 4  # items on which the error by layer is found
 FALL = 20.0  # decibels, below which a layer's output is called bad
-SHOWN = 200  # characters of a text in the report
 PROFILED = 20  # runs, of which the kernels and the energy are found
 TOGETHER = 64  # items whose outputs are in memory at once
 
@@ -232,7 +231,7 @@ class Press:
     def worst(self, found: Fidelity) -> tuple[Example, ...]:
         """The items whose answers came out worst."""
         return tuple(
-            Example(number=number, shown=_shown(self.data.evaluate.items[number]), score=score)
+            Example(number=number, shown=shown(self.data.evaluate.items[number]), score=score)
             for number, score in zip(found.worst, found.worst_scores, strict=True)
         )
 
@@ -273,13 +272,7 @@ class Press:
             taken = [feeds for _, feeds in some]
             outputs = model.run(self._grant, self._in_force, partial(_all, taken))
             answers += (self._reader.answers(one, made) for one, (made, _) in zip(outputs, some, strict=True))
-        if self.source.measure == "tokens":
-            return labelled.padded(answers)
-        if len({answer.shape for answer in answers}) > 1:
-            # answers that are as long as their items are held against each other number by number
-            longest = max(answer.size for answer in answers)
-            answers = [np.pad(answer.reshape(1, -1), ((0, 0), (0, longest - answer.size))) for answer in answers]
-        return np.concatenate(answers)
+        return measure.stacked(self.source.measure, answers)
 
     def _marked(self, session: Session) -> tuple[dict[str, Interval], dict[str, Found]]:
         """Precision and recall where a person marked the entities in the items, over all kinds and of each.
@@ -361,12 +354,6 @@ def _apart(expected: NDArray[Any], given: NDArray[Any], mask: NDArray[Any] | Non
         expected, given = expected[mask.astype(bool)], given[mask.astype(bool)]
     largest = float(np.abs(expected).max(initial=1.0))
     return float(np.abs(expected.astype(np.float64) - given).max(initial=0.0)) / largest
-
-
-def _shown(item: object) -> str:
-    if isinstance(item, str):
-        return item if len(item) <= SHOWN else f"{item[:SHOWN]} ..."
-    return "an image" if isinstance(item, bytes) else "tensors"
 
 
 def versions() -> dict[str, str]:

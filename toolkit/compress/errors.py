@@ -7,7 +7,15 @@ from typing import ClassVar
 
 from policies.errors import Refused, Unusable
 
-__all__ = ["BudgetError", "CompressionError", "ItemsError", "RecipeError", "SourceError", "SourceMissing"]
+__all__ = [
+    "BudgetError",
+    "ComparisonError",
+    "CompressionError",
+    "ItemsError",
+    "RecipeError",
+    "SourceError",
+    "SourceMissing",
+]
 
 
 class SourceError(Refused):
@@ -72,6 +80,15 @@ class BudgetError(Unusable):
 
     hints: ClassVar[Mapping[str, str]] = {
         "budget_text": 'Write it like "size<=20MB, fidelity>=0.99, latency<=0.4x"; each part may be left out.',
+    }
+
+
+class ComparisonError(Unusable):
+    """Bundles that cannot be held against each other."""
+
+    hints: ClassVar[Mapping[str, str]] = {
+        "compare_few": "Name two bundles or more; the first is what the others are held against.",
+        "compare_different": "Compare bundles of one task that take and give the same: `sealpress show BUNDLE` tells.",
     }
 
 

@@ -1,7 +1,8 @@
-"""The channels inside of a feed-forward network: made by layers, changed one by one, and taken by one layer."""
+"""Channels inside of a network: made by layers, changed one by one, and taken by a layer."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,16 +11,20 @@ from numpy.typing import NDArray
 from toolkit.compress.channels import Place
 from toolkit.compress.layers import RUNTIME, Graph, Layer
 
-__all__ = ["Inner", "Width", "columns", "neurons", "taken_out"]
+__all__ = ["ALONE", "PAIRED", "Fitted", "Inner", "Width", "columns", "flat", "neurons", "taken_out"]
 
 # what makes each number from one number
-_ALONE = frozenset(
+ALONE = frozenset(
     {"Abs", "Celu", "Clip", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Log"}
     | {"Mish", "Neg", "QuickGelu", "Reciprocal", "Relu", "Selu", "Sigmoid", "Softplus", "Softsign", "Sqrt", "Swish"}
     | {"Tanh", "ThresholdedRelu"}
 )
 # what makes each number from one number of each input, or of a vector or a number that stands for all
-_PAIRED = frozenset({"Add", "BiasGelu", "Div", "FastGelu", "Max", "Min", "Mul", "PRelu", "Pow", "Sub"})
+PAIRED = frozenset({"Add", "BiasGelu", "Div", "FastGelu", "Max", "Min", "Mul", "PRelu", "Pow", "Sub"})
+
+
+# weights, and what is added to the bias
+Fitted = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 class Width(NamedTuple):
@@ -33,7 +38,8 @@ class Width(NamedTuple):
 class Inner(NamedTuple):
     """Channels in `groups` of `size` neighbours each, which can be taken out together: what one layer takes, what
     others give (as many groups, perhaps of another size), vectors with a number for each of their channels, and shapes
-    that count them."""
+    that count them. `along` are convolutions that work on each of the channels by itself, `also` further layers that
+    take what becomes of them."""
 
     taker: Layer
     makers: tuple[Layer, ...]
@@ -41,6 +47,8 @@ class Inner(NamedTuple):
     groups: int
     size: int
     widths: tuple[Width, ...] = ()
+    along: tuple[Layer, ...] = ()
+    also: tuple[Layer, ...] = ()
 
 
 def neurons(graph: Graph) -> list[Inner]:
@@ -54,27 +62,39 @@ def neurons(graph: Graph) -> list[Inner]:
     return found
 
 
-def taken_out(
-    graph: Graph, inner: Inner, kept: NDArray[np.intp], taking: NDArray[np.float32], shift: NDArray[np.float32]
-) -> None:
-    """Leave only the groups `kept`; the layer that takes them gets the weights `taking` (outputs, channels that stay)
-    and `shift` (outputs,) on its bias."""
+def flat(graph: Graph, layer: Layer) -> NDArray[np.float32]:
+    """The weights of a layer without groups, (outputs, channels); of a convolution the positions of its kernel count
+    as so many outputs, one behind the other."""
+    matrix = graph.matrix(layer)[0]
+    return matrix.swapaxes(1, 2).reshape(-1, matrix.shape[1])
+
+
+def taken_out(graph: Graph, inner: Inner, kept: NDArray[np.intp], fitted: Sequence[Fitted]) -> None:
+    """Leave only the groups `kept`. The layer that takes them, and then each of those that take them also, gets the
+    weights (outputs, channels that stay) as `flat` gives them, and a shift (outputs,) on its bias."""
     for layer in inner.makers:
         matrix = graph.matrix(layer)
         graph.write(layer, matrix[:, columns(kept, matrix.shape[1] // inner.groups)])
+    for layer in inner.along:
+        graph.write(layer, graph.matrix(layer)[kept])
+        next(one for one in layer.node.attribute if one.name == "group").i = len(kept)
     for node, slot in inner.vectors:
         vector = graph.constant(node.input[slot])
         assert vector is not None  # noqa: S101 - it was found there
-        graph.put(node, slot, vector[..., columns(kept, vector.shape[-1] // inner.groups)])
+        axis = vector.shape.index(vector.size)
+        graph.put(node, slot, vector.take(columns(kept, vector.size // inner.groups), axis))
     for (node, slot), at, unit in inner.widths:
         shape = graph.constant(node.input[slot])
         assert shape is not None  # noqa: S101 - it was found there
         changed = shape.copy()
         changed[at] = unit * len(kept) or -1
         graph.put(node, slot, changed)
-    graph.write(inner.taker, taking[None, :, :, None])
-    if shift.any():
-        graph.shift(inner.taker, shift)
+    for layer, (taking, shift) in zip((inner.taker, *inner.also), fitted, strict=True):
+        outputs, _, positions = graph.matrix(layer).shape[1:]
+        graph.write(layer, taking.reshape(outputs, positions, -1).swapaxes(1, 2)[None])
+        # a shift on each position of a kernel is one on their sum
+        if shift.any():
+            graph.shift(layer, shift.reshape(outputs, positions).sum(axis=1))
 
 
 def columns(groups: NDArray[np.intp], size: int) -> NDArray[np.intp]:
@@ -104,13 +124,13 @@ def _before(graph: Graph, taker: Layer) -> Inner | None:
                 return None
             makers.append(layer)
             taken = list(node.input[2:])
-        elif node.domain in ("", "ai.onnx", RUNTIME) and node.op_type in _ALONE | _PAIRED:
+        elif node.domain in ("", "ai.onnx", RUNTIME) and node.op_type in ALONE | PAIRED:
             taken = list(node.input)
         else:
             return None
         for slot, given in enumerate(taken, start=len(node.input) - len(taken)):
             value = graph.constant(given)
-            if value is None and given and layer is None and (slot == 0 or node.op_type in _PAIRED):
+            if value is None and given and layer is None and (slot == 0 or node.op_type in PAIRED):
                 waiting.append(given)
             elif value is not None and value.shape[-1:] == (value.size,) == (width,):
                 vectors.append(Place(node, slot))

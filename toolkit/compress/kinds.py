@@ -21,6 +21,7 @@ from toolkit.compress.steps.factorise_table import FactoriseTable
 from toolkit.compress.steps.fuse import Fuse
 from toolkit.compress.steps.gptq import Gptq
 from toolkit.compress.steps.mixed import Mixed
+from toolkit.compress.steps.prune_channels import PruneChannels
 from toolkit.compress.steps.prune_heads import PruneHeads
 from toolkit.compress.steps.prune_neurons import PruneNeurons
 from toolkit.compress.steps.slim import Slim
@@ -49,6 +50,7 @@ OWN: Mapping[str, type[Any]] = {
         Fuse,
         Gptq,
         Mixed,
+        PruneChannels,
         PruneHeads,
         PruneNeurons,
         Slim,

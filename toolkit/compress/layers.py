@@ -41,7 +41,12 @@ class Layer:
 
     node: onnx.NodeProto
     rank: int
-    groups: int
+
+    @property
+    def groups(self) -> int:
+        """Of a convolution; one for other layers."""
+        found = [attribute.i for attribute in self.node.attribute if attribute.name == "group"]
+        return int(found[0]) if found and not self.linear else 1
 
     @property
     def name(self) -> str:
@@ -186,9 +191,11 @@ class Graph:
         self.put(layer.node, 1, self.laid(layer, matrix))
 
     def laid(self, layer: Layer, matrix: Matrix) -> NDArray[np.float32]:
-        """A matrix as the operator of a layer has its weights."""
+        """A matrix as the operator of a layer has its weights; it may have other channels, and as many positions."""
         if not layer.linear:
-            return np.ascontiguousarray(matrix.reshape(self._constants[layer.node.input[1]].dims), dtype=np.float32)
+            kernel = self._constants[layer.node.input[1]].dims[2:]
+            laid = matrix.reshape(-1, matrix.shape[2], *kernel)
+            return np.ascontiguousarray(laid, dtype=np.float32)
         flat = matrix[0, :, :, 0]
         return np.ascontiguousarray(flat if _transposed(layer.node) else flat.T, dtype=np.float32)
 
@@ -320,9 +327,9 @@ class Graph:
         rank = len(tensor.dims)
         attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
         if node.op_type == "Conv":
-            return Layer(node, rank, attributes.get("group", 1))
+            return Layer(node, rank)
         plain = not attributes.get("transA", 0) and attributes.get("alpha", 1.0) == attributes.get("beta", 1.0) == 1.0
-        return Layer(node, rank, 1) if rank == 2 and plain else None
+        return Layer(node, rank) if rank == 2 and plain else None
 
     def _before(self, layers: Sequence[Layer], operator: str, what: str, value: NDArray[np.float32]) -> onnx.NodeProto:
         """Put a node with a constant between layers and the input that they share."""

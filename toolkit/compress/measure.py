@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from policies.gate import Grant
 from toolkit.compress.data import Items
-from toolkit.compress.labelled import agreement
+from toolkit.compress.labelled import agreement, padded
 from toolkit.compress.results import Fidelity, Interval, Slice
 from toolkit.compress.source import Measure
 from toolkit.extras import needs
@@ -29,8 +29,10 @@ __all__ = [
     "latencies_ms",
     "machine",
     "method",
+    "method_in_turn",
     "ratio",
     "scores",
+    "stacked",
     "task_metrics",
     "transport_bytes",
 ]
@@ -82,6 +84,20 @@ def method(measure: Measure, items: str) -> dict[str, str]:
     }
 
 
+def method_in_turn(measure: Measure, items: str) -> dict[str, str]:
+    """The same for several bundles side by side."""
+    return {
+        "size": "bytes of model.onnx",
+        "latency": f"median of {ROUNDS} runs at batch 1 on one thread, after {WARM_UP} runs to warm up; one run of "
+        "each bundle in turn, so that whatever else the machine does falls on all of them",
+        "agreement": f"{MEANING[measure]}, against the first bundle: mean, and the 5 % and 95 % quantiles of a "
+        f"bootstrap with {RESAMPLES} resamples and a fixed seed",
+        "recorded": "fidelity to the original as it stands in the bundle: the lower 95 % bound that was found when it "
+        "was pressed, on the items of that time",
+        "items": items,
+    }
+
+
 def machine() -> str:
     """The processor, the number of its cores that this process may use, and the system."""
     return f"{_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
@@ -99,6 +115,17 @@ def latencies_ms(lanes: Sequence[Lane], feeds: Feeds, grant: Grant, in_force: st
             lane.session.run(grant, in_force, lambda _: [feeds])
             taken.append(perf_counter() - start)
     return [float(np.median(taken[WARM_UP:])) * 1000 for taken in times]
+
+
+def stacked(measure: Measure, answers: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Answers to one item each, (1, ...), one behind the other (items, ...). Those that are as long as their items are
+    brought to one length: see `labelled.padded` for labels of tokens; others become rows with zeros behind the end."""
+    if measure == "tokens":
+        return padded(answers)
+    if len({answer.shape for answer in answers}) > 1:
+        longest = max(answer.size for answer in answers)
+        answers = [np.pad(answer.reshape(1, -1), ((0, 0), (0, longest - answer.size))) for answer in answers]
+    return np.concatenate(answers)
 
 
 def scores(

@@ -27,7 +27,14 @@ PASSES = {
     "gptq": 2,
     "mixed": 10,
 }
-PASSES |= {"prune-heads": 2, "prune-neurons": 3, "smooth-quant": 1, "sparsify": 2, "static-int8": 2}
+PASSES |= {
+    "prune-channels": 3,
+    "prune-heads": 2,
+    "prune-neurons": 3,
+    "smooth-quant": 1,
+    "sparsify": 2,
+    "static-int8": 2,
+}
 # the most memory at once, in the size of the FP32 model, with the original, the export and its session beside the step
 LOADED = 5.0
 STEP_MEMORY = {"weight-bits": 4.0, "table-bits": 4.0}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from heapq import heapify, heapreplace
 
 import numpy as np
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from toolkit.compress.calibration import Calibration
 from toolkit.compress.diagnose import lost
-from toolkit.compress.inner import Inner, columns, taken_out
-from toolkit.compress.layers import Graph
+from toolkit.compress.inner import Fitted, Inner, columns, flat, taken_out
+from toolkit.compress.layers import Graph, Layer
 from toolkit.compress.serialise import serialise
-from toolkit.compress.statistics import moments
+from toolkit.compress.statistics import Moments, moments
 from toolkit.compress.surgery import Order, order, refitted
 
 __all__ = ["allotted", "cheapest", "thin", "weighed"]
@@ -24,8 +24,8 @@ Find = Callable[[Graph], Sequence[Inner]]
 
 
 def thin(graph: Graph, find: Find, data: Calibration, *, keep: float, multiple: int, repair: bool) -> None:
-    """Leave a share of the groups of all inner channels that `find` finds; how many stay of each is a multiple of
-    `multiple`, or all.
+    """Leave a share of the groups of all inner channels that `find` finds, each counted by its weights; how many stay
+    of each is a multiple of `multiple`, or all.
 
     Raises CompressionError "step_failed" where nothing is found, with what is in the way, or there is no data.
     """
@@ -34,25 +34,28 @@ def thin(graph: Graph, find: Find, data: Calibration, *, keep: float, multiple: 
         raise graph.failed("; ".join(["the graph has nothing of the kind", *graph.left[:3]]))
     key = f"{graph.kind} {repair} {graph.digest}"
     orders, weights = data.once(key, lambda: _learned(graph, found, find, data, repair=repair))
-    counts = allotted([weight * one.lost for one, weight in zip(orders, weights, strict=True)], keep, multiple)
+    losses = [weight * one.lost for one, weight in zip(orders, weights, strict=True)]
+    counts = allotted(losses, keep, multiple, [_numbers(graph, inner) for inner in found])
     for inner, one, count in zip(found, orders, counts, strict=True):
         if count < inner.groups:
             _thin(graph, inner, one.kept(count), data, repair=repair)
 
 
-def allotted(losses: Sequence[NDArray[np.float64]], keep: float, multiple: int) -> list[int]:
+def allotted(losses: Sequence[NDArray[np.float64]], keep: float, multiple: int, sizes: Sequence[int] = ()) -> list[int]:
     """How many groups of each network stay, so that no more than the share `keep` of all does and the sum of what is
     lost is small: the cheapest next `multiple` of groups goes first. Of each, `multiple` stay, or all of them.
 
-    `losses` are those when none, one, two ... groups have gone, for each network.
+    `losses` are those when none, one, two ... groups have gone, for each network; `sizes` what a group of each counts,
+    one where none are given.
     """
-    sizes = []
+    counts = []
     for lost_so_far in losses:
         count = len(lost_so_far)
-        sizes.append(np.array([count, *range(count - (count % multiple or multiple), 0, -multiple)]))
-    paid = [lost_so_far[len(lost_so_far) - size] for lost_so_far, size in zip(losses, sizes, strict=True)]
-    chosen = cheapest(sizes, paid, keep * sum(map(len, losses)))
-    return [int(size[at]) for size, at in zip(sizes, chosen, strict=True)]
+        counts.append(np.array([count, *range(count - (count % multiple or multiple), 0, -multiple)]))
+    paid = [lost_so_far[len(lost_so_far) - some] for lost_so_far, some in zip(losses, counts, strict=True)]
+    numbers = [some * size for some, size in zip(counts, sizes or [1] * len(losses), strict=True)]
+    chosen = cheapest(numbers, paid, keep * sum(int(some[0]) for some in numbers))
+    return [int(some[at]) for some, at in zip(counts, chosen, strict=True)]
 
 
 def cheapest(sizes: Sequence[NDArray[np.int_]], losses: Sequence[NDArray[np.float64]], goal: float) -> list[int]:
@@ -93,8 +96,8 @@ def _learned(
     """The order of each network, and how much of its loss comes out in the answer when half of it goes."""
     takers = [inner.taker for inner in found]
     orders = [
-        order(graph.matrix(inner.taker)[0, :, :, 0], seen, inner.size, repair=repair)
-        for inner, (_, seen) in zip(found, moments(graph, takers, data), strict=True)
+        order(flat(graph, inner.taker), seen, inner.size, repair=repair)
+        for inner, seen in zip(found, _seen(graph, takers, data), strict=True)
     ]
     halves = [max(1, len(one.groups) // 2) for one in orders]
 
@@ -107,12 +110,37 @@ def _learned(
     return orders, weighed(graph, losses, alone, data)
 
 
+def _numbers(graph: Graph, inner: Inner) -> int:
+    """How many weights go with one group."""
+    layers = (inner.taker, *inner.makers, *inner.along, *inner.also)
+    return sum(graph.matrix(layer).size for layer in layers) // inner.groups
+
+
 def _thin(graph: Graph, inner: Inner, kept: NDArray[np.intp], data: Calibration, *, repair: bool) -> None:
-    weights = graph.matrix(inner.taker)[0, :, :, 0]
-    left = columns(kept, inner.size)
-    if repair:
-        [(_, seen)] = moments(graph, [inner.taker], data)
-        taking, shift = refitted(weights, seen, left)
-    else:
-        taking, shift = weights[:, left], np.zeros(len(weights), np.float32)
-    taken_out(graph, inner, kept, taking, shift)
+    takers = (inner.taker, *inner.also)
+    seen = list(_seen(graph, takers, data)) if repair else []
+    fitted: list[Fitted] = []
+    for number, layer in enumerate(takers):
+        weights = flat(graph, layer)
+        left = columns(kept, weights.shape[1] // inner.groups)
+        bare = weights[:, left], np.zeros(len(weights), np.float32)
+        fitted.append(refitted(weights, seen[number], left) if repair else bare)
+    taken_out(graph, inner, kept, fitted)
+
+
+def _seen(graph: Graph, takers: Sequence[Layer], data: Calibration) -> Iterator[Moments]:
+    """What comes into each of the layers, as far as there is something to learn from it.
+
+    The places of an image are alike, and all of them together say little more than one: as so many rows they would
+    have weights follow the few images that there are. A kernel that reaches over the edge of an image gets no constant
+    to make up for what goes, since there is none beyond the edge.
+    """
+    for layer, seen in moments(graph, takers, data):
+        rows = seen.rows if layer.linear else min(seen.rows, len(data))
+        yield Moments(rows, np.zeros_like(seen.mean) if _padded(layer) else seen.mean, seen.second)
+
+
+def _padded(layer: Layer) -> bool:
+    attributes = {attribute.name: attribute for attribute in layer.node.attribute}
+    automatic = attributes["auto_pad"].s if "auto_pad" in attributes else b"NOTSET"
+    return automatic not in (b"NOTSET", b"VALID") or ("pads" in attributes and any(attributes["pads"].ints))

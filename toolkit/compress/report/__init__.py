@@ -1,4 +1,4 @@
-"""The report of a compression: one page that a product owner reads, and the same as JSON."""
+"""The report of a compression, or of a comparison: one page that a product owner reads, and the former as JSON too."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from pathlib import Path
 import msgspec
 
 from compliance.disk import put
+from toolkit.compress.comparison import Comparison
 from toolkit.compress.results import Run
 from toolkit.extras import needs
 
-__all__ = ["write_report"]
+__all__ = ["write_comparison", "write_report"]
 
 
 def write_report(run: Run, folder: Path) -> None:
@@ -19,3 +20,10 @@ def write_report(run: Run, folder: Path) -> None:
     with needs("report"):
         from toolkit.compress.report.page import render
     put(folder / "report.html", render(run).encode())
+
+
+def write_comparison(found: Comparison, file: Path) -> None:
+    """Write the page over what was there. Raises Failed, MissingExtra."""
+    with needs("report"):
+        from toolkit.compress.report.page import render_comparison
+    put(file, render_comparison(found).encode())

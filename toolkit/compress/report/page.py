@@ -6,15 +6,16 @@ from collections import Counter
 from importlib.resources import files
 
 import msgspec
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from compliance.report.wording import plain
 from toolkit.compress.budget import Budget
+from toolkit.compress.comparison import Comparison
 from toolkit.compress.report import charts
 from toolkit.compress.results import Result, Run, Trial
 
-__all__ = ["render"]
+__all__ = ["render", "render_comparison"]
 
 _MOST_TENSORS = 12
 _MOST_LAYERS = 40
@@ -29,7 +30,7 @@ def render(run: Run) -> str:
         stored[size.stored] += size.size_bytes
     return (
         _environment()
-        .from_string(files("toolkit.compress.report").joinpath("report.html.jinja").read_text("utf-8"))
+        .get_template("report.html.jinja")
         .render(
             run=run,
             shown=shown,
@@ -45,8 +46,26 @@ def render(run: Run) -> str:
     )
 
 
+def render_comparison(found: Comparison) -> str:
+    """The page of bundles side by side. The same comparison gives the same text."""
+    return (
+        _environment()
+        .get_template("comparison.html.jinja")
+        .render(
+            found=found,
+            picture=Markup(charts.compared(found)),  # noqa: S704 - an XML tree
+            slowest=max(one.latency_ms for one in found.bundles),
+            largest=max(one.size_bytes for one in found.bundles),
+            metrics=sorted({name for one in found.bundles for name in one.task}),
+        )
+    )
+
+
 def _environment() -> Environment:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    parts = FunctionLoader(lambda name: files("toolkit.compress.report").joinpath(name).read_text("utf-8"))
+    environment = Environment(
+        loader=parts, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters.update(
         plain=plain,
         mb=lambda size: f"{size / 1e6:.2f} MB",

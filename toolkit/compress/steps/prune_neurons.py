@@ -18,8 +18,8 @@ class PruneNeurons(
     Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="prune-neurons"
 ):
     """Structured pruning: the matrices before and after an activation lose rows and columns, so that the model is
-    smaller and faster in any kernel. The share `keep` of the neurons of all networks stays, of each a multiple of
-    `multiple`; those go whose loss comes out least in the answer.
+    smaller and faster in any kernel. The share `keep` of the neurons of all networks stays, counted by weights, of each
+    a multiple of `multiple`; those go whose loss comes out least in the answer.
 
     With `repair` the matrix after the activation, and its bias, are fitted to the calibration data again (least
     squares); without, they lose columns and nothing else.

@@ -15,7 +15,7 @@ with quiet():
     from onnx import TensorProto, helper, numpy_helper
     from onnx.reference import ReferenceEvaluator
 
-__all__ = ["encoder", "given_by", "model_of", "numbers", "restart", "tokens"]
+__all__ = ["convolved", "encoder", "given_by", "model_of", "numbers", "restart", "tokens"]
 
 _RANDOM = np.random.default_rng(0)
 # another stream than the one that modules draw from while they are loaded
@@ -159,6 +159,70 @@ def encoder(
     data: bytes = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10
     ).SerializeToString()
+    return data
+
+
+def convolved(*, double: bool = False, squeeze: bool = True) -> bytes:
+    """A network of images (n, 3, 8, 8) from "x" to "y" (n, 5): a stem of 8 channels, an inverted residual of 32 with a
+    normalisation, a depthwise convolution and, if so, squeeze-and-excitation, a shortcut, a mean, a linear layer.
+
+    With `double` each of the 32 channels is there twice.
+    """
+    half = 16 if double else 32
+    weights: dict[str, NDArray[Any]] = {
+        "stem.w": numbers(8, 3, 3, 3) / 3,
+        "stem.b": numbers(8) / 10,
+        "expand.w": numbers(half, 8, 1, 1) / 2,
+        "expand.b": numbers(half) / 10,
+        "norm.g": 1 + numbers(half) / 10,
+        "norm.b": numbers(half) / 10,
+        "norm.m": numbers(half) / 10,
+        "norm.v": np.abs(1 + numbers(half) / 10),
+        "depth.w": numbers(half, 1, 3, 3) / 2,
+        "depth.b": numbers(half) / 10,
+        "squeeze.w": numbers(6, 32, 1, 1) / 4,
+        "squeeze.b": numbers(6) / 10,
+        "excite.w": numbers(half, 6, 1, 1) / 2,
+        "excite.b": numbers(half) / 10,
+        "project.w": numbers(8, 32, 1, 1) / 4,
+        "project.b": numbers(8) / 10,
+        "head.w": numbers(5, 8) / 2,
+        "head.b": numbers(5) / 10,
+    }
+    if double:
+        for name in ("expand", "norm", "depth", "excite"):
+            weights.update({key: np.repeat(one, 2, 0) for key, one in weights.items() if key.startswith(name)})
+    limits = {"least": np.array(0, np.float32), "most": np.array(6, np.float32)}
+
+    def conv(name: str, given: str, **more: Any) -> onnx.NodeProto:
+        return helper.make_node("Conv", [given, f"{name}.w", f"{name}.b"], [name], name=name, **more)
+
+    nodes = [
+        conv("stem", "x", strides=[2, 2], pads=[1, 1, 1, 1]),
+        conv("expand", "stem"),
+        helper.make_node("BatchNormalization", ["expand", *(f"norm.{part}" for part in "gbmv")], ["norm"]),
+        helper.make_node("Clip", ["norm", "least", "most"], ["wide"]),
+        conv("depth", "wide", group=32, pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["depth"], ["open"]),
+        *(
+            helper.make_node("GlobalAveragePool", ["open"], ["mean"]),
+            conv("squeeze", "mean"),
+            helper.make_node("Relu", ["squeeze"], ["few"]),
+            conv("excite", "few"),
+            helper.make_node("Sigmoid", ["excite"], ["gate"]),
+            helper.make_node("Mul", ["open", "gate"], ["gated"]),
+        )[: 6 if squeeze else 0],
+        conv("project", "gated" if squeeze else "open"),
+        helper.make_node("Add", ["project", "stem"], ["sum"]),
+        helper.make_node("GlobalAveragePool", ["sum"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["row"]),
+        helper.make_node("Gemm", ["row", "head.w", "head.b"], ["y"], name="head", transB=1),
+    ]
+    used = {name for node in nodes for name in node.input}
+    kept = {name: value for name, value in {**weights, **limits}.items() if name in used}
+    model = onnx.load_from_string(model_of(nodes, kept, ("n", 3, 8, 8)))
+    model.graph.output[0].type.CopyFrom(helper.make_tensor_type_proto(TensorProto.FLOAT, ["n", 5]))
+    data: bytes = model.SerializeToString()
     return data
 
 
