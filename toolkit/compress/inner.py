@@ -65,8 +65,9 @@ def neurons(graph: Graph) -> list[Inner]:
 def flat(graph: Graph, layer: Layer) -> NDArray[np.float32]:
     """The weights of a layer without groups, (outputs, channels); of a convolution the positions of its kernel count
     as so many outputs, one behind the other."""
-    matrix = graph.matrix(layer)[0]
-    return matrix.swapaxes(1, 2).reshape(-1, matrix.shape[1])
+    matrix: NDArray[np.float32] = graph.matrix(layer)[0]
+    rows: NDArray[np.float32] = matrix.swapaxes(1, 2).reshape(-1, matrix.shape[1])
+    return rows
 
 
 def taken_out(graph: Graph, inner: Inner, kept: NDArray[np.intp], fitted: Sequence[Fitted]) -> None:

@@ -231,7 +231,7 @@ class Graph:
         """Let linear layers that share their input take it through a new one with a matrix (outputs, inputs)."""
         if not np.isfinite(matrix).all():
             raise self.failed(f"{layers[0].name} would get weights that are not finite")
-        led = Layer(self._before(layers, "MatMul", "weight", np.ascontiguousarray(matrix.T)), 2, 1)
+        led = Layer(self._before(layers, "MatMul", "weight", np.ascontiguousarray(matrix.T)), 2)
         self.layers += (led,)
 
     def add(self, name: str, value: NDArray[Any]) -> str:
