@@ -106,6 +106,9 @@ class Job:
             self.ended = time.monotonic()
 
 
+Over = list[tuple[Job, Content | Exception]]  # what goes out for each
+
+
 class Queue:
     """For one model. `capacity` jobs may wait, beside one for each lane."""
 
@@ -183,12 +186,14 @@ class Queue:
             if not jobs:
                 continue  # others took what this call was for into their batch
             size = sum(job.size for job in jobs)
+            over: Over = []
             try:
-                self._work(jobs)
+                over = self._work(jobs)
             finally:
                 with self._lock:
                     self._running -= len(jobs)
                     self._size -= size
+            _hand_over(over)
 
     def _taken(self) -> list[Job]:
         """The oldest job, and those that are worked off together with it."""
@@ -209,10 +214,11 @@ class Queue:
             self._running += len(jobs)
         return jobs
 
-    def _work(self, jobs: Sequence[Job]) -> None:
+    def _work(self, jobs: Sequence[Job]) -> Over:
+        """What goes out to those that are run; the others are told at once that they are not."""
         waited: list[Job] = []
         asked: list[Asked] = []
-        over: list[tuple[Job, Content | Exception]] = []
+        over: Over = []
         for job in jobs:
             try:
                 asked.append(job.begin())
@@ -222,7 +228,7 @@ class Queue:
                 waited.append(job)
         _hand_over(over)
         if not waited:
-            return
+            return []
         began = time.monotonic()
         waited[0].led = len(waited)
         for job in waited:
@@ -233,18 +239,19 @@ class Queue:
         except Exception as error:  # noqa: BLE001 - whatever it is, the lane goes on
             answers = [error] * len(waited)
         took = time.monotonic() - began
-        _hand_over([(job, job.finish(self.model, answer)) for job, answer in zip(waited, answers, strict=True)])
+        done = [(job, job.finish(self.model, answer)) for job, answer in zip(waited, answers, strict=True)]
         if all(isinstance(answer, Answer) for answer in answers):
             self._pace += FRESH * (took / sum(job.size for job in waited) - self._pace)
+        return done
 
 
-def _hand_over(over: Sequence[tuple[Job, Content | Exception]]) -> None:
+def _hand_over(over: Over) -> None:
     """To the event loop, all at once: each time that it is woken takes a core from the lanes."""
     if over:
         over[0][0].done.get_loop().call_soon_threadsafe(_settle, over)
 
 
-def _settle(over: Sequence[tuple[Job, Content | Exception]]) -> None:
+def _settle(over: Over) -> None:
     for job, content in over:
         if job.done.done():
             continue

@@ -29,6 +29,7 @@ OUR_FAULT = {
     "OverrideError",
     "BundleError",
     "BundleMissing",
+    "ComparisonError",
     "CompressionError",
     "Failed",
     "LicenceError",

@@ -87,7 +87,7 @@ def test_a_fidelity_is_a_cosine(left: Any, right: Any) -> None:
 
 def test_the_method_says_how_each_figure_was_found() -> None:
     said = measure.method("agreement", "20 photos")
-    assert {"size_bytes", "latency_ms", "fidelity", "items"} == said.keys()
+    assert {"size_bytes", "transport_bytes", "latency_ms", "fidelity", "items"} == said.keys()
     assert "top class" in said["fidelity"]
     assert said["items"] == "20 photos"
 
