@@ -31,7 +31,7 @@ __all__ = ["Entry", "Models", "State", "Unserved"]
 
 State = Literal["ready", "resting", "unloaded", "refused"]
 MAX_NAME = 200
-UNFIT = (BundleError, ModelError, LicenceError)  # what is wrong with a bundle itself
+UNFIT = (BundleError, BundleMissing, ModelError, LicenceError)  # what is wrong with a bundle itself
 
 
 class Unserved(Unusable):

@@ -58,7 +58,7 @@ class Session:
         self.digest = digest
         self.inputs = tuple(_tensor(node) for node in self._session.get_inputs())
         self.outputs = tuple(_tensor(node) for node in self._session.get_outputs())
-        self._expected = {tensor.name: (np.dtype(tensor.dtype), len(tensor.shape)) for tensor in self.inputs}
+        self._expected = {tensor.name: tensor for tensor in self.inputs}
 
     def run(self, grant: Grant, in_force: str, feeds: Callable[[Payload], Iterable[Feeds]]) -> list[list[NDArray[Any]]]:
         """Redeem the grant, make the batches from its payload, and run them one after the other.
@@ -94,7 +94,9 @@ class Session:
         if batch.keys() != self._expected.keys():
             raise ModelError("model_inputs", f"takes {sorted(self._expected)}, was given {sorted(batch)}")
         for name, array in batch.items():
-            if (array.dtype, array.ndim) != self._expected[name]:
+            tensor = self._expected[name]
+            # to be asked for its name takes a dtype microseconds, to be compared with one a fifth of one
+            if array.dtype != tensor.dtype or array.ndim != len(tensor.shape):
                 raise ModelError("model_inputs", f"{name} is {array.dtype} with {array.ndim} dimensions")
         return {name: np.ascontiguousarray(array) for name, array in batch.items()}
 

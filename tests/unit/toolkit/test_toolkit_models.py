@@ -226,6 +226,10 @@ def test_a_bundle_that_broke_while_its_model_rested_is_refused_until_it_is_whole
     assert [fault.code for fault in refused] == [entry.reason] == ["bundle_digest"]
     weights.write_bytes(whole)
     assert answers(models, "a") == digest
+    models._rest(entry, "resting", "memory")
+    shutil.rmtree(entry.path)
+    assert code(lambda: models.wake(entry)) == "model_refused"
+    assert refused[-1].code == entry.reason == "bundle_not_found"
 
 
 def test_a_model_beyond_the_whole_budget_is_refused(tmp_path: Path) -> None:

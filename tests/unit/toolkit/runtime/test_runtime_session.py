@@ -135,6 +135,21 @@ def test_other_inputs_than_the_model_takes_are_refused(batch: dict[str, Any]) ->
     assert caught.value.code == "model_inputs"
 
 
+def test_a_type_that_numpy_does_not_have_is_refused_when_it_is_asked() -> None:
+    graph = helper.make_graph(
+        [helper.make_node("Cast", ["a"], ["c"], to=TensorProto.FLOAT)],
+        "g",
+        [helper.make_tensor_value_info("a", TensorProto.BFLOAT16, ["n", 2])],
+        [helper.make_tensor_value_info("c", TensorProto.FLOAT, ["n", 2])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    session = Session(model.SerializeToString(), "d")
+    assert session.inputs[0].dtype == "bfloat16"
+    with pytest.raises(Fault) as caught:
+        run(session, lambda _: [{"a": np.ones((1, 2), np.float32)}])
+    assert caught.value.code == "model_inputs"
+
+
 def test_what_is_no_model_is_refused() -> None:
     external = onnx.load_from_string(model_of())
     tensor = external.graph.initializer.add(name="w", data_location=TensorProto.EXTERNAL)

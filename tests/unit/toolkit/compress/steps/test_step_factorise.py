@@ -11,6 +11,7 @@ from tests.unit.toolkit.compress.steps.graphs import encoder, given_by, model_of
 from toolkit.compress.errors import CompressionError
 from toolkit.compress.quiet import quiet
 from toolkit.compress.steps.factorise import Factorise
+from toolkit.compress.steps.weight_bits import WeightBits
 
 with quiet():
     import onnx
@@ -71,6 +72,18 @@ def test_layers_of_one_input_share_a_factor_and_the_share_is_kept_to(taken: Take
         assert shapes(made)[node.input[1]] == (inputs, outputs)
     attending = {"0a.q.matmul", "0a.k.matmul", "0a.v.matmul"}
     assert len({node.input[0] for node in after.graph.node if node.name in attending}) == 1
+
+
+def test_both_factors_are_quantised_by_what_follows(taken: Taken) -> None:
+    model = layer(MATMUL, 8)
+    factors, _ = taken(Factorise(keep=0.4, multiple=8), model, X)
+    made, _ = taken(WeightBits(bits=8, block=16), factors, X)
+    kinds = [node.op_type for node in onnx.load_from_string(made).graph.node]
+    assert kinds.count("MatMulNBits") == 2
+    x = numbers(30, 48)
+    right = given_by(model, x=x)
+    [given] = onnxruntime.InferenceSession(made, providers=["CPUExecutionProvider"]).run(None, {"x": x})
+    assert np.square(given - right).mean() < 1e-3 * np.square(right).mean()
 
 
 def test_all_that_is_kept_stays_the_same(taken: Taken) -> None:
