@@ -94,7 +94,7 @@ def create_app(
         logging_config=None,
         debug=False,
     )
-    return Observed(app, log, metrics, spans)
+    return Observed(app, log, metrics, spans, service.busy)
 
 
 def _spans(box: Box, metrics: Metrics, log: Log) -> Spans | None:

@@ -15,8 +15,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from policies.errors import Fault
 from serve.answer import secured
-from serve.problems import MEDIA_TYPE, RequestError, document, status_of
-from serve.telemetry import Observed
+from serve.problems import MEDIA_TYPE, RequestError, document, headers_of, status_of
+from serve.telemetry import UNMATCHED, Observed
 
 __all__ = ["BoundedHead"]
 
@@ -24,6 +24,12 @@ INTERIM = b"HTTP/1.1 100 "
 MAX_HEAD = 16_384
 HEAD_S = 10.0
 MAX_CONNECTIONS = 4_096
+# the last part of the paths at which models are asked, and the routes
+ASKING = {
+    b"embeddings": "/v1/embeddings",
+    b"predict": "/v1/models/{name:str}/predict",
+    b"infer": "/v2/models/{name:str}/infer",
+}
 
 
 class BoundedHead(HttpToolsProtocol):
@@ -36,6 +42,7 @@ class BoundedHead(HttpToolsProtocol):
 
     _beside_body = 0
     _head = 0
+    _shed = False  # whether the request was answered with its head
     _late: asyncio.TimerHandle | None = None
     _certificate: bytes | None = None
 
@@ -75,8 +82,9 @@ class BoundedHead(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head_came()
+        if self._shed_now():
+            return
         super().on_headers_complete()
-
         whole = _Whole(self.transport, self.on_response_complete)
         self.cycle.transport = whole  # type: ignore[assignment] # it has what an answer needs of one
         self.cycle.on_response = whole.over
@@ -91,11 +99,33 @@ class BoundedHead(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._beside_body = 0
-        super().on_body(body)
+        if not self._shed:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._beside_body = 0
-        super().on_message_complete()
+        if not self._shed:
+            super().on_message_complete()
+
+    def _shed_now(self) -> bool:
+        """Refuse a request to a model where none has a place left, whoever asks: what a refusal takes, it takes from
+        the lanes, and this takes a third of what the application would need. What comes of a body is let fall."""
+        path = self.url.partition(b"?")[0]
+        route = ASKING.get(path.rpartition(b"/")[2])
+        observed: Observed | None = self.app_state.get("observed")
+        idle = self.cycle is None or self.cycle.response_complete
+        self._shed = False
+        if route is None or observed is None or not idle or self.parser.get_method() != b"POST":
+            return False
+        busy = observed.busy()
+        if busy is None:
+            return False
+        self._shed = True
+        keep = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        self._answer(busy, path.decode("ascii", "replace"), route, keep=keep)
+        if keep:
+            self.on_response_complete()
+        return True
 
     def _expect_head(self) -> None:
         self._late = self.loop.call_later(HEAD_S, self.transport.abort)
@@ -111,22 +141,31 @@ class BoundedHead(HttpToolsProtocol):
         self._refuse(_too_large() if large else RequestError("request_malformed", "the request is no HTTP"))
 
     def _refuse(self, fault: Fault) -> None:
-        """Answer and hang up. There is no request that the application could count."""
+        """Answer, unless an answer has begun, and hang up."""
+        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+            self._answer(fault)
+        else:
+            self._tell(fault, UNMATCHED)
+            self.transport.close()
+
+    def _answer(self, fault: Fault, path: str = "/", route: str = UNMATCHED, *, keep: bool = False) -> None:
+        """Answer without the application, and hang up unless the connection is to be kept."""
+        self._tell(fault, route)
+        content, status = document(fault, path), status_of(fault)
+        said = {"content-type": MEDIA_TYPE, "content-length": str(len(content)), **headers_of(fault)}
+        if not keep:
+            said["connection"] = "close"
+        own = [(name.lower().encode(), value.encode()) for name, value in said.items()]
+        head = b"".join(b"%s: %s\r\n" % header for header in secured(own, https=self.scheme == "https"))
+        first = f"HTTP/1.1 {status.value} {HTTPStatus(status).phrase}\r\n"
+        self.transport.write(first.encode() + head + b"\r\n" + content)
+        if not keep:
+            self.transport.close()
+
+    def _tell(self, fault: Fault, route: str) -> None:
         observed: Observed | None = self.app_state.get("observed")
         if observed is not None:
-            observed.refused(fault.code, status_of(fault))
-        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
-            content, status = document(fault), status_of(fault)
-            own = {
-                b"content-type": MEDIA_TYPE.encode(),
-                b"content-length": b"%d" % len(content),
-                b"connection": b"close",
-            }
-            headers = secured(own.items(), https=self.scheme == "https")
-            head = b"".join(b"%s: %s\r\n" % header for header in headers)
-            first = f"HTTP/1.1 {status.value} {HTTPStatus(status).phrase}\r\n"
-            self.transport.write(first.encode() + head + b"\r\n" + content)
-        self.transport.close()
+            observed.refused(fault.code, status_of(fault), route)
 
 
 class _Whole:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
+from litestar.types import ASGIApp, Scope
 
 from compliance.issuer.errors import JwksError, JwtError
 from compliance.journal.errors import JournalError, NotReadable
@@ -23,12 +24,13 @@ from compliance.witness.errors import WitnessError
 from policies.errors import Denied, Failed, Fault, Unusable
 from policies.payload import InputError
 from serve.admission import Busy
+from serve.answer import Json
 from serve.caller import ScopeError
 from serve.queue import Abandoned
 from serve.telemetry import trace_of, where
 from toolkit.models import Unserved
 
-__all__ = ["MEDIA_TYPE", "STATUSES", "RequestError", "document", "respond", "status_for", "status_of"]
+__all__ = ["MEDIA_TYPE", "STATUSES", "RequestError", "document", "headers_of", "respond", "status_for", "status_of"]
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -120,9 +122,24 @@ def status_for(family: type[Fault], code: str) -> HTTPStatus:
     return next(STATUSES[one] for one in family.__mro__ if one in STATUSES)
 
 
+class _Written(Response[bytes]):
+    """What is written already need not be made a response of Litestar's, which takes as long as the rest of a refusal.
+    """
+
+    def __init__(self, answer: Json) -> None:
+        self._answer = answer
+
+    def to_asgi_response(self, *_: Any, **__: Any) -> ASGIApp:  # type: ignore[override] # any application will do
+        return self._answer
+
+
 def respond(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """The answer to a request that failed, and a word about it for the log."""
-    trace = trace_of(request.scope)
+    return _Written(_answer(request.scope, error))
+
+
+def _answer(scope: Scope, error: Exception) -> Json:
+    trace = trace_of(scope)
     fault = _fault(error)
     status = status_of(fault)
     trace.code = fault.code
@@ -132,9 +149,8 @@ def respond(request: Request[Any, Any, Any], error: Exception) -> Response[bytes
         trace.call = fault.call
         findings: tuple[Any, ...] = fault.findings
         trace.refused_by = tuple(finding.rule for finding in findings if not finding.ok)
-    content = document(fault, request.scope["path"])
-    headers = {**trace.headers(), **_headers(fault, error)}
-    return Response(content, status_code=status, media_type=MEDIA_TYPE, headers=headers)
+    headers = {"Content-Type": MEDIA_TYPE, **trace.headers(), **headers_of(fault, error)}
+    return Json(document(fault, scope["path"]), headers, status)
 
 
 def document(fault: Fault, path: str = "/") -> bytes:
@@ -180,7 +196,8 @@ def _fault(error: Exception) -> Fault:
     return Failed("internal", type(error).__name__)
 
 
-def _headers(fault: Fault, error: Exception) -> dict[str, str]:
+def headers_of(fault: Fault, error: Exception | None = None) -> dict[str, str]:
+    """The headers that the answer to a fault carries; `error` is what it was made of."""
     if isinstance(fault, Busy):
         return {"Retry-After": str(fault.retry_after_s)}
     if isinstance(fault, ApiKeyError):

@@ -7,13 +7,15 @@ its run, its record and its answer, happens in one lane, so that a call changes 
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from itertools import islice
 from queue import SimpleQueue
-from threading import Lock, Thread
+from threading import Lock, Thread, get_native_id
 from typing import ClassVar
 
 from policies.errors import Fault, Unusable
@@ -27,6 +29,9 @@ __all__ = ["Abandoned", "Job", "Queue"]
 # Jobs that a lane prepares together, runs one after the other, and answers together. After an inference little of what
 # the gate, the record and the answer need is still in the processor's caches; so a few calls share the way back.
 BURST = 4
+# How much nicer a lane is than the event loop: what takes in, refuses and answers is over soon, and many wait for it;
+# and a lane that has to wait for the interpreter gets it sooner from a loop that is not kept from a core.
+NICER, LOWEST = 5, 19
 LOOK_AHEAD = 64  # jobs that are looked through for those that may share a batch
 # of what is known of the speed, how much the last batch counts
 FRESH = 0.1
@@ -149,6 +154,14 @@ class Queue:
         mean = self._size / max(1, self.inside) or LEAST
         return (self.capacity + self.lanes) * mean * self._pace / self.lanes
 
+    @property
+    def full(self) -> bool:
+        return self.inside >= self.lanes + self.capacity
+
+    def busy(self) -> Busy:
+        """What a request is told that does not find a place."""
+        return Busy("queue_full", f"{self.capacity} requests wait for this model already", _retry_s(self.wait_s))
+
     def put(self, job: Job) -> bool:
         """Take a job in, at once or not at all; False when this queue was stopped, and another may take it.
 
@@ -156,12 +169,12 @@ class Queue:
         """
         if self._stopped:
             return False
+        if self.full:
+            raise self.busy()
         wait = self.wait_s
-        retry = max(1, round(wait + 0.5))
-        if self.inside >= self.lanes + self.capacity:
-            raise Busy("queue_full", f"{self.capacity} requests wait for this model already", retry)
         if job.deadline is not None and time.monotonic() + wait > job.deadline:
-            raise Busy("deadline_short", "the request would wait longer than the time that it gives", retry)
+            said = "the request would wait longer than the time that it gives"
+            raise Busy("deadline_short", said, _retry_s(wait))
         with self._lock:
             self._size += job.size
             self._jobs.append(job)
@@ -181,6 +194,8 @@ class Queue:
             thread.join(max(0.0, until - time.monotonic()))
 
     def _lane(self) -> None:
+        if sys.platform == "linux":  # elsewhere a thread has no priority of its own
+            os.setpriority(os.PRIO_PROCESS, get_native_id(), min(LOWEST, os.getpriority(os.PRIO_PROCESS, 0) + NICER))
         while self._wake.get():
             jobs = self._taken()
             if not jobs:
@@ -243,6 +258,10 @@ class Queue:
         if all(isinstance(answer, Answer) for answer in answers):
             self._pace += FRESH * (took / sum(job.size for job in waited) - self._pace)
         return done
+
+
+def _retry_s(wait_s: float) -> int:
+    return max(1, round(wait_s + 0.5))
 
 
 def _hand_over(over: Over) -> None:

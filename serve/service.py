@@ -14,7 +14,7 @@ from compliance.state.api_keys import ApiKeyError, ApiKeys
 from compliance.state.usage import Usage
 from policies.errors import Denied
 from policies.payload import Payload
-from serve.admission import Admission
+from serve.admission import Admission, Busy
 from serve.answer import Json
 from serve.body import Bodies
 from serve.caller import Caller, must_administer, must_reach
@@ -97,6 +97,14 @@ class Service:
         trace.caller, trace.key = caller, caller.id
         trace.leave = self._admission.enter(caller.account, caller.rate_per_s, caller.burst, caller.concurrent)
         self.health.must_hold()
+
+    def busy(self) -> Busy | None:
+        """What a request to a model is told now, whatever it asks: something where no model has a place in its queue.
+        """
+        full = {id(queue.model): queue for queue in self._queues.values() if queue.full}
+        if not full or any(id(model) not in full for model in self.models.servable()):
+            return None
+        return min((queue.busy() for queue in full.values()), key=lambda busy: busy.retry_after_s)
 
     async def ask(
         self, request: Request[Any, Any, Any], read: Callable[[bytes, Mapping[bytes, bytes]], Read]

@@ -109,6 +109,11 @@ class Models:
         # copied first: another thread may be adding to it
         return {best.get(id(entry), entry.path.stem): entry for entry in [*self._entries.values()]}
 
+    def servable(self) -> Iterator[Model | None]:
+        """What may be asked: each model, None for one that has to be loaded first."""
+        # copied first: another thread may be adding to it
+        return (entry.model for entry in [*self._entries.values()] if entry.state in ("ready", "resting"))
+
     def must_serve(self) -> None:
         """Raises why no model is served, when none is: BundleMissing, or what the last bundle was refused for."""
         if not self._names:

@@ -38,16 +38,15 @@ class Server(NamedTuple):
         return sum(map(pss_mb, _tree(self.process.pid)))
 
     def end(self) -> int:
-        """Ask it to end, wait, and return its status; whatever is left of it then is killed."""
+        """Ask it to end, wait, and return its status; whatever is left of it then is killed: some do not end at all."""
         tree = _tree(self.process.pid)
         self.process.send_signal(signal.SIGTERM)
-        try:
-            return self.process.wait(END_S)
-        finally:
-            for pid in tree:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            self.process.wait()
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(END_S)
+        for pid in tree:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return self.process.wait()
 
 
 @contextmanager

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve.admission import Busy
 from serve.answer import secured
 from serve.telemetry.log import Log
 from serve.telemetry.metrics import Metrics
@@ -16,17 +18,28 @@ from serve.telemetry.trace import Trace
 if TYPE_CHECKING:
     from serve.telemetry.spans import Spans
 
-__all__ = ["Observed"]
+__all__ = ["UNMATCHED", "Observed"]
 
 UNMATCHED: Final = "unmatched"
 METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 
 
 class Observed:
-    """Around the application, so that what no route takes is seen too."""
+    """Around the application, so that what no route takes is seen too.
 
-    def __init__(self, app: ASGIApp, log: Log, metrics: Metrics | None = None, spans: Spans | None = None) -> None:
+    `busy` says what a request to a model is told before any of it is looked at, where that is something.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        log: Log,
+        metrics: Metrics | None = None,
+        spans: Spans | None = None,
+        busy: Callable[[], Busy | None] = lambda: None,
+    ) -> None:
         self.app = app
+        self.busy = busy
         self._log = log
         self._metrics = metrics
         self._spans = spans
@@ -65,13 +78,13 @@ class Observed:
                 traced = self._spans.tell(scope["headers"], method, route, status, (began, ended), trace)
             self._log.add(_line(method, route or UNMATCHED, status, ended - began, trace, traced))
 
-    def refused(self, code: str, status: int) -> None:
-        """Count and log what was refused before there was a request."""
+    def refused(self, code: str, status: int, route: str = UNMATCHED) -> None:
+        """Count and log what was refused before the application had it."""
         trace = Trace(_here)
         trace.code = code
         if self._metrics is not None:
-            self._metrics.count(UNMATCHED, status, 0.0, trace)
-        self._log.add({"status": status, "code": code})
+            self._metrics.count(route, status, 0.0, trace)
+        self._log.add({"route": route, "status": status, "code": code})
 
 
 def _here() -> bool:
