@@ -62,6 +62,12 @@ def test_a_full_queue_is_said_at_once(box: Path, pool: ThreadPoolExecutor) -> No
         assert time.monotonic() - began < 0.5
         problem(answer, 503, "queue_full")
         assert int(answer.headers["retry-after"]) >= 1
+        for path in ("/v1/embeddings", f"/v1/models/{MODEL}/predict", f"/v2/models/{MODEL}/infer"):
+            # whoever asks, and whatever
+            problem(server.http.post(path, content=b"no JSON"), 503, "queue_full")
+        name = 'sealpress_requests_total{route="/v1/models/{name:str}/predict",status="503"}'
+        assert f"{name} 1.0" in server.metrics()
+        assert server.http.get("/v1/models").status_code == 401
         assert server.http.get("/readyz").status_code == 200
         assert [one.result().status_code for one in inside] == [200] * (lanes + 1)
         assert server.embed(key, "the ward").status_code == 200

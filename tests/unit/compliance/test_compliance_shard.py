@@ -5,12 +5,15 @@ from __future__ import annotations
 import gc
 import os
 import resource
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from weakref import ref
 
 import pytest
 
+from compliance.journal import writer
 from compliance.journal.errors import JournalError
 from compliance.verify.journal import shards
 from compliance.verify.leaf import EPOCH, GAP
@@ -75,8 +78,14 @@ def test_a_closed_journal_can_be_used_again(book: JournalBox) -> None:
 
 def test_a_journal_that_nobody_holds_lets_its_shard_go(book: JournalBox) -> None:
     for _ in range(5):
-        whole_call(book.journal())
-        gc.collect()
+        journal = book.journal()
+        whole_call(journal)
+        held = ref(journal)
+        del journal
+        until = time.monotonic() + 20
+        while held() is not None and time.monotonic() < until:  # its thread may just be at work
+            gc.collect()
+            time.sleep(0.01)
     assert shards(book.directory) == ["shard-000"]
     found = book.verify()
     assert (found.unsealed, found.gaps) == (0, 0)
@@ -246,3 +255,22 @@ def _every_descriptor() -> Iterator[int]:
     with suppress(OSError):
         while True:
             yield os.open("/dev/null", os.O_RDONLY)
+
+
+def test_the_lag_is_that_of_the_oldest_record_without_a_head(book: JournalBox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "HEAD_SECONDS", 3600.0)
+    journal = book.journal()
+    assert journal.lag == (0, 0.0)
+    whole_call(journal)
+    began = time.monotonic()
+    records, _ = journal.lag
+    assert records == len(leaves(book.log))
+    time.sleep(0.05)
+    whole_call(journal)
+    more, waited = journal.lag
+    assert (more, waited >= time.monotonic() - began >= 0.05) == (records + 2, True)
+    journal.checkpoint()
+    assert journal.lag == (0, 0.0)
+    whole_call(journal)
+    assert journal.lag[1] < waited
+    journal.close()

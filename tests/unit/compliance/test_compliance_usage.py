@@ -51,6 +51,16 @@ def test_what_was_refused_is_given_back(keys: ApiKeys, usage: Usage) -> None:
     assert [one.used for one in keys.all()] == [0]
 
 
+def test_what_is_left_is_told_of_accounts_with_a_quota_and_a_key_that_stands(keys: ApiKeys, usage: Usage) -> None:
+    assert usage.left() == {}  # no store yet
+    some, spent, withdrawn = (keys.create(NOW, calls=calls)[0] for calls in (5, 1, 7))
+    keys.create(NOW)  # without a quota
+    for account in (some.account, some.account, spent.account):
+        usage.reserve(account)
+    keys.revoke(withdrawn.id, NOW)
+    assert usage.left() == {some.account: 3, spent.account: 0}
+
+
 def test_a_key_and_the_one_that_replaces_it_share_a_quota(keys: ApiKeys, usage: Usage) -> None:
     old = keys.create(NOW, calls=3)[0]
     usage.reserve(old.account)

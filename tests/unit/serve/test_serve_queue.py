@@ -106,6 +106,25 @@ def test_jobs_are_answered_in_the_order_they_came(box: Box) -> None:
     assert run(scenario).answered == [str(number) for number in range(20)]
 
 
+def test_a_job_knows_when_it_came_began_and_ended_and_how_many_a_lane_took(box: Box) -> None:
+    async def scenario(ask: Ask) -> None:
+        queue = Queue(model(box), 64)
+        first = await busy(queue, ask)
+        rest = [ask.job(str(number)) for number in range(3)]
+        assert all(map(queue.put, rest))
+        assert [(job.began, job.ended, job.led) for job in rest] == [(None, None, 0)] * 3
+        ask.hold.set()
+        for job in (first, *rest):
+            await job.done
+            assert job.began is not None
+            assert job.ended is not None
+            assert job.came <= job.began <= job.ended
+        assert [job.led for job in (first, *rest)] == [1, 3, 0, 0]
+        queue.stop()
+
+    run(scenario)
+
+
 def test_a_full_queue_says_so_at_once_and_for_how_long(box: Box) -> None:
     async def scenario(ask: Ask) -> None:
         queue = Queue(model(box, pace=0.1), 2)
