@@ -36,25 +36,46 @@ KEPT = HERE.parent / ".cache" / "benchmarks" / "points"
 PEER = "OpenVINO + NNCF int8"
 Tables = Sequence[Mapping[str, Any]]
 
+
+def _neurons(percent: int) -> dict[str, Any]:
+    return {"kind": "prune-neurons", "keep": percent / 100}
+
+
 SMOOTH = ({"kind": "smooth-quant", "alpha": 0.7}, {"kind": "static-int8", "scales": "pairs"})
-NARROW = {"kind": "gptq", "block": 128, "scales": "hqq"}
-THREE_QUARTERS = {"kind": "prune-neurons", "keep": 0.75}
+WIDE = {"kind": "gptq", "block": 128, "scales": "hqq"}
+THIRDS = {"kind": "table-codebook", "word": 3}
+# those that begin alike are neighbours: what they share is pressed once
 ENCODER: Mapping[str, Tables] = {
-    **{name: named(name).plain() for name in ("int8-smooth", "w4-t4", "gptq-t4", "words", "gptq-words")},
-    "gptq by 128, words of two": (NARROW, {"kind": "table-codebook"}),
-    "gptq by 128, words of three": (NARROW, {"kind": "table-codebook", "word": 3}),
-    "neurons 75 %": (THREE_QUARTERS,),
-    "neurons 75 % without repair": ({**THREE_QUARTERS, "repair": False},),
+    **{name: named(name).plain() for name in ("int8-smooth", "w4-t4", "gptq-t4", "gptq-words")},
+    "gptq by 128, tables in words of two": (WIDE, {"kind": "table-codebook"}),
+    "gptq by 128, tables in words of three": (WIDE, THIRDS),
+    "words": named("words").plain(),
+    "words, tables in words of three": ({"kind": "codebook"}, THIRDS),
+    "neurons 75 %": (_neurons(75),),
+    "neurons 75 %, int8-smooth": (_neurons(75), *SMOOTH),
+    "neurons 75 %, gptq-t4": (_neurons(75), *named("gptq-t4").plain()),
+    "neurons 75 %, words": (_neurons(75), *named("words").plain()),
+    "neurons 75 % without repair": ({**_neurons(75), "repair": False},),
+    "neurons 85 %, int8-smooth": (_neurons(85), *SMOOTH),
+    "neurons 60 %, int8-smooth": (_neurons(60), *SMOOTH),
     "ranks 81 %": ({"kind": "factorise", "keep": 0.81},),
-    "neurons 75 %, int8": (THREE_QUARTERS, *SMOOTH),
-    "zeros 2:4": ({"kind": "sparsify", "pattern": "2:4"},),
-    "zeros in blocks": ({"kind": "sparsify", "pattern": "block"},),
+    "zeros, two of four": ({"kind": "sparsify", "pattern": "2:4"},),
+    "zeros in squares of four": ({"kind": "sparsify", "pattern": "block"},),
 }
-PHOTOS: Mapping[str, Tables] = {"int8-corrected": named("int8-corrected").plain()}
+STATIC = {"kind": "static-int8", "range": "mse", "scales": "pairs"}
+CORRECTED = ({"kind": "equalise"}, {"kind": "bias-correction", "scales": "pairs"})
+CHANNELS = {"kind": "prune-channels", "keep": 0.9}
+PHOTOS: Mapping[str, Tables] = {
+    "int8-corrected": named("int8-corrected").plain(),
+    "head in words": (*CORRECTED, {"kind": "codebook"}, STATIC),
+    "head and convolutions of 200,000 in words": (*CORRECTED, {"kind": "codebook", "pointwise": 200_000}, STATIC),
+    "head and convolutions of 100,000 in words": (*CORRECTED, {"kind": "codebook", "pointwise": 100_000}, STATIC),
+    "channels 90 %, head in words of three": (CHANNELS, *CORRECTED, {"kind": "codebook", "word": 3}, STATIC),
+}
 
 
 def run() -> list[Result]:
-    return [*_minilm(), *_efficientnet()]
+    return [*_efficientnet(), *_minilm()]
 
 
 def _minilm() -> list[Result]:
@@ -142,7 +163,9 @@ def _pressed(task: Task, recipes: Mapping[str, Tables]) -> dict[str, Path]:
         for name, tables in recipes.items():
             if not files[name].exists():
                 print(f"  press: {name}", flush=True)
-                files[name].write_bytes(press.follow(Recipe.of(tables)).model)
+                made = press.follow(Recipe.of(tables))
+                files[name].write_bytes(made.model)
+                _told(f"{len(made.model) / 1e6:.2f} MB, fidelity {made.reports[-1].fidelity}")
 
     if not all(path.exists() for path in files.values()):
         task.gated({"recipes": sorted(recipes)}, work)

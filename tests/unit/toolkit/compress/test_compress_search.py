@@ -13,13 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.errors import Fault
+from policies.gate import Grant
+from tests.unit.toolkit.compress.conftest import Gated
 from toolkit.compress.budget import FLOOR, Budget
 from toolkit.compress.combine import Candidate, Thinning
-from toolkit.compress.engine import Followed
+from toolkit.compress.data import Data, gathered
+from toolkit.compress.engine import Followed, Press
 from toolkit.compress.errors import BudgetError, CompressionError, RecipeError
+from toolkit.compress.measure import evaluation_texts
 from toolkit.compress.recipe import Recipe
 from toolkit.compress.results import Fidelity, Interval, Result, Trial
 from toolkit.compress.search import Ladder, Limits, front, keeping, nearest, search
+from toolkit.compress.sources import huggingface
 from toolkit.compress.trials import Trials
 
 
@@ -169,6 +174,29 @@ def test_what_makes_layers_smaller_comes_before_the_best_of_what_makes_numbers_s
     ]
     assert [step["kind"] for step in tried[4].recipe] == ["prune-neurons", "table-bits"]
     assert [trial.name for trial in keeping(tried, budget)][:2] == ["r3", "neurons-58-r2"]
+
+
+def test_a_real_model_is_pruned_and_then_quantised(gated: Gated, tiny: Path, tmp_path: Path) -> None:
+    texts = evaluation_texts()
+    data = Data(calibrate=gathered(texts[:12], "text"), evaluate=gathered(texts[12:20], "text"))
+    source = huggingface.read(tiny)
+    base = Candidate(name="w8", recipe=Recipe.of([{"kind": "weight-bits"}]))
+    ladder, told = Ladder((base,), None, (NEURONS,)), list[str]()
+
+    def work(grant: Grant) -> list[Trial]:
+        press = Press(source, grant, "policy", data, told.append)
+        kept = Trials(tmp_path / "a.run", {}, resume=False)
+        return search(press, ladder, Budget(fidelity=0.5), Limits(trials=2), kept, told.append)
+
+    alone, both = gated(source.digest, work)
+    assert both.name == "neurons-76-w8"
+    assert [step.kind for step in both.steps] == ["prune-neurons", "weight-bits"]
+    assert both.result.size_bytes < alone.result.size_bytes
+    assert 0.5 < both.result.fidelity.score.low < alone.result.fidelity.score.low
+    assert [line for line in told if line.startswith("trial")] == [
+        "trial 1 of at most 2: w8",
+        "trial 2 of at most 2: neurons-76-w8",
+    ]
 
 
 def test_what_a_model_has_nothing_for_is_not_tried_twice(tmp_path: Path) -> None:
