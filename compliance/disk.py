@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from errno import EISDIR
 from pathlib import Path
 from shutil import rmtree
-from tempfile import mkdtemp
+from tempfile import TemporaryFile, mkdtemp
 from typing import BinaryIO
 
 from policies.errors import Failed
 
-__all__ = ["destroy", "put", "put_folder", "staged", "sync_folder", "write_synced"]
+__all__ = ["destroy", "put", "put_folder", "refuse_unwritable", "staged", "sync_folder", "write_synced"]
 
 
 def put(path: Path, data: bytes) -> None:
@@ -27,6 +28,20 @@ def put(path: Path, data: bytes) -> None:
     except OSError as error:
         beside.unlink(missing_ok=True)
         raise Failed("disk", f"{path} was not written: {error.strerror}") from None
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Before long work whose result `put` will write: raises Failed where it could not. Nothing is left behind."""
+    folder = path.absolute().parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise Failed("disk", f"{path} cannot be written: {error.strerror}") from None
 
 
 def put_folder(path: Path, files: Mapping[str, bytes]) -> None:

@@ -13,7 +13,7 @@ from compliance.report.wording import plain
 from toolkit.cli import output, with_settings
 from toolkit.commands.progress import progress
 from toolkit.compress.comparison import Case, Compared, Comparison
-from toolkit.compress.report import write_comparison
+from toolkit.compress.report import refuse_no_page, write_comparison
 from toolkit.compress.side_by_side import SideBySide
 from toolkit.settings import found_settings
 
@@ -43,6 +43,8 @@ def compare(
 
     Example: sealpress compare fp32.bundle int8.bundle w4.bundle --data texts.txt --html compared.html
     """
+    if html is not None:
+        refuse_no_page(html)
     sides = SideBySide.of(bundles, data=data, settings=found_settings(settings))
     with progress("compare", sides.runs) as done:
         found = sides.run(done)

@@ -121,7 +121,9 @@ def _shown(plan: Plan) -> str:
             for one in plan.recipes
         ),
     ]
-    if plan.halves:
-        lines.append(f"  then recipes between 8 and 4 bits, up to {plan.trials} trials in all")
+    more = ["recipes between the gentlest and the roughest"] * plan.halves
+    more += ["pruned or factorised first, the best of all"] * plan.combines
+    if more:
+        lines.append(f"  then {'; '.join(more)}; up to {plan.trials} trials in all")
     lines.append(f"in all about {plan.seconds:.0f} s and {plan.memory_bytes / 1e6:.0f} MB of memory; nothing was done")
     return "\n".join(lines)

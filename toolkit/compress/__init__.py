@@ -16,6 +16,7 @@ from toolkit.box import Box
 from toolkit.bundle import Bundle, BundleError, BundleManifest, Entities, Measured, Measurements, write_bundle
 from toolkit.compress import labelled, measure
 from toolkit.compress.budget import Budget
+from toolkit.compress.combine import Candidate
 from toolkit.compress.data import Items
 from toolkit.compress.engine import Press, versions
 from toolkit.compress.errors import CompressionError, SourceError
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT", "RECIPES", "TRIALS", "compress", "diagnose", "plan"]
 
 DEFAULT = "int8"  # the recipe where neither a recipe nor a budget is given
-TRIALS = 16
+TRIALS = 24
 
 
 def _silent(_: str) -> None:
@@ -83,7 +84,7 @@ def compress(
     """
     box = Box.embedded(settings)
     bound = Budget() if budget is None else Budget.parse(budget)
-    one = None if recipe is None and budget is not None else only(recipe or DEFAULT, box.settings.compress.steps)
+    one = None if recipe is None and budget is not None else _alone(recipe or DEFAULT, calibrate, box)
     _refuse_existing(out)
     signer = box.bundle_signer()
     task = Task.of(
@@ -154,7 +155,7 @@ def plan(
     """
     box = Box.embedded(settings)
     Budget() if budget is None else Budget.parse(budget)
-    one = None if recipe is None and budget is not None else only(recipe or DEFAULT, box.settings.compress.steps)
+    one = None if recipe is None and budget is not None else _alone(recipe or DEFAULT, calibrate, box)
     task = Task.of(source, box=box, calibrate=calibrate, evaluate=evaluate, licence=licence, progress=progress)
     ladder = Ladder((one,)) if one is not None else ladder_of(task.source, task.data)
     return planned(task.source, task.licence, task.data, ladder, trials)
@@ -176,10 +177,17 @@ def diagnose(
     "int8". Raises what `compress` raises for the same arguments.
     """
     box = Box.embedded(settings)
-    chosen = only(recipe or ("int8" if calibrate is None else "int8-static"), box.settings.compress.steps)
+    chosen = _alone(recipe or ("int8" if calibrate is None else "int8-static"), calibrate, box)
     task = Task.of(source, box=box, calibrate=calibrate, evaluate=evaluate, licence=licence, progress=progress)
     asked = {"diagnose": chosen.name, "recipe": chosen.recipe.plain()}
     return task.gated(asked, lambda press: press.diagnosis(chosen.name, chosen.recipe))
+
+
+def _alone(recipe: str | os.PathLike[str], calibrate: Given | None, box: Box) -> Candidate:
+    found = only(recipe, box.settings.compress.steps)
+    if calibrate is None:
+        found.recipe.refuse_unlearned()
+    return found
 
 
 def _refuse_existing(out: str | os.PathLike[str] | None) -> None:

@@ -134,14 +134,14 @@ class Press:
 
         Raises CompressionError: step_failed, calibration_missing.
         """
+        if not len(self.calibration):
+            recipe.refuse_unlearned()
         steps = tuple(map(repr, recipe.steps))
         known, made = self._made
         shared = next((n for n, pair in enumerate(zip(steps, known, strict=False)) if pair[0] != pair[1]), len(known))
         made = made[: min(shared, len(steps))]
         for number in range(len(made), len(steps)):
             step, kind = recipe.steps[number], recipe.plain()[number]["kind"]
-            if step.calibrates and not len(self.calibration):
-                raise CompressionError("calibration_missing", f"step[{number}] {kind} learns from calibration data")
             self._progress(f"step {number + 1} of {len(steps)}: {kind}")
             model, report = step.apply(made[-1][0] if made else self.exported, self.calibration)
             low = self.fidelity(model).score.low

@@ -54,7 +54,8 @@ class CompressionError(Refused):
         "export_inputs": "Please report it with the model's name: the graph would have been wrong without a sign.",
         "export_differs": "Please report it with the model's name: the graph is not the model that was brought.",
         "step_failed": "Try another recipe, and please report it with the model's name.",
-        "calibration_missing": "Give --calibrate: texts like those that the model will be used on.",
+        "calibration_missing": "Give --calibrate: items like those that the model will be used on; or "
+        "take --recipe int8, w8-t4 or w4-t4, which learn nothing.",
         "budget_missed": "Allow more, or try another recipe.",
         "run_exists": "Give --resume to go on with it, or move its folder away.",
         "run_differs": "Move its folder away: a run is gone on with for the same model, data and releases only.",
@@ -102,5 +103,6 @@ class RecipeError(Unusable):
         "recipe_field": "Correct the field that is named: a step takes its own fields and no others.",
         "recipe_foreign": "Install the package that brings the step, and only one of that name.",
         "recipe_not_found": "Name a recipe that is listed, or the path of a .toml file.",
-        "recipe_chain": "Order the steps so that each takes the form that the one before it gives.",
+        "recipe_chain": "Order the steps so that each takes the form that the one before it gives: what "
+        "prunes, factorises or moves weights comes before what quantises.",
     }

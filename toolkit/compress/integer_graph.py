@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +32,7 @@ def integer_graph(step: StaticInt8, graph: Graph, exclude: Collection[str], data
         from onnxruntime.quantization.calibrate import TensorData, TensorsData
         from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
         from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+    exclude = {*exclude, *_loaded(graph.model)}
     kinds = sorted({*QDQRegistry, *QLinearOpsRegistry} - (set() if step.tables else {"Gather"}))
     names = _activations(graph, kinds, exclude)
     found = ranges(lambda: graph.watch(names, data), step.range, step.percentile)
@@ -85,6 +86,21 @@ def _rescale(model: onnx.ModelProto, graph: Graph, step: StaticInt8) -> None:
 
 def _put(tensor: onnx.TensorProto, value: NDArray[Any]) -> None:
     tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
+
+
+def _loaded(model: onnx.ModelProto) -> Iterator[str]:
+    """The nodes that the runtime computes while it loads, from constants alone, and those that take them as weights:
+    a weight that is looked up is no activation, whose range could be found."""
+    known = {tensor.name for tensor in model.graph.initializer}
+    looked_up: set[str] = set()
+    for node in model.graph.node:
+        given = [name for name in node.input if name]
+        if given and known.issuperset(given):
+            known.update(node.output)
+            looked_up.update(node.output)
+            yield node.name
+        elif len(node.input) > 1 and node.input[1] in looked_up:
+            yield node.name
 
 
 def _activations(graph: Graph, kinds: Collection[str], exclude: Collection[str]) -> tuple[str, ...]:

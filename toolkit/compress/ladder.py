@@ -7,10 +7,11 @@ from collections.abc import Collection
 from importlib.resources import files
 from pathlib import Path
 
+from toolkit.compress.combine import Candidate, Thinning
 from toolkit.compress.data import Data
 from toolkit.compress.errors import RecipeError
 from toolkit.compress.recipe import Recipe
-from toolkit.compress.search import Candidate, Ladder
+from toolkit.compress.search import Ladder
 from toolkit.compress.source import Source
 
 __all__ = ["NAMES", "ladder_of", "named", "only"]
@@ -32,6 +33,9 @@ _LINEAR = (
     "gptq-words:gptq-t4",
 )
 _CONVOLVING = ("int8-corrected", "int8-static", "int8")
+# what is tried before the best of them
+_THINNER = (Thinning(name="neurons", kind="prune-neurons"), Thinning(name="ranks", kind="factorise"))
+_THINNER_CONVOLVING = (Thinning(name="channels", kind="prune-channels"),)
 
 
 def named(name: str) -> Recipe:
@@ -69,8 +73,8 @@ def ladder_of(source: Source, data: Data) -> Ladder:
     if not calibrated:
         return Ladder(tuple(candidates))
     if source.convolves:
-        return Ladder(tuple(candidates), _between_integers)
-    return Ladder(tuple(candidates), _between if source.image is None else None)
+        return Ladder(tuple(candidates), _between_integers, _THINNER_CONVOLVING)
+    return Ladder(tuple(candidates), _between if source.image is None else None, _THINNER)
 
 
 def _between(roughness: int) -> Candidate:

@@ -52,7 +52,8 @@ class Planned(Struct, frozen=True, kw_only=True):
 
 class Plan(Struct, frozen=True, kw_only=True):
     """`recipes` in the order in which they are tried; where `halves`, more follow between the gentlest and the roughest
-    that hold, up to `trials` in all. Seconds and bytes are estimates: a factor of two or three is to be expected."""
+    that hold, and where `combines`, some with a step before them that prunes or factorises, up to `trials` in all.
+    Seconds and bytes are estimates: a factor of two or three is to be expected."""
 
     name: str
     source: str
@@ -64,6 +65,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     evaluate: int
     recipes: tuple[Planned, ...]
     halves: bool
+    combines: bool
     trials: int
     seconds: float
     memory_bytes: int
@@ -83,7 +85,8 @@ def planned(source: Source, licence: str, data: Data, ladder: Ladder, trials: in
         for candidate in ladder.candidates[:trials]
     )
     longest = max((one.seconds for one in recipes), default=0.0)
-    more = 4 * longest if ladder.between is not None and trials > len(recipes) else 0.0
+    further = (4 if ladder.between is not None else 0) + 6 * len(ladder.thinnings)
+    more = longest * min(further, trials - len(recipes))
     return Plan(
         name=source.name,
         source=source.digest,
@@ -95,6 +98,7 @@ def planned(source: Source, licence: str, data: Data, ladder: Ladder, trials: in
         evaluate=len(data.evaluate.items),
         recipes=recipes,
         halves=ladder.between is not None,
+        combines=bool(ladder.thinnings),
         trials=trials,
         seconds=round(LOAD_SECONDS + sum(one.seconds for one in recipes) + more, 1),
         memory_bytes=max((one.memory_bytes for one in recipes), default=0),

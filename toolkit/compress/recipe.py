@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from toolkit.compress.errors import RecipeError
+from toolkit.compress.errors import CompressionError, RecipeError
 from toolkit.compress.kinds import step_kinds
 from toolkit.compress.step import FLOAT, Form, Step
 
@@ -30,8 +30,9 @@ class Recipe(Struct, frozen=True):
         form: Form = FLOAT  # what the export gives
         for number, step in enumerate(self.steps):
             if form not in step.takes:
-                takes = " or ".join(sorted(step.takes))
-                raise RecipeError("recipe_chain", f"step[{number}] takes {takes}, what comes to it is {form}")
+                takes, before = " or ".join(sorted(step.takes)), self._kind(number - 1) if number else "the export"
+                told = f"step[{number}] {self._kind(number)} takes {takes}, what comes to it from {before} is {form}"
+                raise RecipeError("recipe_chain", told)
             form = step.gives or form
 
     @classmethod
@@ -60,9 +61,20 @@ class Recipe(Struct, frozen=True):
             raise RecipeError("recipe_text", f"the recipe has more than {MAX_STEPS} steps")
         return cls(tuple(_step(number, table, foreign) for number, table in enumerate(tables)))
 
+    def refuse_unlearned(self) -> None:
+        """For a recipe that is to be followed without calibration data. Raises CompressionError "calibration_missing"
+        where a step learns from it."""
+        for number, step in enumerate(self.steps):
+            if step.calibrates:
+                told = f"step[{number}] {self._kind(number)} learns from calibration data, and none is given"
+                raise CompressionError("calibration_missing", told)
+
     def plain(self) -> tuple[dict[str, Any], ...]:
         """The steps as plain data, every field written out, for the manifest and the record."""
         return tuple(msgspec.to_builtins(step) for step in self.steps)
+
+    def _kind(self, number: int) -> str:
+        return str(msgspec.to_builtins(self.steps[number])["kind"])
 
 
 def _step(number: int, table: Mapping[str, Any], foreign: Collection[str]) -> Step:

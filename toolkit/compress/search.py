@@ -10,32 +10,24 @@ from typing import Protocol
 from msgspec import Struct
 
 from toolkit.compress.budget import Budget
+from toolkit.compress.combine import Candidate, Thinning, combinations, halved
 from toolkit.compress.engine import Followed
 from toolkit.compress.errors import CompressionError
 from toolkit.compress.recipe import Recipe
 from toolkit.compress.results import Result, Trial
 from toolkit.compress.trials import Trials
 
-__all__ = ["Bench", "Candidate", "Ladder", "Limits", "front", "keeping", "nearest", "search"]
-
-
-STEP = 6  # of the roughness, below which halving stops
-
-
-class Candidate(Struct, frozen=True, kw_only=True):
-    """A recipe to try. `rougher` names those that are gentler: where one of them misses the fidelity, so will this."""
-
-    name: str
-    recipe: Recipe
-    rougher: tuple[str, ...] = ()
+__all__ = ["Bench", "Ladder", "Limits", "front", "keeping", "nearest", "search"]
 
 
 class Ladder(Struct, frozen=True):
     """Recipes in the order in which they are tried, gentle ones first. Then the way between the ends of `between`, a
-    family of recipes by roughness from 0 to 100, is halved until the roughest that keeps the fidelity is found."""
+    family of recipes by roughness from 0 to 100, is halved until the roughest that keeps the fidelity is found; then
+    come `thinnings` before the best of those (see toolkit.compress.combine)."""
 
     candidates: tuple[Candidate, ...]
     between: Callable[[int], Candidate] | None = None
+    thinnings: tuple[Thinning, ...] = ()
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -77,7 +69,7 @@ def search(
         trial = trials.known(candidate.recipe)
         if trial is None:
             number = len(trials.kept) + 1
-            progress(f"trial {number}: {candidate.name}")
+            progress(f"trial {len(tried) + 1} of at most {limits.trials}: {candidate.name}")
             trial, model = _tried(bench, candidate, number, budget)
             trials.keep(trial, model)
         tried.append(trial)
@@ -112,17 +104,9 @@ def _order(
     tried: Sequence[Trial],
 ) -> Iterator[Candidate]:
     yield from ladder.candidates
-    rough, gentle = 100, 0
-    while ladder.between is not None and rough - gentle > STEP:
-        middle = (rough + gentle) // 2
-        yield (candidate := ladder.between(middle))
-        found = next((trial for trial in tried if trial.name == candidate.name), None)
-        if found is None or found.result is None:
-            return
-        if found.result.fidelity.score.low >= budget.fidelity:
-            gentle = middle
-        else:
-            rough = middle
+    if ladder.between is not None:
+        yield from halved(ladder.between, budget, tried)
+    yield from combinations(ladder.thinnings, budget, tried)
 
 
 def _too_rough(candidate: Candidate, budget: Budget, tried: Sequence[Trial]) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from compliance.disk import staged
+from compliance.disk import refuse_unwritable, staged
 from policies.errors import Failed
 
 
@@ -36,3 +36,14 @@ def test_what_is_not_whole_leaves_nothing(tmp_path: Path, error: BaseException, 
 def test_a_file_in_no_folder_is_said(tmp_path: Path) -> None:
     with pytest.raises(Failed, match="was not written"), staged(tmp_path / "nowhere" / "new"):
         pass
+
+
+def test_where_nothing_can_be_written_is_said_before_the_work(tmp_path: Path) -> None:
+    refuse_unwritable(tmp_path / "new" / "page.html")
+    refuse_unwritable(tmp_path / "page.html")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_bytes(b"")
+    for path in (tmp_path / "file" / "page.html", tmp_path):
+        with pytest.raises(Failed, match="cannot be written") as caught:
+            refuse_unwritable(path)
+        assert caught.value.code == "disk"

@@ -6,12 +6,19 @@ from pathlib import Path
 
 import msgspec
 
-from compliance.disk import put
+from compliance.disk import put, refuse_unwritable
 from toolkit.compress.comparison import Comparison
 from toolkit.compress.results import Run
 from toolkit.extras import needs
 
-__all__ = ["write_comparison", "write_report"]
+__all__ = ["refuse_no_page", "write_comparison", "write_report"]
+
+
+def refuse_no_page(file: Path) -> None:
+    """Before the bundles are run: raises Failed where the page could not be written, MissingExtra where not made."""
+    with needs("report"):
+        import toolkit.compress.report.page  # noqa: F401 - so that what is missing is named now
+    refuse_unwritable(file)
 
 
 def write_report(run: Run, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Weights of linear layers as words of a book: two to four weights in a byte."""
+"""Weights of linear layers, and of large convolutions of 1 x 1, as words of a book: two to four weights in a byte."""
 
 from __future__ import annotations
 
@@ -35,6 +35,9 @@ class Codebook(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, ta
     constants, which the runtime does once, while it loads. So the file is small, and THE MODEL AS FAST AND AS LARGE IN
     MEMORY AS IN FLOATS. A layer whose inputs are no multiple of `word` stays, and is named.
 
+    `pointwise`, where it is not 0, lets convolutions of one position take part that have at least so many weights:
+    what comes after them may still become integers (`static-int8`), they themselves compute in floats.
+
     van Baalen et al., "GPTVQ: The Blessing of Dimensionality for LLM Quantization", 2024, with one book a layer.
     """
 
@@ -44,6 +47,7 @@ class Codebook(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, ta
 
     word: Literal[2, 3, 4] = 2
     damping: Annotated[float, Meta(ge=1e-4, le=1)] = 0.01
+    pointwise: Annotated[int, Meta(ge=0)] = 0
     exclude: tuple[Annotated[str, Meta(max_length=1000)], ...] = ()
 
     def apply(self, model: bytes, data: Calibration) -> tuple[bytes, StepReport]:
@@ -51,12 +55,15 @@ class Codebook(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, ta
         with quiet(), needs("compress"):
             import torch  # noqa: F401 - so that one that is missing is named here
 
-            from toolkit.compress.block_layers import linear_layers
             from toolkit.compress.layers import Graph
             from toolkit.compress.one_thread import one_thread
             from toolkit.compress.statistics import moments
         graph = Graph(model, "codebook")
-        layers = linear_layers(graph, self.exclude)
+        graph.known(self.exclude)
+        taking = [layer for layer in graph.layers if layer.linear or self._large(graph, layer)]
+        layers = [layer for layer in taking if layer.name not in self.exclude]
+        if not layers:
+            raise graph.failed("the graph has no such layer whose weights are constant floats")
         fitting = [layer for layer in layers if graph.matrix(layer).shape[2] % self.word == 0]
         graph.left.extend(
             f"{layer.name}: its inputs are no multiple of {self.word}" for layer in layers if layer not in fitting
@@ -65,6 +72,10 @@ class Codebook(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, ta
             for layer, seen in moments(graph, fitting, data):
                 _put(graph, layer, coded(graph.matrix(layer)[0, :, :, 0], seen, self))
         return graph.finished()
+
+    def _large(self, graph: Graph, layer: Layer) -> bool:
+        groups, outputs, inputs, positions = graph.matrix(layer).shape
+        return (groups, positions) == (1, 1) and 0 < self.pointwise <= outputs * inputs
 
 
 class Coded(NamedTuple):
@@ -113,9 +124,14 @@ def _put(graph: Graph, layer: Layer, found: Coded) -> None:
     name = layer.node.input[1]
     codes, words, scale = (
         graph.add(f"{name}.{part}", value)
-        for part, value in (("codes", found.codes), ("words", found.words), ("scale", found.scale))
+        for part, value in (
+            ("codes", found.codes),
+            ("words", found.words),
+            ("scale", found.scale.reshape(-1, *[1] * (layer.rank - 1))),
+        )
     )
-    shape = graph.add(f"{name}.shape", np.array([len(found.codes), -1]))
+    further = [1] * (layer.rank - 2)  # the positions of a kernel, of which there is one
+    shape = graph.add(f"{name}.shape", np.array([len(found.codes), -1, *further]))
     inner = f"{layer.node.output[0]}.{{}}".format
     lookup = [
         helper.make_node("Cast", [codes], [inner("numbers")], to=TensorProto.INT32),
@@ -123,8 +139,10 @@ def _put(graph: Graph, layer: Layer, found: Coded) -> None:
         helper.make_node("Reshape", [inner("runs"), shape], [inner("flat")]),
         helper.make_node("Mul", [inner("flat"), scale], [inner("weights")]),
     ]
-    if not graph.by_output(layer):
+    if layer.linear and not graph.by_output(layer):
         lookup.append(helper.make_node("Transpose", [inner("weights")], [inner("turned")], perm=[1, 0]))
+    for one in lookup:
+        one.name = one.output[0]
     node = onnx.NodeProto()
     node.CopyFrom(layer.node)
     node.input[1] = lookup[-1].output[0]

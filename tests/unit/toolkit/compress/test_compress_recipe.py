@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
@@ -13,8 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
 
+from toolkit import compress
+from toolkit.box import create_box
 from toolkit.compress.calibration import Calibration
-from toolkit.compress.errors import RecipeError
+from toolkit.compress.errors import CompressionError, RecipeError, SourceMissing
 from toolkit.compress.ladder import NAMES, named, only
 from toolkit.compress.recipe import Recipe
 from toolkit.compress.step import FLOAT, QUANTISED, Form, Step, StepReport
@@ -123,6 +126,25 @@ def test_a_chain_that_does_not_fit_is_refused(steps: tuple[Step, ...]) -> None:
     with pytest.raises(RecipeError) as caught:
         Recipe(steps)
     assert caught.value.code == "recipe_chain"
+
+
+def test_a_recipe_that_learns_wants_something_to_learn_from() -> None:
+    INT8.refuse_unlearned()
+    with pytest.raises(CompressionError) as caught:
+        named("int8-t4").refuse_unlearned()
+    assert caught.value.code == "calibration_missing"
+    assert "step[0] smooth-quant" in str(caught.value)
+
+
+@pytest.mark.parametrize("call", [compress.compress, compress.plan, compress.diagnose])
+def test_it_is_said_before_the_model_is_looked_for(tmp_path: Path, call: Callable[..., object]) -> None:
+    create_box(tmp_path / "box")
+    settings = tmp_path / "box" / "sealpress.toml"
+    with pytest.raises(CompressionError) as caught:
+        call(tmp_path / "no model", recipe="int8-t4", settings=settings)
+    assert caught.value.code == "calibration_missing"
+    with pytest.raises(SourceMissing):
+        call(tmp_path / "no model", recipe="int8-t4", calibrate=["a text"], settings=settings)
 
 
 def test_a_chain_that_fits_is_taken() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.errors import Fault
+from policies.gate import Grant
+from tests.unit.toolkit.compress.conftest import Gated
 from toolkit.compress.budget import FLOOR, Budget
-from toolkit.compress.engine import Followed
-from toolkit.compress.errors import BudgetError, CompressionError
+from toolkit.compress.combine import Candidate, Thinning
+from toolkit.compress.data import Data, gathered
+from toolkit.compress.engine import Followed, Press
+from toolkit.compress.errors import BudgetError, CompressionError, RecipeError
+from toolkit.compress.measure import evaluation_texts
 from toolkit.compress.recipe import Recipe
 from toolkit.compress.results import Fidelity, Interval, Result, Trial
-from toolkit.compress.search import Candidate, Ladder, Limits, front, keeping, nearest, search
+from toolkit.compress.search import Ladder, Limits, front, keeping, nearest, search
+from toolkit.compress.sources import huggingface
 from toolkit.compress.trials import Trials
 
 
@@ -45,6 +52,27 @@ class Bench:
     def result(self, model: bytes) -> Result:
         size, low, share = self.figures[int(model)]
         return result(size * 1_000_000, low, share)
+
+
+class Thinned(Bench):
+    """As Bench; what prunes before that takes its share of the size and costs some fidelity, twice as much in ranks."""
+
+    def follow(self, recipe: Recipe) -> Followed:
+        *before, last = recipe.plain()
+        keep = [step["keep"] for step in before]
+        size, low, share = self.figures[last["least"]]
+        if before and size == 0:
+            raise CompressionError("step_failed", "it has no neurons")
+        cost = sum(
+            (1 - kept) * (0.2 if step["kind"] == "factorise" else 0.1) for kept, step in zip(keep, before, strict=True)
+        )
+        made = [size * 1_000_000 * (keep[0] if keep else 1), low - cost, share]
+        model = repr(made).encode()
+        return Followed(model=model, digest=hashlib.sha256(model).hexdigest(), reports=())
+
+    def result(self, model: bytes) -> Result:
+        size, low, share = json.loads(model)
+        return result(int(size), low, share)
 
 
 def candidate(number: int, *rougher: str) -> Candidate:
@@ -128,6 +156,67 @@ def test_the_way_between_is_halved_to_the_roughest_that_is_faithful(tmp_path: Pa
     tried = run(bench, Ladder((), candidate), Budget(fidelity=0.96), tmp_path)
     assert [trial.name for trial in tried] == ["r50", "r25", "r37", "r43"]
     assert keeping(tried, Budget(fidelity=0.96))[0].name == "r37"
+
+
+NEURONS, RANKS = Thinning(name="neurons", kind="prune-neurons"), Thinning(name="ranks", kind="factorise")
+
+
+def test_what_makes_layers_smaller_comes_before_the_best_of_what_makes_numbers_smaller(tmp_path: Path) -> None:
+    bench = Thinned({1: (30, 0.999, 0.4), 2: (20, 0.995, 0.9), 3: (10, 0.96, 1.0), 4: (12, 0.94, 0.3)})
+    budget = Budget(fidelity=0.95)
+    tried = run(bench, Ladder(tuple(map(candidate, (1, 2, 3, 4))), None, (NEURONS, RANKS)), budget, tmp_path, limit=40)
+    # r3 leaves too little to lose and r4 is not faithful: before r2, the smallest, and r1, the fastest, it is halved
+    assert [trial.name for trial in tried[4:]] == [
+        *("neurons-76-r2", "neurons-64-r2", "neurons-58-r2"),
+        *("ranks-76-r2", "ranks-88-r2", "ranks-82-r2"),
+        *("neurons-76-r1", "neurons-64-r1", "neurons-58-r1"),
+        *("ranks-76-r1", "ranks-64-r1", "ranks-70-r1"),
+    ]
+    assert [step["kind"] for step in tried[4].recipe] == ["prune-neurons", "table-bits"]
+    assert [trial.name for trial in keeping(tried, budget)][:2] == ["r3", "neurons-58-r2"]
+
+
+def test_a_real_model_is_pruned_and_then_quantised(gated: Gated, tiny: Path, tmp_path: Path) -> None:
+    texts = evaluation_texts()
+    data = Data(calibrate=gathered(texts[:12], "text"), evaluate=gathered(texts[12:20], "text"))
+    source = huggingface.read(tiny)
+    base = Candidate(name="w8", recipe=Recipe.of([{"kind": "weight-bits"}]))
+    ladder, told = Ladder((base,), None, (NEURONS,)), list[str]()
+
+    def work(grant: Grant) -> list[Trial]:
+        press = Press(source, grant, "policy", data, told.append)
+        kept = Trials(tmp_path / "a.run", {}, resume=False)
+        return search(press, ladder, Budget(fidelity=0.5), Limits(trials=2), kept, told.append)
+
+    alone, both = gated(source.digest, work)
+    assert both.name == "neurons-76-w8"
+    assert [step.kind for step in both.steps] == ["prune-neurons", "weight-bits"]
+    assert both.result.size_bytes < alone.result.size_bytes
+    assert 0.5 < both.result.fidelity.score.low < alone.result.fidelity.score.low
+    assert [line for line in told if line.startswith("trial")] == [
+        "trial 1 of at most 2: w8",
+        "trial 2 of at most 2: neurons-76-w8",
+    ]
+
+
+def test_what_a_model_has_nothing_for_is_not_tried_twice(tmp_path: Path) -> None:
+    bench = Thinned({1: (0, 0.999, 1.0), 2: (0, 0.998, 0.5)})
+    ladder = Ladder((candidate(1), candidate(2)), None, (NEURONS,))
+    assert [trial.name for trial in run(bench, ladder, Budget(), tmp_path)] == ["r1", "r2", "neurons-76-r1"]
+
+
+def test_nothing_comes_before_what_leaves_too_little_to_lose(tmp_path: Path) -> None:
+    ladder = Ladder((candidate(1),), None, (NEURONS,))
+    assert len(run(Thinned({1: (9, 0.96, 1.0)}), ladder, Budget(fidelity=0.95), tmp_path)) == 1
+
+
+def test_a_thinning_behind_what_quantises_is_refused() -> None:
+    with pytest.raises(RecipeError) as caught:
+        Recipe.of([{"kind": "table-bits"}, {"kind": "prune-neurons"}])
+    assert caught.value.code == "recipe_chain"
+    assert (
+        str(caught.value) == "step[1] prune-neurons takes float or fused, what comes to it from table-bits is quantised"
+    )
 
 
 def test_the_number_of_trials_is_limited(tmp_path: Path) -> None:

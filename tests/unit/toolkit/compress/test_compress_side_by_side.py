@@ -21,7 +21,7 @@ from compliance.journal.reader import read
 from compliance.journal.records import Closed, Opened
 from compliance.keys import read_key
 from compliance.state.salts import Salts
-from policies.errors import Denied, Fault
+from policies.errors import Denied, Failed, Fault
 from tests.kinds import CLASSIFIER, EMBEDDER, NUMBERS, PICTURES, write, write_golden_entities
 from toolkit.box import Box, create_box
 from toolkit.bundle import Bundle, write_bundle
@@ -204,6 +204,14 @@ def test_a_rule_that_forbids_to_measure_is_kept(box: Box, monkeypatch: pytest.Mo
     monkeypatch.setattr(onnxruntime.InferenceSession, "run", run)
     with pytest.raises(Denied, match="Nothing is measured here"):
         compared(box, path, path)
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_a_bundle_is_read(box: Box) -> None:
+    (box.folder / "file").write_bytes(b"")
+    page = str(box.folder / "file" / "page.html")
+    told = CliRunner().invoke(compare, ["no.bundle", "none.bundle", "--settings", str(box.path), "--html", page])
+    assert isinstance(told.exception, Failed)
+    assert "cannot be written" in str(told.exception)
 
 
 def test_the_command_prints_a_table_and_writes_a_page(box: Box) -> None:

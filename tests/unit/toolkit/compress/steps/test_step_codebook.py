@@ -13,6 +13,7 @@ from tests.unit.toolkit.compress.steps.graphs import encoder, given_by, model_of
 from toolkit.compress.errors import CompressionError
 from toolkit.compress.quiet import quiet
 from toolkit.compress.steps.codebook import Codebook
+from toolkit.compress.steps.static_int8 import StaticInt8
 from toolkit.compress.steps.table_codebook import TableCodebook
 from toolkit.compress.weights import stored
 
@@ -90,3 +91,29 @@ def test_what_words_do_not_fill_stays_and_is_named(taken: Taken) -> None:
     ]
     with pytest.raises(CompressionError, match="table-codebook: the graph has no table"):
         taken(TableCodebook(), model_of(nodes, {"t": numbers(30, 64)}, ["n"]))
+
+
+def test_a_large_convolution_of_one_position_takes_part_and_stays_out_of_the_integers(taken: Taken) -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "a"], ["h"], name="wide", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["h"], ["r"], name="relu"),
+        helper.make_node("Conv", ["r", "b", "c"], ["p"], name="point"),
+        helper.make_node("GlobalAveragePool", ["p"], ["m"], name="mean"),
+        helper.make_node("Flatten", ["m"], ["f"], name="flat"),
+        helper.make_node("Gemm", ["f", "d"], ["y"], name="head", transB=1),
+    ]
+    constants = {"a": numbers(16, 4, 3, 3), "b": numbers(32, 16, 1, 1), "c": numbers(32), "d": numbers(10, 32)}
+    model = model_of(nodes, constants, ("n", 4, 6, 6))
+    batches = [{"x": numbers(1, 4, 6, 6)} for _ in range(40)]
+    made, report = taken(Codebook(pointwise=500), model, batches)
+    assert report.weights["uint8"] == (32 * 16 + 10 * 32) // 2
+    assert taken(Codebook(pointwise=600), model, batches)[1].weights["uint8"] == 10 * 32 // 2
+    exact = answered(model, batches)
+    assert np.square(answered(made, batches) - exact).mean() < 0.01 * np.square(exact).mean()
+    pressed, after = taken(StaticInt8(), made, batches)
+    assert np.square(answered(pressed, batches) - exact).mean() < 0.02 * np.square(exact).mean()
+    assert after.weights["uint8"] >= report.weights["uint8"]
+    assert after.weights["int8"] >= 16 * 4 * 9
+    makers = {name: node for node in onnx.load_from_string(pressed).graph.node for name in node.output}
+    layers = {node.name: makers[node.input[1]].op_type for node in makers.values() if node.op_type in ("Conv", "Gemm")}
+    assert layers == {"wide": "DequantizeLinear", "point": "Mul", "head": "Mul"}
