@@ -55,6 +55,7 @@ class CompressionError(Refused):
         "export_differs": "Please report it with the model's name: the graph is not the model that was brought.",
         "step_failed": "Try another recipe, and please report it with the model's name.",
         "calibration_missing": "Give --calibrate: texts like those that the model will be used on.",
+        "vocabulary_fixed": "Leave the step trim-vocabulary out: this model needs its vocabulary as it is.",
         "budget_missed": "Allow more, or try another recipe.",
         "run_exists": "Give --resume to go on with it, or move its folder away.",
         "run_differs": "Move its folder away: a run is gone on with for the same model, data and releases only.",

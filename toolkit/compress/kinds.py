@@ -30,6 +30,7 @@ from toolkit.compress.steps.sparsify import Sparsify
 from toolkit.compress.steps.static_int8 import StaticInt8
 from toolkit.compress.steps.table_bits import TableBits
 from toolkit.compress.steps.table_codebook import TableCodebook
+from toolkit.compress.steps.trim_vocabulary import TrimVocabulary
 from toolkit.compress.steps.weight_bits import WeightBits
 
 __all__ = ["GROUP", "OWN", "step_kinds"]
@@ -59,6 +60,7 @@ OWN: Mapping[str, type[Any]] = {
         StaticInt8,
         TableBits,
         TableCodebook,
+        TrimVocabulary,
         WeightBits,
     )
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from toolkit.compress.errors import BudgetError, CompressionError
 from toolkit.compress.recipe import Recipe
 from toolkit.compress.results import Fidelity, Interval, Result, Trial
 from toolkit.compress.search import Candidate, Ladder, Limits, front, keeping, nearest, search
+from toolkit.compress.step import Step
 from toolkit.compress.trials import Trials
 
 
@@ -42,7 +44,7 @@ class Bench:
         model = str(least).encode()
         return Followed(model=model, digest=hashlib.sha256(model).hexdigest(), reports=())
 
-    def result(self, model: bytes) -> Result:
+    def result(self, model: bytes, steps: Sequence[Step]) -> Result:
         size, low, share = self.figures[int(model)]
         return result(size * 1_000_000, low, share)
 
