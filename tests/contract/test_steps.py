@@ -44,6 +44,8 @@ BATCHES = [{"x": np.arange(start, start + 50).astype(np.float32)} for start in (
 @pytest.mark.parametrize("kind", sorted(OWN))
 def test_our_own_steps_keep_to_the_contract(kind: str) -> None:
     model, batches = (encoder(), tokens(20)) if kind in DEEP else (MODEL, BATCHES)
+    if kind == "slice":
+        model, batches = encoder(before=True), tokens(20)
     if kind == "prune-channels":
         model, batches = convolved(), [{"x": numbers(2, 3, 8, 8)} for _ in range(8)]
     texts = None

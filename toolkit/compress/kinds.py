@@ -24,6 +24,7 @@ from toolkit.compress.steps.mixed import Mixed
 from toolkit.compress.steps.prune_channels import PruneChannels
 from toolkit.compress.steps.prune_heads import PruneHeads
 from toolkit.compress.steps.prune_neurons import PruneNeurons
+from toolkit.compress.steps.slice import Slice
 from toolkit.compress.steps.slim import Slim
 from toolkit.compress.steps.smooth_quant import SmoothQuant
 from toolkit.compress.steps.sparsify import Sparsify
@@ -54,6 +55,7 @@ OWN: Mapping[str, type[Any]] = {
         PruneChannels,
         PruneHeads,
         PruneNeurons,
+        Slice,
         Slim,
         SmoothQuant,
         Sparsify,
