@@ -17,7 +17,7 @@ HOSTILE = st.one_of(st.text(max_size=40), st.lists(PIECES, max_size=14).map("".j
 
 
 @pytest.mark.parametrize("kind", ["WordPiece", "Unigram", "bytes", "BPE"])
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(learned=st.lists(HOSTILE, min_size=1, max_size=3), others=st.lists(HOSTILE, max_size=4))
 def test_no_text_is_less_known(kind: str, learned: list[str], others: list[str]) -> None:
     texts = made(kind, learned)
@@ -30,7 +30,7 @@ def test_no_text_is_less_known(kind: str, learned: list[str], others: list[str])
 
 
 @pytest.mark.parametrize("kind", ["WordPiece", "Unigram", "BPE"])
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(others=st.lists(HOSTILE, max_size=4))
 def test_no_text_is_less_known_in_another_script(kind: str, others: list[str]) -> None:
     texts = made(kind)

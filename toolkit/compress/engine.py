@@ -105,8 +105,11 @@ class Press:
         # token by token and cut, where what is asked in the end is for entities
         text = replace(source.text, pooling="none") if source.text and source.measure == "tokens" else source.text
         self._reader = reader_of(inputs, text, source.image, source.tokenizer)
-        whole = text is not None and source.tokenizer is not None and source.measure != "tokens"
-        self._texts = Texts(source.tokenizer, text, tuple(data.calibrate.items)) if whole else None
+        self._texts = (
+            Texts(source.tokenizer, text, tuple(data.calibrate.items))
+            if text is not None and source.tokenizer is not None and source.measure != "tokens"
+            else None
+        )
         self.float = self.lane_of(self.exported)
         progress("check the export against the original")
         self.export_error = self._difference(original)

@@ -15,6 +15,7 @@ from toolkit.compress.vocabulary import Trimmed, fixed, trimmed
 from toolkit.extras import needs
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from onnx import NodeProto
 
     from toolkit.compress.nodes import Nodes
@@ -73,7 +74,7 @@ class TrimVocabulary(
         with quiet(), needs("compress"):
             from toolkit.compress.nodes import Nodes
         graph = Nodes(model, "trim-vocabulary")
-        rows = np.array(self._trimmed(data.texts).rows)
+        rows = np.array(self._trimmed(data.texts).rows, np.int64)
         shapes: dict[str, tuple[int, int]] = {}
         for name, users in _tables(graph, rows).items():
             table = graph.rows(name)
@@ -90,7 +91,7 @@ class TrimVocabulary(
         return trimmed(texts, self.scripts)
 
 
-def _tables(graph: Nodes, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> dict[str, list[NodeProto]]:
+def _tables(graph: Nodes, rows: NDArray[np.int64]) -> dict[str, list[NodeProto]]:
     """The tables in which tokens are looked up, with the nodes that do. What else compares the numbers of tokens with
     one gets the one that it has now.
 
