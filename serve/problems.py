@@ -123,7 +123,7 @@ def status_for(family: type[Fault], code: str) -> HTTPStatus:
 
 
 class _Written(Response[bytes]):
-    """What is written already need not be made a response of Litestar's, which takes as long as the rest of a refusal."""
+    """What is written already need be no response of Litestar's, which takes as long as the rest of a refusal."""
 
     def __init__(self, answer: Json) -> None:
         self._answer = answer

@@ -99,7 +99,7 @@ class Service:
         self.health.must_hold()
 
     def busy(self) -> Busy | None:
-        """What a request to a model is told now, whatever it asks: something where no model has a place in its queue."""
+        """What a request to a model is told now, whatever it asks: None as long as a model has a place in its queue."""
         full = {id(queue.model): queue for queue in self._queues.values() if queue.full}
         if not full or any(id(model) not in full for model in self.models.servable()):
             return None

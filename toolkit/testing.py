@@ -17,12 +17,13 @@ import msgspec
 from policies.facts import Call, Decision, Finding, Manifest, Outcome
 from policies.gate import Grant, gate
 from policies.payload import Payload
-from toolkit.compress.calibration import Calibration
+from toolkit.compress.calibration import Calibration, Texts
 from toolkit.compress.errors import CompressionError
 from toolkit.compress.quiet import quiet
-from toolkit.compress.step import FLOAT, FUSED, QUANTISED, Step, StepReport
+from toolkit.compress.step import FLOAT, FUSED, QUANTISED, Retokenises, Step, StepReport
 from toolkit.extras import needs
-from toolkit.runtime.session import Feeds, Session
+from toolkit.runtime.readers import read_tokenizer
+from toolkit.runtime.session import Feeds, ModelError, Session
 
 __all__ = ["StepFault", "step_checks"]
 
@@ -31,14 +32,15 @@ class StepFault(AssertionError):
     """A step that does not keep to the contract; the message says in what."""
 
 
-def step_checks(step: Step, model: bytes, batches: Sequence[Feeds] = ()) -> None:
+def step_checks(step: Step, model: bytes, batches: Sequence[Feeds] = (), texts: Texts | None = None) -> None:
     """Take a step on a model that it can be given, and hold what it does against the contract of Step.
 
-    `model` is an ONNX file, `batches` what the step may learn from, by the names of the inputs. Raises StepFault.
+    `model` is an ONNX file, `batches` what the step may learn from, by the names of the inputs. `texts` are
+    for a step that changes the tokenizer: how the model reads texts, and those to learn from. Raises StepFault.
     """
     kind = _declared(step)
-    after, report = _taken(step, model, batches)
-    again, _ = _taken(msgspec.convert(msgspec.to_builtins(step), type(step)), model, batches)
+    after, report = _taken(step, model, batches, texts)
+    again, _ = _taken(msgspec.convert(msgspec.to_builtins(step), type(step)), model, batches, texts)
     _must(after == again, "the same model and data gave other bytes the second time")
     _must(report.kind == kind, f"the report is called {report.kind!r}, the step {kind!r}")
     sizes = (report.bytes_before, report.bytes_after)
@@ -53,11 +55,13 @@ def step_checks(step: Step, model: bytes, batches: Sequence[Feeds] = ()) -> None
     _must((one.inputs, one.outputs) == (other.inputs, other.outputs), "the model takes or gives something else now")
     for broken in (b"", b"no model", model[: len(model) // 2]):
         try:
-            _taken(step, broken, batches)
+            _taken(step, broken, batches, texts)
         except CompressionError as error:
             _must(error.code == "step_failed", f"a broken model is refused with {error.code!r}, not step_failed")
         else:
             raise StepFault("a broken model was taken")
+    if isinstance(step, Retokenises):
+        _retokenised(step, texts)
     if step.calibrates:
         try:
             _taken(step, model, ())
@@ -85,6 +89,20 @@ def _must(holds: bool, otherwise: str) -> None:
         raise StepFault(otherwise)
 
 
+def _retokenised(step: Retokenises, texts: Texts | None) -> None:
+    made = step.retokenised(texts)
+    _must(made == step.retokenised(texts), "the same texts gave another tokenizer the second time")
+    try:
+        read_tokenizer(made.tokenizer)
+    except ModelError as error:
+        raise StepFault(f"the tokenizer cannot be read: {error}") from None
+    try:
+        step.retokenised(None)
+    except CompressionError:
+        return
+    raise StepFault("it changed a tokenizer that is not there")
+
+
 class _Allowing:
     """For a test of a step, which is no use of a model: what is served or pressed asks the policy of a box."""
 
@@ -107,7 +125,7 @@ class _Forgetting:
         pass
 
 
-def _taken(step: Step, model: bytes, batches: Sequence[Feeds]) -> tuple[bytes, StepReport]:
+def _taken(step: Step, model: bytes, batches: Sequence[Feeds], texts: Texts | None = None) -> tuple[bytes, StepReport]:
     digest = hashlib.sha256(model).hexdigest()
     manifest = Manifest(
         format=1, name="test", version="", digest=digest, task="test", licence="MIT", inputs=(), outputs=()
@@ -115,6 +133,6 @@ def _taken(step: Step, model: bytes, batches: Sequence[Feeds]) -> tuple[bytes, S
     call = Call(id="test", at=0, actor="test", tenant="test", action="compress", model=digest)
 
     def work(grant: Grant) -> tuple[bytes, StepReport]:
-        return step.apply(model, Calibration(grant, _Allowing.digest, batches))
+        return step.apply(model, Calibration(grant, _Allowing.digest, batches, texts))
 
     return gate(_Allowing(), manifest, call, Payload.checked({}), _Forgetting(), work)

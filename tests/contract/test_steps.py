@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tests.unit.toolkit.compress.steps.graphs import convolved, encoder, model_of, numbers, tokens
+from tests.unit.toolkit.compress.steps.spelling import made
 from toolkit.compress.calibration import Calibration
 from toolkit.compress.errors import CompressionError
 from toolkit.compress.kinds import OWN
@@ -43,9 +44,14 @@ BATCHES = [{"x": np.arange(start, start + 50).astype(np.float32)} for start in (
 @pytest.mark.parametrize("kind", sorted(OWN))
 def test_our_own_steps_keep_to_the_contract(kind: str) -> None:
     model, batches = (encoder(), tokens(20)) if kind in DEEP else (MODEL, BATCHES)
+    if kind == "slice":
+        model, batches = encoder(before=True), tokens(20)
     if kind == "prune-channels":
         model, batches = convolved(), [{"x": numbers(2, 3, 8, 8)} for _ in range(8)]
-    step_checks(OWN[kind](), model, batches)
+    texts = None
+    if kind == "trim-vocabulary":
+        model, batches, texts = encoder(), tokens(20), made("BPE")
+    step_checks(OWN[kind](), model, batches, texts)
 
 
 class Honest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="honest"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,12 +23,14 @@ from toolkit.compress.errors import CompressionError, SourceError
 from toolkit.compress.ladder import NAMES as RECIPES
 from toolkit.compress.ladder import ladder_of, only
 from toolkit.compress.plan import Plan, planned
+from toolkit.compress.recipe import Recipe
 from toolkit.compress.results import Diagnosis, Result, Run, Trial
 from toolkit.compress.search import Ladder, Limits, keeping, nearest, search
 from toolkit.compress.source import Source
+from toolkit.compress.step import Step
 from toolkit.compress.task import SEED, Given, Task
 from toolkit.compress.trials import Trials
-from toolkit.runtime.inputs import ImageInput
+from toolkit.runtime.inputs import ImageInput, TextInput
 
 if TYPE_CHECKING:
     import torch
@@ -112,17 +114,31 @@ def compress(
         origin = {"source": found.digest, "data": data.digests(), "versions": versions(), "machine": measure.machine()}
         kept = Trials(target.with_suffix(".run"), {**origin, "budget": budget or ""}, resume=resume)
         tried = search(press, ladder, bound, Limits(trials=trials, minutes=minutes), kept, progress)
-        chosen, result = _handed_out(press, kept, tried, bound)
+        foreign = box.settings.compress.steps
+        chosen, result = _handed_out(press, kept, tried, bound, foreign)
         shown = chosen or nearest(tried, bound)
         progress("write the report")
-        kept.report(_run(press, kept, tried, shown, licence=spdx, budget=budget or "", method=method, chosen=chosen))
+        kept.report(
+            _run(
+                press,
+                kept,
+                tried,
+                shown,
+                licence=spdx,
+                budget=budget or "",
+                method=method,
+                chosen=chosen,
+                foreign=foreign,
+            )
+        )
         if chosen is None or result is None:
             raise _refused(tried, shown, bound)
         model = kept.model(chosen)
-        draft = _manifest(press, spdx, chosen, result, model)
+        read = press.texts(_steps(chosen, foreign))
+        draft = _manifest(press, spdx, chosen, result, model, read.input if read else found.text)
         files = {"model.onnx": model, "LICENSE": (found.licence_text or licences.text(spdx)).encode()}
         if found.tokenizer is not None:
-            files["tokenizer.json"] = found.tokenizer
+            files["tokenizer.json"] = read.tokenizer if read else found.tokenizer
         if found.notice is not None:
             files["NOTICE"] = found.notice.encode()
         measurements = Measurements(
@@ -206,12 +222,12 @@ def _said(source: Source, items: Items, given: bool) -> str:
 
 
 def _handed_out(
-    press: Press, kept: Trials, tried: Sequence[Trial], bound: Budget
+    press: Press, kept: Trials, tried: Sequence[Trial], bound: Budget, foreign: Collection[str]
 ) -> tuple[Trial, Result] | tuple[None, None]:
     """The best of the trials that keeps to the budget when it is measured once more: the best of many figures is
     often the luckiest one, and those of an earlier session may be of another day."""
     for trial in keeping(tried, bound):
-        result = press.result(kept.model(trial))
+        result = press.result(kept.model(trial), _steps(trial, foreign))
         if not bound.missed(result):
             return trial, result
     return None, None
@@ -226,6 +242,10 @@ def _refused(tried: Sequence[Trial], shown: Trial | None, bound: Budget) -> Comp
     broke = _broke(shown, bound.fidelity) if unfaithful else ""
     missed = " and ".join(shown.missed) or "it kept to the budget once, and not when it was measured again"
     return CompressionError("not_faithful" if unfaithful else "budget_missed", f"{told}{missed}{broke}")
+
+
+def _steps(trial: Trial, foreign: Collection[str]) -> tuple[Step, ...]:
+    return Recipe.of(trial.recipe, foreign).steps
 
 
 def _broke(trial: Trial, bound: float) -> str:
@@ -248,6 +268,7 @@ def _run(
     budget: str,
     method: dict[str, str],
     chosen: Trial | None,
+    foreign: Collection[str],
 ) -> Run:
     model = None if shown is None else kept.model(shown)
     return Run(
@@ -266,12 +287,14 @@ def _run(
         chosen=None if chosen is None else chosen.number,
         nearest=None if shown is None else shown.number,
         sizes=() if model is None else press.sizes(model),
-        layers=() if model is None else press.layers(model),
+        layers=() if model is None or shown is None else press.layers(model, _steps(shown, foreign)),
         worst=() if shown is None or shown.result is None else press.worst(shown.result.fidelity),
     )
 
 
-def _manifest(press: Press, licence: str, trial: Trial, result: Result, model: bytes) -> BundleManifest:
+def _manifest(
+    press: Press, licence: str, trial: Trial, result: Result, model: bytes, text: TextInput | None
+) -> BundleManifest:
     found = press.source
     sparse = {name for step in trial.steps for name in step.zeros}
     method = f"{labelled.METHOD}; {len(press.data.evaluate.items)} texts that the user gave" if result.kinds else ""
@@ -286,7 +309,7 @@ def _manifest(press: Press, licence: str, trial: Trial, result: Result, model: b
         inputs=press.float.session.inputs,
         outputs=press.float.session.outputs,
         lineage=(Ancestor(name=found.name, digest=found.digest, licence=licence, relation="parent"),),
-        text=found.text or UNSET,
+        text=text or UNSET,
         image=found.image or UNSET,
         labels=found.labels or UNSET,
         entities=entities if found.measure == "tokens" else UNSET,

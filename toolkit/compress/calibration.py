@@ -7,21 +7,37 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from policies.gate import Grant, covers
 from policies.payload import Payload
+from toolkit.runtime.inputs import TextInput
 from toolkit.runtime.session import Feeds, Session
 
-__all__ = ["Calibration"]
+__all__ = ["Calibration", "Texts"]
 
 T = TypeVar("T")
 
 
-class Calibration:
-    """Batches of inputs by name; never those that the result is measured on. Holds the grant of the run."""
+class Texts(Struct, frozen=True):
+    """How a model that answers each text as a whole reads it: its tokenizer.json, and how that is used. `items` are
+    texts to learn from."""
 
-    def __init__(self, grant: Grant, in_force: str, batches: Sequence[Feeds]) -> None:
+    tokenizer: bytes
+    input: TextInput
+    items: tuple[str, ...] = ()
+
+
+class Calibration:
+    """Batches of inputs by name; never those that the result is measured on. Holds the grant of the run.
+
+    `texts` are what the batches were made from, with the tokenizer; None for models that take no text, or do not answer
+    a text as a whole.
+    """
+
+    def __init__(self, grant: Grant, in_force: str, batches: Sequence[Feeds], texts: Texts | None = None) -> None:
+        self.texts = texts
         self._grant = grant
         self._in_force = in_force
         self._batches = batches
@@ -44,7 +60,7 @@ class Calibration:
 
     def first(self, count: int) -> Calibration:
         """The same with the first batches alone."""
-        return Calibration(self._grant, self._in_force, self._batches[:count])
+        return Calibration(self._grant, self._in_force, self._batches[:count], self.texts)
 
     def outputs(self, model: bytes) -> Iterator[dict[str, NDArray[Any]]]:
         """What an ONNX file gives for each batch in turn, by the names of its outputs; one batch is held at a time.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
@@ -20,7 +20,7 @@ from policies.gate import Grant, covers, redeem
 from policies.payload import Payload
 from toolkit.bundle import Found
 from toolkit.compress import labelled, measure
-from toolkit.compress.calibration import Calibration
+from toolkit.compress.calibration import Calibration, Texts
 from toolkit.compress.data import Data, Items, shown
 from toolkit.compress.energy import joules
 from toolkit.compress.errors import CompressionError
@@ -29,10 +29,11 @@ from toolkit.compress.quiet import quiet
 from toolkit.compress.recipe import Recipe
 from toolkit.compress.results import Diagnosis, Example, Fidelity, Interval, Kernel, LayerError, Result, TensorSize
 from toolkit.compress.source import Original, Source
-from toolkit.compress.step import StepReport
+from toolkit.compress.step import Retokenises, Step, StepReport
 from toolkit.extras import needs
 from toolkit.runtime.entities import Entity, EntityReader
 from toolkit.runtime.lane import Lane, reader_of
+from toolkit.runtime.readers import Reader
 from toolkit.runtime.session import Feeds, Session
 
 __all__ = ["Followed", "Press", "versions"]
@@ -88,6 +89,8 @@ class Press:
         self._progress = progress
         self._made: tuple[tuple[str, ...], list[tuple[bytes, StepReport]]] = ((), [])
         self._fidelities: dict[str, tuple[Fidelity, NDArray[np.float32]]] = {}
+        self._read: dict[tuple[str, ...], tuple[Texts, Reader]] = {}
+        self._calibrations: dict[tuple[str, ...], Calibration] = {}
         progress("load the libraries and the weights")
         with quiet(), needs("compress"):
             original = source.load()
@@ -102,32 +105,38 @@ class Press:
         # token by token and cut, where what is asked in the end is for entities
         text = replace(source.text, pooling="none") if source.text and source.measure == "tokens" else source.text
         self._reader = reader_of(inputs, text, source.image, source.tokenizer)
+        self._texts = (
+            Texts(source.tokenizer, text, tuple(data.calibrate.items))
+            if text is not None and source.tokenizer is not None and source.measure != "tokens"
+            else None
+        )
         self.float = self.lane_of(self.exported)
         progress("check the export against the original")
         self.export_error = self._difference(original)
-        self.reference = self._answers(original)
+        self.reference = self._answers(original, self._reader)
 
     @cached_property
     def calibration(self) -> Calibration:
         """What steps may learn from, one item a batch. Empty where no calibration items were given."""
-        return Calibration(self._grant, self._in_force, [feeds for _, feeds in self._batches(self.data.calibrate)])
-
-    @cached_property
-    def _some(self) -> Calibration:
-        """The first items of the evaluation, to look at what happens inside. Nothing is learned from them."""
-        some = [feeds for _, feeds in islice(self._batches(self.data.evaluate), DIAGNOSED)]
-        return Calibration(self._grant, self._in_force, some)
+        return self._calibrated(())
 
     @cached_property
     def before(self) -> Result:
         """The FP32 export, measured like everything that is made of it."""
         return self.result(self.exported)
 
-    def lane_of(self, model: bytes) -> Lane:
-        """A lane for a model that was derived under the grant."""
+    def lane_of(self, model: bytes, steps: Sequence[Step] = ()) -> Lane:
+        """A lane for a model that was derived under the grant, by some steps."""
         digest = hashlib.sha256(model).hexdigest()
         covers(self._grant, digest)
-        return Lane(model, digest, self._reader)
+        return Lane(model, digest, self._reading(steps)[1])
+
+    def texts(self, steps: Sequence[Step]) -> Texts | None:
+        """How the model reads texts after some steps; None where it takes none, or does not answer them as a whole.
+
+        Raises CompressionError: vocabulary_fixed, calibration_missing.
+        """
+        return self._reading(steps)[0]
 
     def follow(self, recipe: Recipe) -> Followed:
         """Take the steps of a recipe; those that the recipe before it began with too are not taken again.
@@ -143,8 +152,9 @@ class Press:
         for number in range(len(made), len(steps)):
             step, kind = recipe.steps[number], recipe.plain()[number]["kind"]
             self._progress(f"step {number + 1} of {len(steps)}: {kind}")
-            model, report = step.apply(made[-1][0] if made else self.exported, self.calibration)
-            low = self.fidelity(model).score.low
+            data = self._calibrated(recipe.steps[:number])
+            model, report = step.apply(made[-1][0] if made else self.exported, data)
+            low = self.fidelity(model, recipe.steps[: number + 1]).score.low
             made.append((model, replace(report, fidelity=low)))
             self._made = steps[: number + 1], made
         model = made[-1][0]
@@ -152,22 +162,22 @@ class Press:
             model=model, digest=hashlib.sha256(model).hexdigest(), reports=tuple(report for _, report in made)
         )
 
-    def fidelity(self, model: bytes) -> Fidelity:
-        """How near the answers of a model are to the original's.
+    def fidelity(self, model: bytes, steps: Sequence[Step] = ()) -> Fidelity:
+        """How near the answers of a model that some steps made are to the original's.
 
         Raises CompressionError "step_failed" for one that takes or gives something else than the original.
         """
-        return self._compared(self.lane_of(model))[0]
+        return self._compared(self.lane_of(model, steps))[0]
 
-    def result(self, model: bytes) -> Result:
-        """What a model weighs, says and takes; its latency in turn with that of the FP32 export.
+    def result(self, model: bytes, steps: Sequence[Step] = ()) -> Result:
+        """What a model that some steps made weighs, says and takes; its latency in turn with that of the FP32 export.
 
         Raises CompressionError "step_failed" for one that takes or gives something else than the original.
         """
         self._progress("measure")
-        lane = self.lane_of(model)
+        lane = self.lane_of(model, steps)
         found, answers = self._compared(lane)
-        one = self._one()
+        one = self._one(lane.reader)
         before, after = measure.latencies_ms((self.float, lane), one, self._grant, self._in_force)
         ran, memory = self._profile(model, one)
         used = joules(lambda: self._repeat(lane.session, one))
@@ -185,20 +195,23 @@ class Press:
             energy_mj=None if used is None else 1000 * used / PROFILED,
         )
 
-    def layers(self, model: bytes) -> tuple[LayerError, ...]:
-        """What each layer of a model lost, on the first items of the evaluation."""
+    def layers(self, model: bytes, steps: Sequence[Step] = ()) -> tuple[LayerError, ...]:
+        """What each layer of a model that some steps made lost, on the first items of the evaluation; nothing where it
+        takes other tokens than the original, which layers cannot be compared on."""
+        if self.texts(steps) != self._texts:
+            return ()
         with quiet(), needs("compress"):
             from toolkit.compress.diagnose import layer_errors
-        return layer_errors(self.exported, model, self._some)
+        return layer_errors(self.exported, model, self._some(()))
 
     def diagnosis(self, name: str, recipe: Recipe) -> Diagnosis:
         """Where a recipe hurts, whether or not what it makes is faithful. Raises CompressionError "step_failed"."""
         with quiet(), needs("compress"):
             from toolkit.compress.diagnose import outliers, sensitivities
         made = self.follow(recipe)
-        layers = self.layers(made.model)
-        data = self.calibration if len(self.calibration) else self._some
+        layers = self.layers(made.model, recipe.steps)
         number = next((n for n, step in enumerate(recipe.steps) if hasattr(step, "exclude")), None)
+        data = self._looked_at(recipe.steps[: number or 0])
         given = self._made[1][number - 1][0] if number else self.exported
         self._progress("find the sensitivity of each layer")
         found = () if number is None else sensitivities(recipe.steps[number], given, data, self._progress)
@@ -206,12 +219,12 @@ class Press:
             name=self.source.name,
             recipe=name,
             export_error=self.export_error,
-            fidelity=self.fidelity(made.model).score,
+            fidelity=self.fidelity(made.model, recipe.steps).score,
             steps=made.reports,
             layers=layers,
             fall=next((layer for layer in layers if layer.decibels < FALL), None),
             sensitivity=found,
-            outliers=outliers(self.exported, data),
+            outliers=outliers(self.exported, self._looked_at(())),
         )
 
     def sizes(self, model: bytes) -> tuple[TensorSize, ...]:
@@ -235,6 +248,38 @@ class Press:
             for number, score in zip(found.worst, found.worst_scores, strict=True)
         )
 
+    def _reading(self, steps: Sequence[Step]) -> tuple[Texts | None, Reader]:
+        """How the model reads what it is given after some steps."""
+        changing = [step for step in steps if isinstance(step, Retokenises)]
+        if not changing:
+            return self._texts, self._reader
+        key = tuple(map(repr, changing))
+        if key not in self._read:
+            texts = changing[0].retokenised(self._texts)
+            for step in changing[1:]:
+                texts = step.retokenised(texts)
+            self._read[key] = texts, reader_of(self.float.session.inputs, texts.input, None, texts.tokenizer)
+        return self._read[key]
+
+    def _calibrated(self, steps: Sequence[Step]) -> Calibration:
+        """The calibration data as the model reads it after some steps."""
+        key = tuple(repr(step) for step in steps if isinstance(step, Retokenises))
+        if key not in self._calibrations:
+            texts, reader = self._reading(steps)
+            batches = [feeds for _, feeds in self._batches(self.data.calibrate, reader)]
+            self._calibrations[key] = Calibration(self._grant, self._in_force, batches, texts)
+        return self._calibrations[key]
+
+    def _some(self, steps: Sequence[Step]) -> Calibration:
+        """The first items of the evaluation, to look at what happens inside. Nothing is learned from them."""
+        texts, reader = self._reading(steps)
+        some = [feeds for _, feeds in islice(self._batches(self.data.evaluate, reader), DIAGNOSED)]
+        return Calibration(self._grant, self._in_force, some, texts)
+
+    def _looked_at(self, steps: Sequence[Step]) -> Calibration:
+        """What is looked at to tell where a recipe hurts: the calibration data, where there is any."""
+        return self._calibrated(steps) if len(self.calibration) else self._some(steps)
+
     def _profile(self, model: bytes, one: Feeds) -> tuple[tuple[Kernel, ...], int]:
         """What runs for one item, by a session of its own: a profile costs time."""
         digest = hashlib.sha256(model).hexdigest()
@@ -252,7 +297,7 @@ class Press:
         if digest not in self._fidelities:
             if (lane.session.inputs, lane.session.outputs) != (self.float.session.inputs, self.float.session.outputs):
                 raise CompressionError("step_failed", "the pressed model takes or gives something else than the model")
-            answers = self._answers(lane.session)
+            answers = self._answers(lane.session, lane.reader)
             found = measure.fidelity(
                 self.source.measure,
                 self.reference,
@@ -264,14 +309,14 @@ class Press:
             self._fidelities[digest] = found, answers
         return self._fidelities[digest]
 
-    def _answers(self, model: _Runs) -> NDArray[np.float32]:
+    def _answers(self, model: _Runs, reader: Reader) -> NDArray[np.float32]:
         """What a model answers to the items of the evaluation, (items, ...)."""
         answers: list[NDArray[np.float32]] = []
-        batches = self._batches(self.data.evaluate)
+        batches = self._batches(self.data.evaluate, reader)
         while some := list(islice(batches, TOGETHER)):
             taken = [feeds for _, feeds in some]
             outputs = model.run(self._grant, self._in_force, partial(_all, taken))
-            answers += (self._reader.answers(one, made) for one, (made, _) in zip(outputs, some, strict=True))
+            answers += (reader.answers(one, made) for one, (made, _) in zip(outputs, some, strict=True))
         return measure.stacked(self.source.measure, answers)
 
     def _marked(self, session: Session) -> tuple[dict[str, Interval], dict[str, Found]]:
@@ -315,25 +360,25 @@ class Press:
             raise CompressionError("export_differs", f"the graph differs from the model by {largest:.2g}")
         return largest
 
-    def _batches(self, items: Items) -> Iterator[tuple[Feeds, Feeds]]:
+    def _batches(self, items: Items, reader: Reader) -> Iterator[tuple[Feeds, Feeds]]:
         """One item a batch: all that the reader makes of it, and what of that the model takes."""
         for item in items.items:
-            feeds = self._reader.feeds([item])
+            feeds = reader.feeds([item])
             yield feeds, {name: feeds[name] for name in self._names}
 
-    def _one(self) -> Feeds:
+    def _one(self, reader: Reader) -> Feeds:
         """What the latency is measured on: a batch of one item, a text with as many tokens as all texts give."""
         items = self.data.evaluate.items
         if self.source.text is None:
-            return next(self._batches(self.data.evaluate))[1]
-        joined = self._reader.feeds([" ".join(items)])
+            return next(self._batches(self.data.evaluate, reader))[1]
+        joined = reader.feeds([" ".join(items)])
         return {name: joined[name][:, : measure.TOKENS] for name in self._names}
 
     def _lengths(self) -> tuple[int, ...]:
         """The tokens of each text of the evaluation; nothing for other items."""
         if self.source.text is None:
             return ()
-        return tuple(int(made["attention_mask"].sum()) for made, _ in self._batches(self.data.evaluate))
+        return tuple(int(made["attention_mask"].sum()) for made, _ in self._batches(self.data.evaluate, self._reader))
 
 
 class _Runs(Protocol):

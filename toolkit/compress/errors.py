@@ -56,6 +56,7 @@ class CompressionError(Refused):
         "step_failed": "Try another recipe, and please report it with the model's name.",
         "calibration_missing": "Give --calibrate: items like those that the model will be used on; or "
         "take --recipe int8, w8-t4 or w4-t4, which learn nothing.",
+        "vocabulary_fixed": "Leave the step trim-vocabulary out: this model needs its vocabulary as it is.",
         "budget_missed": "Allow more, or try another recipe.",
         "run_exists": "Give --resume to go on with it, or move its folder away.",
         "run_differs": "Move its folder away: a run is gone on with for the same model, data and releases only.",

@@ -24,12 +24,14 @@ from toolkit.compress.steps.mixed import Mixed
 from toolkit.compress.steps.prune_channels import PruneChannels
 from toolkit.compress.steps.prune_heads import PruneHeads
 from toolkit.compress.steps.prune_neurons import PruneNeurons
+from toolkit.compress.steps.slice import Slice
 from toolkit.compress.steps.slim import Slim
 from toolkit.compress.steps.smooth_quant import SmoothQuant
 from toolkit.compress.steps.sparsify import Sparsify
 from toolkit.compress.steps.static_int8 import StaticInt8
 from toolkit.compress.steps.table_bits import TableBits
 from toolkit.compress.steps.table_codebook import TableCodebook
+from toolkit.compress.steps.trim_vocabulary import TrimVocabulary
 from toolkit.compress.steps.weight_bits import WeightBits
 
 __all__ = ["GROUP", "OWN", "step_kinds"]
@@ -53,12 +55,14 @@ OWN: Mapping[str, type[Any]] = {
         PruneChannels,
         PruneHeads,
         PruneNeurons,
+        Slice,
         Slim,
         SmoothQuant,
         Sparsify,
         StaticInt8,
         TableBits,
         TableCodebook,
+        TrimVocabulary,
         WeightBits,
     )
 }

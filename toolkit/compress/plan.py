@@ -31,6 +31,7 @@ PASSES |= {
     "prune-channels": 3,
     "prune-heads": 2,
     "prune-neurons": 3,
+    "slice": 2,
     "smooth-quant": 1,
     "sparsify": 2,
     "static-int8": 2,

@@ -15,6 +15,7 @@ from toolkit.compress.engine import Followed
 from toolkit.compress.errors import CompressionError
 from toolkit.compress.recipe import Recipe
 from toolkit.compress.results import Result, Trial
+from toolkit.compress.step import Step
 from toolkit.compress.trials import Trials
 
 __all__ = ["Bench", "Ladder", "Limits", "front", "keeping", "nearest", "search"]
@@ -43,7 +44,7 @@ class Bench(Protocol):
 
     def follow(self, recipe: Recipe) -> Followed: ...
 
-    def result(self, model: bytes) -> Result: ...
+    def result(self, model: bytes, steps: Sequence[Step]) -> Result: ...
 
 
 def search(
@@ -121,7 +122,7 @@ def _tried(bench: Bench, candidate: Candidate, number: int, budget: Budget) -> t
     missed: tuple[str, ...] = ()
     try:
         made = bench.follow(candidate.recipe)
-        result = bench.result(made.model)
+        result = bench.result(made.model, candidate.recipe.steps)
         missed = budget.missed(result)
     except CompressionError as error:
         made, missed = None, (str(error),)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 from msgspec import Struct
 
-from toolkit.compress.calibration import Calibration
+from toolkit.compress.calibration import Calibration, Texts
 
-__all__ = ["FLOAT", "FUSED", "QUANTISED", "Form", "Step", "StepReport"]
+__all__ = ["FLOAT", "FUSED", "QUANTISED", "Form", "Retokenises", "Step", "StepReport"]
 
 # float: operators of ONNX and weights in floats, as the export gives them. fused: the runtime's own operators, weights
 # in floats. quantised: some of the weights, or all, are integers; what is a float still may be quantised further.
@@ -50,5 +50,17 @@ class Step(Protocol):
         """The new model as an ONNX file, and the report. Pure: the same bytes for the same arguments.
 
         It runs a model through `data` only, which holds the grant. Raises CompressionError "step_failed".
+        """
+        ...
+
+
+@runtime_checkable
+class Retokenises(Protocol):
+    """A step that changes the tokenizer with the model: what `apply` makes takes the tokens of `retokenised`."""
+
+    def retokenised(self, texts: Texts | None) -> Texts:
+        """How the model reads texts after the step, which is given them in `Calibration.texts`. Pure, as `apply` is.
+
+        Raises CompressionError: vocabulary_fixed, calibration_missing.
         """
         ...

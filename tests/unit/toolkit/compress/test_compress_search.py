@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from toolkit.compress.recipe import Recipe
 from toolkit.compress.results import Fidelity, Interval, Result, Trial
 from toolkit.compress.search import Ladder, Limits, front, keeping, nearest, search
 from toolkit.compress.sources import huggingface
+from toolkit.compress.step import Step
 from toolkit.compress.trials import Trials
 
 
@@ -49,7 +51,7 @@ class Bench:
         model = str(least).encode()
         return Followed(model=model, digest=hashlib.sha256(model).hexdigest(), reports=())
 
-    def result(self, model: bytes) -> Result:
+    def result(self, model: bytes, steps: Sequence[Step]) -> Result:
         size, low, share = self.figures[int(model)]
         return result(size * 1_000_000, low, share)
 
