@@ -31,22 +31,49 @@ IMAGE: dict[str, dict[str, Any]] = {
 }
 
 
+class Made:
+    """A network of keras.applications in `folder`, as NAME.keras and as the SavedModel NAME, the pictures that it
+    knows, and what Keras's own `predict` says of them, (pictures, classes)."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name = name
+        self.folder = folder
+        with quiet():
+            model = networks.network(name, KNOWN)
+            model.save(folder / f"{name}.keras")
+            model.export(folder / name, verbose=False)
+            self.known = networks.pictures(model, KNOWN, networks.KNOWN)
+            self.others = networks.pictures(model, LEARN, 2)
+            self.expected = model.predict(networks.inputs(name, self.known), verbose=0)
+
+
+@pytest.fixture(scope="module", params=list(IMAGE))
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return Made(request.param, tmp_path_factory.mktemp("networks"))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(IMAGE))
-def test_a_network_goes_from_keras_to_the_open_inference_protocol(tmp_path: Path, name: str) -> None:
-    create_box(tmp_path / "box")
-    with quiet():
-        model = networks.network(name, KNOWN)
-        model.save(tmp_path / f"{name}.keras")
-        files = networks.pictures(model, KNOWN, networks.KNOWN)
-        expected = model.predict(networks.inputs(name, files), verbose=0)
+def test_a_saved_model_with_papers_makes_the_same_graph_as_the_keras_file(made: Made) -> None:
+    how = IMAGE[made.name]
+    papers = {"size": {"height": how["height"], "width": how["height"]}, "resample": 0, "rescale_factor": how["scale"]}
+    papers |= {"image_mean": how["mean"], "do_flip_channel_order": "channel_order" in how}
+    (made.folder / made.name / "preprocessor_config.json").write_text(json.dumps(papers))
+    file, folder = taken_in(made.folder / f"{made.name}.keras"), taken_in(made.folder / made.name)
+    assert (file.image, file.labels, file.measure) == (folder.image, folder.labels, folder.measure)
+    assert len({hashlib.sha256(source.load().export()).hexdigest() for source in (file, folder)}) == 1
+
+
+@pytest.mark.slow
+def test_a_network_goes_from_keras_to_the_open_inference_protocol(made: Made, tmp_path: Path) -> None:
+    name, expected = made.name, made.expected
     assert expected.argmax(axis=1).tolist() == list(range(KNOWN))  # it tells them apart: agreement says something
+    create_box(tmp_path / "box")
     data = [
-        *("--calibrate", networks.put(networks.pictures(model, LEARN, 2), tmp_path / "learn")),
-        *("--evaluate", networks.put(files, tmp_path / "known")),
+        *("--calibrate", networks.put(made.others, tmp_path / "others")),
+        *("--evaluate", networks.put(made.known, tmp_path / "known")),
     ]
     done = subprocess.run(
-        [COMMAND, "compress", tmp_path / f"{name}.keras", *data, *OPTIONS, "--out", f"{name}.bundle", "--json"],
+        [COMMAND, "compress", made.folder / f"{name}.keras", *data, *OPTIONS, "--out", f"{name}.bundle", "--json"],
         cwd=tmp_path / "box",
         capture_output=True,
         text=True,
@@ -74,7 +101,7 @@ def test_a_network_goes_from_keras_to_the_open_inference_protocol(tmp_path: Path
                 "name": "image",
                 "datatype": "BYTES",
                 "shape": [KNOWN],
-                "data": [base64.b64encode(file).decode() for file in files],
+                "data": [base64.b64encode(file).decode() for file in made.known],
             }
         ],
         "outputs": [{"name": "logits"}, {"name": "label"}],
@@ -95,25 +122,8 @@ def test_a_network_goes_from_keras_to_the_open_inference_protocol(tmp_path: Path
     correlation = np.mean([np.corrcoef(np.log(a), np.log(b))[0, 1] for a, b in zip(told, expected, strict=True)])
     assert correlation > 0.95
     verified(tmp_path / "box")
-    print(  # noqa: T201 - `make test-tensorflow` shows the figures of the run
+    print(  # noqa: T201 - the figures of the run, which make shows
         f"\n{name}: export error {report['export_error']:.2g}, {report['before']['size_bytes'] / 1e6:.1f} MB -> "
         f"{result['size_bytes'] / 1e6:.1f} MB, {result['latency_before_ms']:.0f} ms -> {result['latency_ms']:.0f} ms, "
         f"agreement with Keras over HTTP {agreement:.3f} of {KNOWN} pictures, correlation {correlation:.4f}"
     )
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", list(IMAGE))
-def test_a_saved_model_with_papers_makes_the_same_graph_as_the_keras_file(tmp_path: Path, name: str) -> None:
-    with quiet():
-        model = networks.network(name)
-        model.save(tmp_path / "network.keras")
-        model.export(tmp_path / "saved", verbose=False)
-    how = IMAGE[name]
-    papers = {"size": {"height": how["height"], "width": how["height"]}, "resample": 0, "rescale_factor": how["scale"]}
-    papers |= {"image_mean": how["mean"], "do_flip_channel_order": "channel_order" in how}
-    (tmp_path / "saved" / "preprocessor_config.json").write_text(json.dumps(papers))
-    file, folder = taken_in(tmp_path / "network.keras"), taken_in(tmp_path / "saved")
-    assert (file.image, file.labels, file.measure) == (folder.image, folder.labels, folder.measure)
-    digests = {hashlib.sha256(source.load().export()).hexdigest() for source in (file, folder)}
-    assert len(digests) == 1

@@ -50,7 +50,7 @@ class SavedModel(TensorflowSource, frozen=True, kw_only=True):
             try:
                 loaded = tf.saved_model.load(place)
                 signature = loaded.signatures[SIGNATURE]
-            except Exception as error:  # noqa: BLE001 - TensorFlow's errors have no root
+            except Exception as error:  # noqa: BLE001 - errors of TensorFlow have no root
                 raise SourceError("source_weights", f"TensorFlow does not load it: {str(error)[:200]!r}") from None
             for variable in signature.variables:
                 if variable.dtype.is_floating and not np.isfinite(variable.numpy()).all():
@@ -68,7 +68,7 @@ def read(path: Path, *, limit: int) -> SavedModel:
     """The model in a folder whose files have at most `limit` bytes together. Raises SourceError, MissingExtra."""
     with quiet(), needs("compress"):
         from toolkit.compress.sources.papers import read_papers
-        from toolkit.compress.sources.tensorflow_graph import tensorflow
+        from toolkit.compress.sources.saved_model_signature import signature_of
     folder = Folder(path)
     program = folder.read(PROGRAM, limit)
     check_saved(program)
@@ -81,9 +81,6 @@ def read(path: Path, *, limit: int) -> SavedModel:
     size = len(program) + sum(folder.hash(name, limit).path.stat().st_size for name in weights)
     if size > limit:
         raise SourceError("source_too_large", f"the model has {size} bytes, at most {limit}")
-    tensorflow()
-    with quiet(), needs("tensorflow"):
-        from toolkit.compress.sources.saved_model_signature import signature_of
     found = signature_of(program)
     image = stated_image(folder, found.inputs)
     files = tuple(folder.used[name] for name in (PROGRAM, *weights))

@@ -7,11 +7,12 @@ from math import prod
 from typing import Any
 
 from msgspec import Struct
-from tensorflow.core.framework.types_pb2 import DT_FLOAT
-from tensorflow.core.protobuf.saved_model_pb2 import SavedModel as Program
 
 from toolkit.compress.errors import SourceError
+from toolkit.compress.quiet import quiet
+from toolkit.compress.sources.tensorflow_graph import tensorflow
 from toolkit.compress.sources.tensorflow_source import Shape, shaped
+from toolkit.extras import needs
 
 __all__ = ["SIGNATURE", "Signature", "signature_of"]
 
@@ -34,7 +35,14 @@ class Signature(Struct, frozen=True, kw_only=True):
 
 
 def signature_of(program: bytes) -> Signature:
-    """Of the content of a saved_model.pb that was checked. Raises SourceError: source_unsupported, source_too_large."""
+    """Of the content of a saved_model.pb that was checked.
+
+    Raises SourceError: source_unsupported, source_too_large; MissingExtra.
+    """
+    tensorflow()
+    with quiet(), needs("tensorflow"):
+        from tensorflow.core.framework.types_pb2 import DT_FLOAT
+        from tensorflow.core.protobuf.saved_model_pb2 import SavedModel as Program
     [meta] = Program.FromString(program).meta_graphs
     if SIGNATURE not in meta.signature_def:
         raise SourceError("source_unsupported", f"the SavedModel has no signature {SIGNATURE!r}")

@@ -145,7 +145,7 @@ def _asked(work: Callable[[], Any]) -> Any:
         return work()
     except SourceError:
         raise
-    except Exception as error:  # noqa: BLE001 - TensorFlow's errors have no root, and layers raise what they like
+    except Exception as error:  # noqa: BLE001 - errors of TensorFlow have no root
         raise SourceError("source_config", f"TensorFlow does not run the model: {str(error)[:200]!r}") from None
 
 
