@@ -12,10 +12,10 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup models demo test check bench clean
+.PHONY: help setup models demo test test-tensorflow check bench clean
 
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## make .venv with everything in it (PYTHON=python3.12, EXTRAS=...)
 
@@ -38,6 +38,10 @@ demo: $(READY) models ## the main job on a real model: press, serve, refuse, ver
 test: $(READY) models ## run all tests
 	@$(BIN)/pytest --numprocesses 2 --dist loadfile
 
+test-tensorflow: ## run the tests that need TensorFlow, in an environment of their own
+	@$(MAKE) setup VENV=.venv-tensorflow EXTRAS=compress,images,report,serve,tensorflow,dev
+	@.venv-tensorflow/bin/pytest -raP tests/tensorflow tests/unit/toolkit/compress/test_compress_tensorflow_checks.py
+
 check: $(READY) ## lint, format, types, arrows between packages
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --check --quiet
@@ -48,5 +52,5 @@ bench: $(READY) models ## measure side by side, write docs/benchmarks.md
 	@$(BIN)/python -m benchmarks
 
 clean: ## remove what can be made again; the fetched models stay
-	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) .venv-tensorflow build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -12,8 +12,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 EXTRAS = {
     "backports",
+    "h5py",
     "huggingface_hub",
     "jwt",
+    "keras",
     "litestar",
     "onnx",
     "onnx_ir",
@@ -23,6 +25,8 @@ EXTRAS = {
     "prometheus_client",
     "requests",
     "safetensors",
+    "tensorflow",
+    "tf2onnx",
     "torch",
     "transformers",
     "uvicorn",

@@ -22,7 +22,7 @@ from compliance.crypto import Signer
 from compliance.keys import to_text
 from policies.facts import Ancestor, Tensor
 from toolkit.bundle import BundleManifest, Entities, Found, Measured, Measurements, write_bundle
-from toolkit.runtime.inputs import TextInput
+from toolkit.runtime.inputs import ImageInput, TextInput
 
 HERE = Path(__file__).resolve().parent / "bundles"
 SIGNER = Signer(sha256(b"the signer of the golden bundles").digest())
@@ -43,6 +43,9 @@ def main() -> None:
     entities = HERE / "golden-entities-v1"
     if not entities.exists():
         _write_entities(entities)
+    pictures = HERE / "golden-pictures-v1"
+    if not pictures.exists():
+        _write_pictures(pictures)
     for attack in ATTACKS:
         folder = HERE / "attacks" / attack.__name__.strip("_").replace("_", "-")
         if not folder.exists():
@@ -239,6 +242,45 @@ def _write_entities(folder: Path) -> None:
         "tokenizer.json": tokenizer.to_str().encode(),
         "LICENSE": b"MIT License, in a golden file\n",
     }
+    measured = Measured(size_bytes=len(model), latency_ms=1.0, fidelity=1.0)
+    write_bundle(folder, draft, files, Measurements(before=measured, after=measured, machine="none", method={}), SIGNER)
+
+
+def _write_pictures(folder: Path) -> None:
+    """A model that tells blue, green and red by the means of the channels, which it takes last and in that order."""
+    shape = ("batch", 2, 2, 3)
+    graph = helper.make_graph(
+        [helper.make_node("ReduceMean", ["pixels"], ["logits"], axes=[1, 2], keepdims=0)],
+        "golden",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ("batch", 3))],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8).SerializeToString()
+    draft = BundleManifest(
+        format=1,
+        name="golden-pictures",
+        version="1",
+        digest="",
+        task="image-classification",
+        licence="MIT",
+        inputs=(Tensor(name="pixels", dtype="float32", shape=shape),),
+        outputs=(Tensor(name="logits", dtype="float32", shape=("batch", 3)),),
+        lineage=(Ancestor(name="parent", digest="00" * 32, licence="MIT", relation="parent"),),
+        image=ImageInput(
+            height=2,
+            width=2,
+            resample="nearest",
+            scale=1.0,
+            mean=(1.0, 2.0, 3.0),
+            channels_last=True,
+            channel_order="bgr",
+        ),
+        labels=("blue", "green", "red"),
+        recipe=({"kind": "static-int8"},),
+        versions={"sealpress": "0.1.0"},
+        files={},
+    )
+    files = {"model.onnx": model, "LICENSE": b"MIT License, in a golden file\n"}
     measured = Measured(size_bytes=len(model), latency_ms=1.0, fidelity=1.0)
     write_bundle(folder, draft, files, Measurements(before=measured, after=measured, machine="none", method={}), SIGNER)
 

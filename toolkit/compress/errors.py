@@ -24,6 +24,7 @@ class SourceError(Refused):
     hints: ClassVar[Mapping[str, str]] = {
         "source_pickle": "Bring the weights as safetensors: a pickle runs code when it is loaded, so none is, ever.",
         "source_code": "Bring a model that needs no code of its own: code from a model's folder is never run.",
+        "source_hdf5": "Load the file in Keras, where you trust whoever made it, and save it as a .keras file.",
         "source_config": "Repair the file that is named, or get the folder again from its publisher.",
         "source_template": "Give the chat template a plain name: letters, digits, dots, dashes and underscores.",
         "source_tokenizer": "Bring the tokenizer.json that belongs to the model, as a fast tokenizer saves it.",
@@ -41,8 +42,8 @@ class SourceMissing(Unusable):
     """There is no model where one was named."""
 
     hints: ClassVar[Mapping[str, str]] = {
-        "source_not_found": "Check the path: an .onnx file, a folder with config.json and model.safetensors, or "
-        "timm:NAME:FILE and torchvision:NAME:FILE with a .safetensors file.",
+        "source_not_found": "Check the path: an .onnx or .keras file, a folder with saved_model.pb or with config.json "
+        "and model.safetensors, or timm:NAME:FILE and torchvision:NAME:FILE with a .safetensors file.",
     }
 
 

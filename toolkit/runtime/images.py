@@ -110,5 +110,8 @@ class ImageReader:
         left, top = (size[0] - how.width) // 2, (size[1] - how.height) // 2
         cut = picture.crop((left, top, left + how.width, top + how.height))
         mean, std = np.array(how.mean, np.float32), np.array(how.std, np.float32)
-        values = (np.asarray(cut, np.float32) * np.float32(how.scale) - mean) / std
+        pixels = np.asarray(cut, np.float32)
+        if how.channel_order == "bgr":
+            pixels = pixels[..., ::-1]
+        values = (pixels * np.float32(how.scale) - mean) / std
         return values if how.channels_last else np.ascontiguousarray(values.transpose(2, 0, 1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 __all__ = ["ImageInput", "Side", "TextInput"]
 
@@ -25,8 +25,9 @@ class TextInput(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class ImageInput(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How an image becomes a tensor (1, 3, height, width), or (1, height, width, 3) where `channels_last`.
 
-    RGB; resized so that its shorter side has `shorter_side` pixels, or to `height` x `width` exactly where that is
-    None; the middle of `height` x `width` cut out; then (value * scale - mean) / std for each channel.
+    RGB, or BGR where `channel_order` says so, as are then mean and std; resized so that its shorter side has
+    `shorter_side` pixels, or to `height` x `width` exactly where that is None; the middle of `height` x `width` cut
+    out; then (value * scale - mean) / std for each channel.
     """
 
     height: Side
@@ -37,3 +38,4 @@ class ImageInput(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     channels_last: bool = False
+    channel_order: Literal["bgr"] | UnsetType = UNSET

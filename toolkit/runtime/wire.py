@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-__all__ = ["holds_external_data"]
+__all__ = ["fields", "holds_external_data"]
 
 # message -> field number -> message: every way from a model to a tensor in onnx.proto
 _TREE = {
@@ -36,7 +36,7 @@ def _walk(message: memoryview, kind: str, depth: int) -> bool:
     if depth > _MAX_DEPTH:
         raise ValueError("nested too deep")
     inside = _TREE[kind]
-    for field, value in _fields(message):
+    for field, value in fields(message):
         if kind == "tensor":
             if field == _EXTERNAL_DATA or (field == _DATA_LOCATION and value != 0):
                 return True
@@ -48,7 +48,8 @@ def _walk(message: memoryview, kind: str, depth: int) -> bool:
     return False
 
 
-def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """Number and value of each field of a protobuf message. Raises ValueError when it is none."""
     position = 0
     while position < len(message):
         tag, position = _varint(message, position)

@@ -6,7 +6,7 @@ from io import BytesIO
 from typing import Annotated, Literal
 
 import numpy as np
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct
 
 from toolkit.compress.data import Items, gathered
 from toolkit.compress.errors import SourceError
@@ -48,6 +48,7 @@ class _Preprocessor(Struct):
     do_center_crop: bool | None = None
     do_rescale: bool = True
     do_normalize: bool = True
+    do_flip_channel_order: bool = False
 
 
 def read_image_input(folder: Folder, name: str) -> ImageInput:
@@ -66,6 +67,7 @@ def read_image_input(folder: Folder, name: str) -> ImageInput:
         scale=read.rescale_factor if read.do_rescale else 1.0,
         mean=read.image_mean if read.do_normalize else (0.0, 0.0, 0.0),
         std=read.image_std if read.do_normalize else (1.0, 1.0, 1.0),
+        channel_order="bgr" if read.do_flip_channel_order else UNSET,
     )
 
 
