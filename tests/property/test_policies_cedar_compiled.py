@@ -220,11 +220,25 @@ def _survived(name: str, number: int) -> tuple[str, str] | None:
     try:
         exec(compile(tree, f"<{name}>", "exec"), module.__dict__)  # noqa: S102 - our own source with one change
         with _in_place(name, module) as changed:
-            if any(list(said_by(one, changed)) != one.said for one in _sample()):
+            if _told_apart(changed):
                 return None
     except Exception:  # noqa: BLE001 - a mutant that fails is one that shows
         return None
     return _source(name).splitlines()[int(line.removeprefix("line ")) - 1].strip(), change
+
+
+def _told_apart(changed: Compiler) -> bool:
+    """Whether some request is answered in another way. What told one mutant apart is asked first of the next."""
+    sample = _sample()
+    for place, one in enumerate(sample):
+        try:
+            same = all(said == right for said, right in zip(said_by(one, changed), one.said, strict=True))
+        except Exception:  # noqa: BLE001 - as in _survived
+            same = False
+        if not same:
+            sample.insert(0, sample.pop(place))
+            return True
+    return False
 
 
 @contextmanager
