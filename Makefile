@@ -36,7 +36,7 @@ demo: $(READY) models ## the main job on a real model: press, serve, refuse, ver
 	@$(BIN)/python examples/demo.py
 
 test: $(READY) models ## run all tests
-	@$(BIN)/pytest --numprocesses 2 --dist loadfile
+	@$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: $(READY) ## lint, format, types, arrows between packages
 	@$(BIN)/ruff check --quiet
