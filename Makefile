@@ -36,7 +36,7 @@ demo: $(READY) models ## the main job on a real model: press, serve, refuse, ver
 	@$(BIN)/python examples/demo.py
 
 test: $(READY) models ## run all tests
-	@$(BIN)/pytest --numprocesses 2 --dist loadfile
+	@$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-tensorflow: ## run the tests that need TensorFlow, in an environment of their own
 	@$(MAKE) setup VENV=.venv-tensorflow EXTRAS=compress,images,report,serve,tensorflow,dev

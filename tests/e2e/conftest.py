@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.commands import within
+from tests.conftest import Shared
+from tests.unit.toolkit.compress.conftest import CONFIG, make_tiny
 
 # wraps the real call and counts it; nothing is replaced
 _SITE = """
@@ -51,24 +53,18 @@ def spy(tmp_path: Path) -> Spy:
 
 
 @pytest.fixture(scope="session")
-def noncommercial(tmp_path_factory: pytest.TempPathFactory, minilm: Path) -> Path:
-    """A copy of MiniLM whose papers say CC-BY-NC-4.0."""
-    folder = tmp_path_factory.mktemp("source") / minilm.name
-    shutil.copytree(minilm, folder, copy_function=os.link)
-    papers = folder / "README.md"
-    text = papers.read_text("utf-8")
-    papers.unlink()
-    papers.write_text(text.replace("license: apache-2.0", "license: cc-by-nc-4.0", 1), "utf-8")
-    return folder
+def pressed_nc(shared: Shared, pressed: Path) -> Path:
+    """The box of `pressed`, copied once a run, with noncommercial.bundle in it: copy it before anything is run there.
 
+    Its licence is what it is for, so it is a small model of the same name whose papers say CC-BY-NC-4.0.
+    """
 
-@pytest.fixture(scope="session")
-def pressed_nc(
-    tmp_path_factory: pytest.TempPathFactory, pressed: Path, noncommercial: Path, sealpress: Callable[..., object]
-) -> Path:
-    """The box of `pressed`, copied, with noncommercial.bundle in it."""
-    box = tmp_path_factory.mktemp("nc") / "box"
-    shutil.copytree(pressed, box)
-    done = sealpress("compress", noncommercial, "--out", "nc.bundle", cwd=box)
-    assert done.returncode == 0, done.stderr  # type: ignore[attr-defined] # the protocol of Run is in conftest
-    return box
+    def make(folder: Path) -> None:
+        box = Path(shutil.copytree(pressed, folder / "box"))
+        source = make_tiny(folder / "source" / "all-MiniLM-L6-v2", CONFIG)
+        papers = source / "README.md"
+        papers.write_text(papers.read_text("utf-8").replace("license: mit", "license: cc-by-nc-4.0", 1), "utf-8")
+        done = within(box, "compress", source, "--out", "nc.bundle")
+        assert done.returncode == 0, done.stderr
+
+    return shared.made("noncommercial", make) / "box"

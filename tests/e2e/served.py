@@ -18,6 +18,8 @@ from typing import Any
 import httpx
 import openai
 
+from tests.commands import within
+
 COMMAND = Path(sys.executable).with_name("sealpress")
 MODEL = "all-MiniLM-L6-v2-int8"
 
@@ -106,8 +108,8 @@ def made_key(box: Path, *options: str) -> dict[str, Any]:
 
 
 def command(box: Path, *arguments: str | Path) -> str:
-    """What a command prints with --json; it must succeed."""
-    done = subprocess.run([COMMAND, *arguments, "--json"], cwd=box, check=False, capture_output=True, text=True)
+    """What a command prints with --json; it must succeed. It runs in this process, which is not the server's."""
+    done = within(box, *arguments, "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

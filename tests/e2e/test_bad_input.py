@@ -16,6 +16,7 @@ import sealpress as front
 from compliance.crypto import Signer
 from compliance.keys import read_key
 from policies.errors import Fault
+from tests.commands import within
 from tests.conftest import Run
 from toolkit.bundle import Bundle, write_bundle
 from toolkit.settings import read_settings
@@ -84,10 +85,10 @@ def test_text_that_is_not_utf8_on_the_command_line(box: Path, sealpress: Run) ->
         (("show", "minilm.bundle", "--settings", "none.toml"), 2, "settings_not_found"),
     ],
 )
-def test_commands(box: Path, sealpress: Run, arguments: tuple[str, ...], status: int, code: str) -> None:
-    done = sealpress(*arguments, "--json", cwd=box)
+def test_commands(box: Path, arguments: tuple[str, ...], status: int, code: str) -> None:
+    done = within(box, *arguments, "--json")
     assert (done.returncode, json.loads(done.stdout)["code"]) == (status, code)
-    for_people = sealpress(*arguments, cwd=box)
+    for_people = within(box, *arguments)
     assert for_people.returncode == status
     assert "Traceback" not in for_people.stderr
 
@@ -115,9 +116,9 @@ def test_settings(box: Path, old: str, new: str, code: str) -> None:
     assert caught.value.code == code
 
 
-def test_every_file_of_a_bundle_is_checked_byte_for_byte(box: Path) -> None:
-    bundle = box / "minilm.bundle"
-    trusted = read_settings(box / "sealpress.toml").trust.signers
+def test_every_file_of_a_bundle_is_checked_byte_for_byte(pressed_nc: Path, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(pressed_nc / "nc.bundle", tmp_path / "nc.bundle"))
+    trusted = read_settings(pressed_nc / "sealpress.toml").trust.signers
     for file in sorted(bundle.iterdir()):
         original = file.read_bytes()
         places = range(len(original)) if len(original) < 3000 else range(0, len(original), len(original) // 40)

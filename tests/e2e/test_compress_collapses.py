@@ -12,6 +12,7 @@ import pytest
 from msgspec import Struct
 
 from policies.gate import Grant
+from tests.known import Known
 from tests.unit.toolkit.compress.conftest import Allowing, Recording
 from toolkit.compress.calibration import Calibration
 from toolkit.compress.data import Data, gathered
@@ -20,7 +21,6 @@ from toolkit.compress.ladder import named
 from toolkit.compress.measure import evaluation_texts
 from toolkit.compress.quiet import quiet
 from toolkit.compress.recipe import Recipe
-from toolkit.compress.sources import huggingface
 from toolkit.compress.step import FLOAT, QUANTISED, Form, StepReport
 from toolkit.compress.weights import finished
 
@@ -64,13 +64,12 @@ class Naive(Struct, frozen=True, kw_only=True, tag_field="kind", tag="naive-stat
 
 
 @pytest.mark.slow
-def test_minilm_collapses_under_naive_static_int8_and_not_under_ours(minilm: Path) -> None:
-    source = huggingface.read(minilm)
+def test_minilm_collapses_under_naive_static_int8_and_not_under_ours(minilm_source: Known) -> None:
     texts = evaluation_texts()
     data = Data(calibrate=gathered(texts[:24], "text"), evaluate=gathered(texts[24:], "text"))
 
     def work(grant: Grant) -> None:
-        press = Press(source, grant, "policy", data, lambda _: None)
+        press = Press(minilm_source, grant, "policy", data, lambda _: None)
         naive = press.follow(Recipe((Naive(),)))
         assert naive.reports[0].fidelity is not None
         assert naive.reports[0].fidelity < 0.9, "it does not collapse any more: look at it again"
@@ -84,7 +83,7 @@ def test_minilm_collapses_under_naive_static_int8_and_not_under_ours(minilm: Pat
         assert np.median([layer.decibels for layer in press.layers(ours.model)]) > 15
 
     parent = Manifest(
-        format=1, name="m", version="", digest=source.digest, task="x", licence="MIT", inputs=(), outputs=()
+        format=1, name="m", version="", digest=minilm_source.digest, task="x", licence="MIT", inputs=(), outputs=()
     )
-    call = Call(id="1", at=0, actor="a", tenant="t", action="compress", model=source.digest)
+    call = Call(id="1", at=0, actor="a", tenant="t", action="compress", model=minilm_source.digest)
     gate(Allowing(), parent, call, Payload.checked({"texts": texts}), Recording(), work)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from policies.errors import Fault
 from policies.facts import Call, Manifest
 from policies.gate import Grant, gate
 from policies.payload import Payload
+from tests.commands import within
 from tests.unit.toolkit.compress.conftest import CONFIG, Allowing, Recording, make_tiny
 from toolkit.box import create_box
 from toolkit.compress.measure import evaluation_texts
@@ -26,7 +25,6 @@ from toolkit.runtime.lane import Lane
 with quiet():
     import torch
 
-COMMAND = Path(sys.executable).with_name("sealpress")
 IMAGE = ImageInput(height=32, width=32)
 
 
@@ -51,13 +49,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def said(place: Path, *arguments: str, exit_status: int = 0) -> Any:
-    done = subprocess.run(
-        [str(COMMAND), "compress", *arguments, "--json"],
-        cwd=place / "box",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = within(place / "box", "compress", *arguments, "--json")
     assert done.returncode == exit_status, done.stdout + done.stderr
     return json.loads(done.stdout)
 

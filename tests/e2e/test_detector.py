@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.commands import within
 from tests.e2e.test_embedded import BLOCKED, embedded
 
 pytestmark = pytest.mark.slow
@@ -61,15 +62,13 @@ def marked(lines: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def place(
-    tmp_path_factory: pytest.TempPathFactory, pressed: Path, rampart: Path, sealpress: Callable[..., Any]
-) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory, pressed: Path, rampart: Path) -> Path:
     """A copy of the box with minilm.bundle in it, and ner.bundle beside."""
     folder = tmp_path_factory.mktemp("detector")
     shutil.copytree(pressed.with_name("box-auditor"), folder / "box-auditor")
     box = Path(shutil.copytree(pressed, folder / "box"))
     (folder / "marked.jsonl").write_text(marked(MARKED), "utf-8")
-    done = sealpress("compress", rampart, "--out", "ner.bundle", "--evaluate", folder / "marked.jsonl", cwd=box)
+    done = within(box, "compress", rampart, "--out", "ner.bundle", "--evaluate", folder / "marked.jsonl")
     assert done.returncode == 0, done.stderr
     return box
 

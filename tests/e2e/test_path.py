@@ -90,14 +90,17 @@ def test_personal_data_with_a_basis_is_allowed(box: Path, sealpress: Run) -> Non
     assert "1 embeddings of 384 numbers" in done.stdout
 
 
-def test_a_commercial_purpose_is_refused_on_a_noncommercial_licence(pressed_nc: Path, sealpress: Run, spy: Spy) -> None:
+def test_a_commercial_purpose_is_refused_on_a_noncommercial_licence(
+    pressed_nc: Path, tmp_path: Path, sealpress: Run, spy: Spy
+) -> None:
+    box = shutil.copytree(pressed_nc, tmp_path / "box")
     run = ("run", "nc.bundle", "--text", "where is the ward?", "--json", "--purpose")
-    refused = sealpress(*run, "product", cwd=pressed_nc, env=spy.env)
+    refused = sealpress(*run, "product", cwd=box, env=spy.env)
     assert refused.returncode == 1
     assert against(value(refused)) == ["licence.commercial"]
     assert spy.runs() == 0
-    assert sealpress(*run, "search", cwd=pressed_nc).returncode == 0
-    shown = value(sealpress("show", "nc.bundle", "--json", cwd=pressed_nc))
+    assert sealpress(*run, "search", cwd=box).returncode == 0
+    shown = value(sealpress("show", "nc.bundle", "--json", cwd=box))
     assert shown["manifest"]["licence"] == "CC-BY-NC-4.0"
 
 

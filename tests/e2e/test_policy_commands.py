@@ -14,6 +14,7 @@ import pytest
 
 import sealpress as front
 from policies.errors import Denied
+from tests.commands import within
 from toolkit.box import Context
 from toolkit.policy import packs
 
@@ -36,9 +37,9 @@ def value(done: subprocess.CompletedProcess[str]) -> Any:
 
 
 @pytest.fixture
-def empty(tmp_path: Path, sealpress: Run) -> Path:
+def empty(tmp_path: Path) -> Path:
     """A box in which nothing was pressed."""
-    assert sealpress("init", tmp_path / "box", cwd=tmp_path).returncode == 0
+    assert within(tmp_path, "init", tmp_path / "box").returncode == 0
     return tmp_path / "box"
 
 
@@ -48,54 +49,54 @@ def own_rule(box: Path, at: int = 2_208_988_800 * 10**9, allow: str = "true", ru
 
 
 @pytest.mark.parametrize("name", packs())
-def test_packs_are_checked_tried_and_shown(name: str, empty: Path, sealpress: Run) -> None:
-    assert value(sealpress("policy", "check", name, "--json", cwd=empty))["ok"]
-    tried = sealpress("policy", "test", name, "--json", cwd=empty)
+def test_packs_are_checked_tried_and_shown(name: str, empty: Path) -> None:
+    assert value(within(empty, "policy", "check", name, "--json"))["ok"]
+    tried = within(empty, "policy", "test", name, "--json")
     assert tried.returncode == 0
     assert all(one["ok"] for one in value(tried)["cases"][f"{name}/cases.toml"])
-    shown = value(sealpress("policy", "show", name, "--json", cwd=empty))
+    shown = value(within(empty, "policy", "show", name, "--json"))
     assert {rule["file"] for rule in shown["rules"]} == {f"{name}/policy.cedar"}
-    text = sealpress("policy", "show", name, cwd=empty).stdout
+    text = within(empty, "policy", "show", name).stdout
     assert all(rule["reason"] in text and rule["source"] in text for rule in shown["rules"])
     asking = [rule["obligation"] for rule in shown["rules"] if rule["obligation"]]
     assert text.count("gives way to: ") == len(asking)
 
 
-def test_rules_of_ones_own(empty: Path, sealpress: Run) -> None:
+def test_rules_of_ones_own(empty: Path) -> None:
     own_rule(empty)
     for path in ("own.cedar", "."):
-        assert value(sealpress("policy", "check", path, "--json", cwd=empty))["rules"] == ["own.hours"]
-        assert sealpress("policy", "test", path, cwd=empty).stdout.strip() == "1 of 1 cases came out as they must."
+        assert value(within(empty, "policy", "check", path, "--json"))["rules"] == ["own.hours"]
+        assert within(empty, "policy", "test", path).stdout.strip() == "1 of 1 cases came out as they must."
     own_rule(empty, at=1)
-    failed = sealpress("policy", "test", "own.cedar", cwd=empty)
+    failed = within(empty, "policy", "test", "own.cedar")
     assert failed.returncode == 1
     assert "in good time: refused by own.hours" in failed.stdout
     (empty / "own.cedar").write_text(RULE.format(at="context.colour"), "utf-8")
-    wrong = sealpress("policy", "check", "own.cedar", "--json", cwd=empty)
+    wrong = within(empty, "policy", "check", "own.cedar", "--json")
     assert wrong.returncode == 1
     assert value(wrong)["code"] == "policy_schema"
     assert value(wrong)["message"].startswith("own.cedar:3:29: rule own.hours: attribute `colour`")
     (empty / "cases.toml").unlink()
     own_rule(empty)
     (empty / "cases.toml").unlink()
-    assert sealpress("policy", "test", "own.cedar", cwd=empty).returncode == 1  # no case says nothing
+    assert within(empty, "policy", "test", "own.cedar").returncode == 1  # no case says nothing
 
 
 @pytest.mark.parametrize("path", ["nonsense", "none.cedar", "../box/keys", "none.toml"])
-def test_what_is_not_there_is_said(path: str, empty: Path, sealpress: Run) -> None:
-    done = sealpress("policy", "check", path, "--json", cwd=empty)
+def test_what_is_not_there_is_said(path: str, empty: Path) -> None:
+    done = within(empty, "policy", "check", path, "--json")
     assert done.returncode == 2
     assert value(done)["code"] in ("settings_pack", "settings_not_found")
 
 
-def test_parameters_are_filled_by_the_settings(empty: Path, sealpress: Run) -> None:
+def test_parameters_are_filled_by_the_settings(empty: Path) -> None:
     settings = empty / "sealpress.toml"
     text = settings.read_text("utf-8")
     settings.write_text(text.replace("[policy]", "[policy.parameters.gdpr]\nretain_days = 7\n\n[policy]"), "utf-8")
-    shown = value(sealpress("policy", "show", "sealpress.toml", "--json", cwd=empty))
+    shown = value(within(empty, "policy", "show", "sealpress.toml", "--json"))
     assert shown["parameters"]["gdpr"]["retain_days"] == 7
     settings.write_text(text.replace("[policy]", "[policy.parameters.gdpr]\ncolour = 7\n\n[policy]"), "utf-8")
-    assert value(sealpress("policy", "check", "sealpress.toml", "--json", cwd=empty))["code"] == "policy_pack"
+    assert value(within(empty, "policy", "check", "sealpress.toml", "--json"))["code"] == "policy_pack"
 
 
 def test_consent_is_recorded_counts_and_is_withdrawn(box: Path, sealpress: Run) -> None:
@@ -237,23 +238,23 @@ def test_a_box_that_asks_for_proofs_takes_a_signed_one(empty: Path, sealpress: R
     assert (opened.returncode, value(opened)["code"]) == (1, "policy_unproved")
 
 
-def test_an_edit_of_the_policy_is_told(empty: Path, sealpress: Run) -> None:
+def test_an_edit_of_the_policy_is_told(empty: Path) -> None:
     pytest.importorskip("z3", reason="the extra `prove` is not installed")
     own_rule(empty)
-    narrower = value(sealpress("policy", "diff", "sealpress.toml", "own.cedar", "--json", cwd=empty))
+    narrower = value(within(empty, "policy", "diff", "sealpress.toml", "own.cedar", "--json"))
     assert narrower["widened"] is None
     assert narrower["narrowed"]["action"] == "infer"
     assert narrower["narrowed"]["context"]["at"] > 2_208_988_800 * 10**9
     assert narrower["purposes"] == []
-    same = sealpress("policy", "diff", "gdpr", "gdpr", cwd=empty)
+    same = within(empty, "policy", "diff", "gdpr", "gdpr")
     assert "Both policies give the same answer to every call" in same.stdout
 
     edited = empty / "edited.toml"
     text = (empty / "sealpress.toml").read_text("utf-8")
     edited.write_text(text + '\n[purposes.care]\nbases = ["consent"]\nretain_days = 7\n', "utf-8")
-    told = value(sealpress("policy", "diff", "sealpress.toml", "edited.toml", "--json", cwd=empty))
+    told = value(within(empty, "policy", "diff", "sealpress.toml", "edited.toml", "--json"))
     assert [(one["purpose"], one["fact"], one["way"]) for one in told["purposes"]] == [("care", "declared", "widened")]
-    back = sealpress("policy", "diff", "edited.toml", "sealpress.toml", cwd=empty).stdout
+    back = within(empty, "policy", "diff", "edited.toml", "sealpress.toml").stdout
     assert "The rules give the same answer to every call." in back
     assert "narrowed  care: it is declared no more" in back
 

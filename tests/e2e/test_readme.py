@@ -8,9 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 def test_the_blocks_run(minilm: Path, tmp_path: Path) -> None:
     (tmp_path / "all-MiniLM-L6-v2").symlink_to(minilm)
     blocks = re.findall(r"```(bash|python)\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)

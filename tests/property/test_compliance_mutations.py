@@ -92,10 +92,11 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Written:
 
 @pytest.mark.slow
 def test_every_byte_of_the_log(journal: Written) -> None:
+    """In what frames a record, several values; in its content, which a hash covers, the least change there is."""
     for offset, old in enumerate(journal.files[LOG]):
         number, start = journal.record_at(offset)
         reasons = {"record_check"} if offset >= start + 4 else {"record_check", "record_length", "record_truncated"}
-        for new in _values(old):
+        for new in _values(old) if offset < start + FRAME else {old ^ _bit()}:
             with journal.changed(LOG, [(offset, bytes([new]))]):
                 ((place, code),) = journal.failures()
             assert place == f"shard-000/{number}", (offset, new, code)

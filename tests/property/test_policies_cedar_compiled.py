@@ -77,14 +77,14 @@ class _Mutation(ast.NodeTransformer):
     }  # fmt: skip
 
     def __init__(self, number: int) -> None:
-        self._left = number
+        self.left = number
         self.done: str | None = None
 
     def _now(self, node: ast.AST, what: str) -> bool:
-        self._left -= 1
-        if self._left == -1:
+        self.left -= 1
+        if self.left == -1:
             self.done = f"line {getattr(node, 'lineno', '?')}: {what}"
-        return self._left == -1
+        return self.left == -1
 
     def visit_Compare(self, node: ast.Compare) -> ast.AST:
         for place, operator in enumerate(node.ops):
@@ -178,14 +178,9 @@ def test_mutants_are_killed() -> None:
 
 def _mutants() -> Iterator[tuple[str, int]]:
     for name in _MODULES:
-        number = 0
-        while True:
-            mutation = _Mutation(number)
-            mutation.visit(_tree(name))
-            if mutation.done is None:
-                break
-            yield name, number
-            number += 1
+        every = _Mutation(sys.maxsize)  # never comes to its turn, and counts
+        every.visit(_tree(name))
+        yield from ((name, number) for number in range(sys.maxsize - every.left))
 
 
 def _tree(name: str) -> ast.Module:
@@ -220,11 +215,25 @@ def _survived(name: str, number: int) -> tuple[str, str] | None:
     try:
         exec(compile(tree, f"<{name}>", "exec"), module.__dict__)  # noqa: S102 - our own source with one change
         with _in_place(name, module) as changed:
-            if any(list(said_by(one, changed)) != one.said for one in _sample()):
+            if _told_apart(changed):
                 return None
     except Exception:  # noqa: BLE001 - a mutant that fails is one that shows
         return None
     return _source(name).splitlines()[int(line.removeprefix("line ")) - 1].strip(), change
+
+
+def _told_apart(changed: Compiler) -> bool:
+    """Whether some request is answered in another way. What told one mutant apart is asked first of the next."""
+    sample = _sample()
+    for place, one in enumerate(sample):
+        try:
+            same = all(said == right for said, right in zip(said_by(one, changed), one.said, strict=True))
+        except Exception:  # noqa: BLE001 - as in _survived
+            same = False
+        if not same:
+            sample.insert(0, sample.pop(place))
+            return True
+    return False
 
 
 @contextmanager

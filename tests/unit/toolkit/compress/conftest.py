@@ -15,6 +15,8 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
 from policies.facts import Call, Decision, Finding, Manifest, Outcome
 from policies.gate import Grant, gate
 from policies.payload import Payload
+from tests.conftest import Shared
+from tests.known import Known
 from toolkit.compress.quiet import quiet
 
 T = TypeVar("T")
@@ -104,12 +106,24 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def exported(tiny: Path) -> bytes:
-    """The ONNX file of `tiny`."""
-    with quiet():
-        from toolkit.compress.sources import huggingface, pretrained
+def exported(shared: Shared, tiny: Path) -> bytes:
+    """The ONNX file of `tiny`, made once a run."""
 
-    return pretrained.load(huggingface.read(tiny)).export()
+    def make(folder: Path) -> None:
+        with quiet():
+            from toolkit.compress.sources import huggingface, pretrained
+
+        (folder / "model.onnx").write_bytes(pretrained.load(huggingface.read(tiny)).export())
+
+    return (shared.made("exported", make) / "model.onnx").read_bytes()
+
+
+@pytest.fixture(scope="session")
+def known(tiny: Path, exported: bytes) -> Known:
+    """`tiny` as a source that is pressed in a moment, since its export is there."""
+    from toolkit.compress.sources import huggingface
+
+    return Known(huggingface.read(tiny), exported)
 
 
 Make = Callable[[Path, dict[str, Any]], Path]

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from policies.errors import Ungated
 from policies.gate import Grant
+from tests.known import Known
 from toolkit.compress import engine
 from toolkit.compress.calibration import Calibration
 from toolkit.compress.data import NONE, Data, gathered
@@ -22,6 +23,7 @@ from toolkit.compress.measure import evaluation_texts
 from toolkit.compress.quiet import quiet
 from toolkit.compress.recipe import Recipe
 from toolkit.compress.results import Result
+from toolkit.compress.source import Source
 from toolkit.compress.sources import huggingface
 from toolkit.compress.step import FLOAT, Form, StepReport
 
@@ -61,16 +63,15 @@ INT8 = named("int8")
 DATA = Data(calibrate=NONE, evaluate=gathered(evaluation_texts()[:8], "text"))
 
 
-def pressed(gated: Gated, folder: Path, work: Callable[[engine.Press], Any], data: Data = DATA) -> Any:
-    source = huggingface.read(folder)
+def pressed(gated: Gated, source: Source, work: Callable[[engine.Press], Any], data: Data = DATA) -> Any:
     return gated(source.digest, lambda grant: work(engine.Press(source, grant, "policy", data, print)))
 
 
-def low(gated: Gated, folder: Path, *steps: Spoil) -> float:
+def low(gated: Gated, source: Source, *steps: Spoil) -> float:
     def work(press: engine.Press) -> float:
         return press.result(press.follow(Recipe(steps)).model).fidelity.score.low
 
-    found: float = pressed(gated, folder, work)
+    found: float = pressed(gated, source, work)
     return found
 
 
@@ -95,7 +96,7 @@ def test_a_model_is_pressed_and_measured(gated: Gated, tiny: Path, capsys: pytes
         assert sum(size.size_bytes for size in press.sizes(made.model)) == sum(report.weights.values())
         assert [example.number for example in press.worst(after.fidelity)] == list(after.fidelity.worst)
 
-    pressed(gated, tiny, work)
+    pressed(gated, huggingface.read(tiny), work)
     said = capsys.readouterr().out
     assert said.endswith("measure\n")
     assert "step 1 of 1: dynamic-int8" in said
@@ -103,7 +104,7 @@ def test_a_model_is_pressed_and_measured(gated: Gated, tiny: Path, capsys: pytes
 
 
 def test_steps_that_two_recipes_begin_with_are_taken_once(
-    gated: Gated, tiny: Path, capsys: pytest.CaptureFixture[str]
+    gated: Gated, known: Known, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def work(press: engine.Press) -> None:
         first = press.follow(Recipe((Spoil(noise=0.001), Spoil(noise=0.002))))
@@ -114,35 +115,35 @@ def test_steps_that_two_recipes_begin_with_are_taken_once(
         assert again.model == first.model != second.model
         assert press.follow(Recipe((Spoil(noise=0.001),))).model not in (first.model, second.model)
 
-    pressed(gated, tiny, work)
+    pressed(gated, known, work)
 
 
-def test_noise_is_seen(gated: Gated, tiny: Path) -> None:
-    assert low(gated, tiny, Spoil(noise=1.0)) < 0.9
-    assert low(gated, tiny, Spoil(noise=0.001), Spoil(noise=0.002)) > 0.98
+def test_noise_is_seen(gated: Gated, known: Known) -> None:
+    assert low(gated, known, Spoil(noise=1.0)) < 0.9
+    assert low(gated, known, Spoil(noise=0.001), Spoil(noise=0.002)) > 0.98
 
 
-def test_a_result_that_is_not_finite_is_not_faithful(gated: Gated, tiny: Path) -> None:
-    assert not low(gated, tiny, Spoil(noise=float("nan"))) >= 0
+def test_a_result_that_is_not_finite_is_not_faithful(gated: Gated, known: Known) -> None:
+    assert not low(gated, known, Spoil(noise=float("nan"))) >= 0
 
 
-def test_a_result_with_other_outputs_is_no_result(gated: Gated, tiny: Path) -> None:
+def test_a_result_with_other_outputs_is_no_result(gated: Gated, known: Known) -> None:
     with pytest.raises(CompressionError) as caught:
-        low(gated, tiny, Spoil(output="something_else"))
+        low(gated, known, Spoil(output="something_else"))
     assert caught.value.code == "step_failed"
 
 
-def test_a_step_that_calibrates_has_something_to_learn_from(gated: Gated, tiny: Path) -> None:
+def test_a_step_that_calibrates_has_something_to_learn_from(gated: Gated, known: Known) -> None:
     recipe = named("int8-static")
     with pytest.raises(CompressionError) as caught:
-        pressed(gated, tiny, lambda press: press.follow(recipe))
+        pressed(gated, known, lambda press: press.follow(recipe))
     assert caught.value.code == "calibration_missing"
 
     def work(press: engine.Press) -> Result:
         return press.result(press.follow(recipe).model)
 
     texts = gathered(evaluation_texts()[8:16], "text")
-    assert pressed(gated, tiny, work, Data(calibrate=texts, evaluate=DATA.evaluate)).fidelity.score.low > 0.99
+    assert pressed(gated, known, work, Data(calibrate=texts, evaluate=DATA.evaluate)).fidelity.score.low > 0.99
 
 
 def test_nothing_is_loaded_without_a_grant_for_this_model(gated: Gated, tiny: Path) -> None:
@@ -158,7 +159,7 @@ def test_nothing_is_loaded_without_a_grant_for_this_model(gated: Gated, tiny: Pa
 
 
 @pytest.mark.slow
-def test_minilm_keeps_what_it_says(gated: Gated, minilm: Path) -> None:
+def test_minilm_keeps_what_it_says(gated: Gated, minilm_source: Known) -> None:
     assert len(evaluation_texts()) == 64
 
     def work(press: engine.Press) -> None:
@@ -169,4 +170,4 @@ def test_minilm_keeps_what_it_says(gated: Gated, minilm: Path) -> None:
         assert result.fidelity.score.low > 0.98
         assert result.latency_ms < result.latency_before_ms
 
-    pressed(gated, minilm, work, Data(calibrate=NONE, evaluate=gathered(evaluation_texts(), "text")))
+    pressed(gated, minilm_source, work, Data(calibrate=NONE, evaluate=gathered(evaluation_texts(), "text")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -123,26 +124,47 @@ def test_the_graph_carries_no_notes_and_no_paths(exported: bytes) -> None:
     assert str(Path.home()).encode() not in exported
 
 
-def test_the_bytes_are_the_same_in_another_folder_and_process(tiny: Path, tmp_path: Path, exported: bytes) -> None:
-    elsewhere = shutil.copytree(tiny, tmp_path / "elsewhere" / "copy")
-    code = (
-        "import sys, hashlib; from pathlib import Path;"
-        "from toolkit.compress.sources import huggingface, pretrained;"
-        "from toolkit.compress.steps.dynamic_int8 import DynamicInt8;"
-        "model = pretrained.load(huggingface.read(Path(sys.argv[1]))).export();"
-        "print(hashlib.sha256(model).hexdigest(), hashlib.sha256(DynamicInt8().apply(model, None)[0]).hexdigest())"
-    )
+ELSEWHERE = """
+import hashlib, json, sys
+from pathlib import Path
+from toolkit.compress.quiet import quiet
+with quiet():
+    from toolkit.compress.sources import huggingface, pretrained
+from toolkit.compress.steps.dynamic_int8 import DynamicInt8
+model = pretrained.load(huggingface.read(Path(sys.argv[1]))).export()
+pressed, _ = DynamicInt8().apply(model, None)
+Path(sys.argv[2]).write_text(json.dumps([hashlib.sha256(one).hexdigest() for one in (model, pressed)]))
+"""
+
+
+@pytest.fixture(scope="module")
+def elsewhere(
+    tiny: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[str], subprocess.CompletedProcess[str]]:
+    """An export of a copy in a process of its own: the SHA-256 of the graph and of what it was pressed to."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    copy = shutil.copytree(tiny, folder / "below" / "copy")
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, elsewhere],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7", "HOME": str(tmp_path)},
+        [sys.executable, "-W", "default", "-c", ELSEWHERE, copy, folder / "digests"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7", "HOME": str(folder)},
         capture_output=True,
         text=True,
         check=False,
     )
+    assert done.returncode == 0, done.stderr
+    return json.loads((folder / "digests").read_text()), done
+
+
+def test_the_bytes_are_the_same_in_another_folder_and_process(
+    exported: bytes, elsewhere: tuple[list[str], Any]
+) -> None:
     pressed, _ = DynamicInt8().apply(exported, None)  # type: ignore[arg-type]  # it does not look at data
-    expected = [hashlib.sha256(model).hexdigest() for model in (exported, pressed)]
-    assert done.stdout.split() == expected, done.stderr
+    assert elsewhere[0] == [hashlib.sha256(model).hexdigest() for model in (exported, pressed)]
+
+
+def test_an_export_says_nothing_on_the_terminal(elsewhere: tuple[list[str], Any]) -> None:
+    assert (elsewhere[1].stdout, elsewhere[1].stderr) == ("", "")
 
 
 def test_one_tensor_for_two_inputs_is_refused() -> None:
@@ -514,20 +536,6 @@ def test_the_original_runs_under_its_grant_only(
         gated("another model", lambda grant: original.run(grant, "policy", never))
     with pytest.raises(Ungated):
         gated(source.digest, lambda grant: original.run(grant, "a later policy", never))
-
-
-def test_an_export_says_nothing_on_the_terminal(tiny: Path) -> None:
-    code = (
-        "import sys, warnings, logging; from pathlib import Path;"
-        "from toolkit.compress.quiet import quiet\n"
-        "with quiet(): from toolkit.compress.sources import huggingface, pretrained\n"
-        "from toolkit.compress.steps.dynamic_int8 import DynamicInt8\n"
-        "DynamicInt8().apply(pretrained.load(huggingface.read(Path(sys.argv[1]))).export(), None)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-W", "default", "-c", code, tiny], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_silence_ends_where_it_should(caplog: pytest.LogCaptureFixture) -> None:

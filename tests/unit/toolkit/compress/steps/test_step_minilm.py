@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import onnx
 import pytest
 
+from tests.known import Known
 from tests.unit.toolkit.compress.conftest import Gated
 from toolkit.compress.data import Data, gathered
 from toolkit.compress.engine import Press
 from toolkit.compress.measure import evaluation_texts
 from toolkit.compress.recipe import Recipe
 from toolkit.compress.results import Result
-from toolkit.compress.sources import huggingface
 from toolkit.compress.step import Step
 from toolkit.compress.steps.drop_layers import DropLayers
 from toolkit.compress.steps.prune_heads import PruneHeads
@@ -43,15 +42,14 @@ def texts() -> Data:
     return Data(calibrate=gathered(found[::2], "text"), evaluate=gathered(found[1::2], "text"))
 
 
-def test_minilm_keeps_what_it_says_and_is_faster(gated: Gated, minilm: Path, texts: Data) -> None:
-    source = huggingface.read(minilm)
+def test_minilm_keeps_what_it_says_and_is_faster(gated: Gated, minilm_source: Known, texts: Data) -> None:
 
     def work(press: Press) -> Iterator[tuple[float, Result]]:
         for step, _, _ in CASES:
             made = press.follow(Recipe((step,))).model
             yield encoder(made) / encoder(press.exported), press.result(made)
 
-    found = gated(source.digest, lambda grant: list(work(Press(source, grant, "policy", texts, print))))
+    found = gated(minilm_source.digest, lambda grant: list(work(Press(minilm_source, grant, "policy", texts, print))))
     for (step, share, low), (left, result) in zip(CASES, found, strict=True):
         assert left == pytest.approx(share, abs=0.003), step
         assert result.fidelity.score.low >= low, step
