@@ -47,12 +47,12 @@ def narrow(
         for table in stream.tables:
             shapes |= _table(graph, table, matrix)
         for place in stream.constants:
-            graph.put(place.node, place.index, _float(np.asarray(graph.constant(place.name)) @ matrix))
+            graph.put(place.node, place.slot, _float(np.asarray(graph.constant(place.name)) @ matrix))
         for place in stream.shortcuts:
-            given, name = place.name, f"{place.node.output[0]}.shortcut{place.index}"
+            given, name = place.name, f"{place.node.output[0]}.shortcut{place.slot}"
             read = reads[given]
             made[given] += _affine(graph, given, name, Return(read.matrix @ matrix, read.shift @ matrix))
-            place.node.input[place.index] = name
+            place.node.input[place.slot] = name
     added: list[onnx.NodeProto] = []
     for stream, matrix in zip(found, turned, strict=True):
         for norm in stream.norms:

@@ -36,7 +36,8 @@ class Return(NamedTuple):
 def meanless(channels: int) -> Numbers:
     """The directions without a mean (channels - 1, channels), orthonormal: those of Helmert, 1876."""
     rows = np.tril(np.ones((channels, channels)), -1)[1:] - np.diag(np.arange(channels, dtype=np.float64))[1:]
-    return rows / np.sqrt(np.arange(1, channels) * np.arange(2, channels + 1))[:, None]
+    lengths = np.sqrt(np.arange(1, channels) * np.arange(2, channels + 1))
+    return np.asarray(rows / lengths[:, None], np.float64)
 
 
 def axes(second: Numbers, count: int) -> Numbers:

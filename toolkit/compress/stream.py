@@ -23,14 +23,14 @@ class Norm(NamedTuple):
 
 
 class Place(NamedTuple):
-    """An input of a node, by its index."""
+    """An input of a node."""
 
     node: onnx.NodeProto
-    index: int
+    slot: int
 
     @property
     def name(self) -> str:
-        return str(self.node.input[self.index])
+        return str(self.node.input[self.slot])
 
 
 class Stream(NamedTuple):

@@ -28,9 +28,9 @@ async def answering(scope: Any, receive: Any, send: Any) -> None:
 
 
 @asynccontextmanager
-async def listening(busy: Callable[[], Busy | None] | None = None, **options: int) -> AsyncIterator[Connect]:
+async def listening(busy: Callable[[], Busy | None] | None = None, rest_s: int = 5) -> AsyncIterator[Connect]:
     """`busy` is what the application says of its queues, where it says anything."""
-    config = uvicorn.Config(answering, http=BoundedHead, lifespan="off", log_config=None, **options)
+    config = uvicorn.Config(answering, http=BoundedHead, lifespan="off", log_config=None, timeout_keep_alive=rest_s)
     config.load()
     state = ServerState()
     with closing(Log()) as log:
@@ -228,7 +228,7 @@ def test_who_was_refused_and_then_rests_or_drips_is_hung_up_on(monkeypatch: pyte
     monkeypatch.setattr(head, "HEAD_S", 0.2)
 
     async def scenario() -> None:
-        async with listening(full, timeout_keep_alive=1) as connect:
+        async with listening(full, rest_s=1) as connect:
             (resting, rests), (dripping, drips) = await connect(), await connect()
             rests.write(asking("/v1/embeddings"))
             drips.write(asking("/v1/embeddings", b"x" * 1_000)[:-900])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -110,7 +111,7 @@ class TensorflowModel:
         def outputs(batch: Feeds) -> list[NDArray[Any]]:
             return [output.numpy() for output in self._concrete(*(tf.constant(batch[name]) for name in self.names))]
 
-        return [_asked(lambda batch=batch: outputs(batch)) for batch in feeds(payload)]
+        return [_asked(partial(outputs, batch)) for batch in feeds(payload)]
 
     def trials(self, items: Sequence[Any], reader: Reader) -> Iterator[Feeds]:
         """The first items alone, and then together in a batch."""

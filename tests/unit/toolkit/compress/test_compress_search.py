@@ -72,7 +72,7 @@ class Thinned(Bench):
         model = repr(made).encode()
         return Followed(model=model, digest=hashlib.sha256(model).hexdigest(), reports=())
 
-    def result(self, model: bytes) -> Result:
+    def result(self, model: bytes, steps: Sequence[Step]) -> Result:
         size, low, share = json.loads(model)
         return result(int(size), low, share)
 
