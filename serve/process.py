@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import resource
@@ -32,6 +33,10 @@ from toolkit.models import Models
 __all__ = ["DRAIN_S", "Share", "run", "serve"]
 
 DRAIN_S = 20
+# mallopt(3) of glibc: what is freed of this size goes back to the system. Left alone, glibc raises the size with each
+# large block that is freed, and a server that swaps its models then holds twice the memory that it needs.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+LARGE = 288 * 1024  # more than asyncio reads of a socket at a time (256 KiB), which would go back with each read
 
 
 class Share(NamedTuple):
@@ -63,6 +68,7 @@ def run(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # what a process holds, payloads and keys, must not be left on the disk when it dies
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _give_memory_back()
     with closing(Log(share.worker if share.workers > 1 else None)) as log:
         log.take_over()
         box = Box(settings)
@@ -84,6 +90,13 @@ def run(
         finally:
             keys.close()
             box.journal.close()
+
+
+def _give_memory_back() -> None:
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:  # another C library has no such thing
+        for threshold in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
+            mallopt(threshold, LARGE)
 
 
 def serve(app: ASGIApp, listening: socket.socket, tls: ssl.SSLContext | None = None) -> None:
