@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 import onnx
 import onnxruntime.quantization
@@ -30,25 +30,21 @@ PACKAGES = ("efficientnet-lite-pytorch==0.1.0", "foolbox==3.3.4")
 IMAGE = ImageInput(
     height=224, width=224, shorter_side=256, resample="bicubic", scale=1.0, mean=(127.0,) * 3, std=(128.0,) * 3
 )
-EXAMPLE = torch.zeros(1, 3, 224, 224)
-LABELS = [str(number) for number in range(1000)]
 LEARN, MEASURE = 8, 20  # views of each photo
-
-
-class Ground(NamedTuple):
-    """The model, and views of photos as PNG: some to learn from, others to measure on."""
-
-    module: torch.nn.Module
-    learn: list[bytes]
-    views: list[bytes]
 
 
 def run() -> list[Result]:
     with TemporaryDirectory() as scratch, box(Path(scratch)) as settings:
         folder = Path(scratch)
-        module, learn, views = ground()
+        packages = _packages()
+        photos = sorted((packages / "foolbox" / "data").glob("imagenet_*.jpg"))
+        learn = list(_views(photos[:10], LEARN, 1))
+        views = list(_views(photos[10:], MEASURE, 2))
+        module = _module(packages)
         fp32 = folder / "fp32.onnx"
-        fp32.write_bytes(torch_module.read(module, EXAMPLE, image=IMAGE, labels=LABELS).load().export())
+        example = torch.zeros(1, 3, 224, 224)
+        labels = [str(number) for number in range(1000)]
+        fp32.write_bytes(torch_module.read(module, example, image=IMAGE, labels=labels).load().export())
         (taken,) = onnx.load(fp32).graph.input
         reader = ImageReader([Tensor(name=taken.name, dtype="float32", shape=("batch", 3, 224, 224))], IMAGE)
         batches = [reader.feeds([view]) for view in learn]
@@ -57,9 +53,9 @@ def run() -> list[Result]:
             print(f"  press: {name}", flush=True)
             bundle = compress(
                 module,
-                example=EXAMPLE,
+                example=example,
                 image=IMAGE,
-                labels=LABELS,
+                labels=labels,
                 recipe=name,
                 calibrate=learn,
                 evaluate=views,
@@ -87,12 +83,6 @@ def run() -> list[Result]:
                 "ONNX Runtime static: QDQ, u8s8 per channel, MinMax; NNCF 3.4.0 with its defaults; OpenVINO as above",
             ],
         )
-
-
-def ground() -> Ground:
-    packages = _packages()
-    photos = sorted((packages / "foolbox" / "data").glob("imagenet_*.jpg"))
-    return Ground(_module(packages), list(_views(photos[:10], LEARN, 1)), list(_views(photos[10:], MEASURE, 2)))
 
 
 def _packages() -> Path:

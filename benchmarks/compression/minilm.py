@@ -31,7 +31,7 @@ SMALLEST = "size<=90MB, fidelity>=0.98"
 def run() -> list[Result]:
     with TemporaryDirectory() as scratch, box(Path(scratch)) as settings:
         folder = Path(scratch)
-        learn, texts, where = passages()
+        learn, texts, where = _texts()
         found = huggingface.read(source())
         reader = reader_of((), found.text, None, found.tokenizer)
         fp32 = folder / "fp32.onnx"
@@ -65,9 +65,9 @@ def run() -> list[Result]:
             embedding,
             ("cosine",),
             {
-                "1x32": (tokens(1, 32), 40),
-                "1x128": (tokens(1, 128), 15),
-                "32x128": (tokens(32, 128), 1),
+                "1x32": (_tokens(1, 32), 40),
+                "1x128": (_tokens(1, 128), 15),
+                "32x128": (_tokens(32, 128), 1),
             },
             [
                 f"{len(learn)} texts to calibrate on and {len(texts)} to measure on: {where}; no text stands in both",
@@ -85,7 +85,7 @@ def box(folder: Path) -> Iterator[Path]:
     yield folder / "box" / "sealpress.toml"
 
 
-def passages() -> tuple[list[str], list[str], str]:
+def _texts() -> tuple[list[str], list[str], str]:
     if DATA.exists():
         learn, texts = ([line for line in (DATA / name).read_text().splitlines() if line.strip()] for name in FILES)
         return learn[:LEARN], texts[:MEASURE], "Wikipedia passages"
@@ -104,6 +104,6 @@ def _dynamic(fp32: Path, folder: Path) -> Path:
     return path
 
 
-def tokens(batch: int, tokens: int) -> peers.Feeds:
+def _tokens(batch: int, tokens: int) -> peers.Feeds:
     ids = np.random.default_rng(0).integers(1000, 20_000, size=(batch, tokens), dtype=np.int64)
     return {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}

@@ -13,7 +13,6 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from benchmarks.frame import environment
-from toolkit.compress.measure import transport_bytes
 
 __all__ = ["Candidate", "OpenVino", "Runtime", "nncf", "olive"]
 
@@ -22,10 +21,9 @@ Feeds = Mapping[str, NDArray[Any]]
 
 
 class Candidate(Protocol):
-    """A model that can be run. `size` is in bytes, `packed` too, as it is sent (zstd)."""
+    """A model that can be run. `size` is in bytes."""
 
     size: int
-    packed: int
 
     def answers(self, feeds: Feeds) -> NDArray[Any]:
         """The first output of one batch."""
@@ -43,7 +41,7 @@ class Runtime:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4
-        self.size, self.packed = path.stat().st_size, transport_bytes(path.read_bytes())
+        self.size = path.stat().st_size
         self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self._names = [one.name for one in self._session.get_inputs()]
 
@@ -74,8 +72,8 @@ class OpenVino:
             stdout=subprocess.PIPE,
             text=True,
         )
-        files = [one.read_bytes() for one in (path, path.with_suffix(".bin")) if one.exists()]
-        self.size, self.packed = sum(map(len, files)), sum(map(transport_bytes, files))
+        weights = path.with_suffix(".bin")
+        self.size = path.stat().st_size + (weights.stat().st_size if weights.exists() else 0)
 
     def answers(self, feeds: Feeds) -> NDArray[Any]:
         result = self._folder / "answer.npy"

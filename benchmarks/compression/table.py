@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.compression.peers import Candidate, Feeds
-from benchmarks.frame import Result, in_turn, measured, times
+from benchmarks.frame import Result, in_turn, measured
 from toolkit.compress.measure import interval, scores
 from toolkit.compress.source import Measure
 
@@ -41,7 +41,7 @@ def results(
     for key, one in candidates.items():
         found = [(kind, interval(scores(kind, answers[FP32], answers[key]))) for kind in measures]
         told = ", ".join(f"{kind} {value.mean:.4f} ({value.low:.4f} or more)" for kind, value in found)
-        said.append(f"{key}: {one.size / 1e6:.2f} MB ({one.packed / 1e6:.2f} packed), {told}")
+        said.append(f"{key}: {one.size / 1e6:.2f} MB, {told}")
         print(f"  {said[-1]}", flush=True)
     made = []
     for shape, (feeds, runs) in shapes.items():
@@ -54,7 +54,7 @@ def results(
                 f"{what}; {shape}, one thread; the lower the better",
                 "ms",
                 FP32,
-                in_turn(timed, times(ROUNDS)),
+                in_turn(timed, ROUNDS),
                 notes=[*said, *notes],
                 packages=PACKAGES,
             )
