@@ -20,7 +20,7 @@ KNOWN = 1  # seed of the pictures that are classes
 MODULES = {"resnet50": keras.applications.resnet50, "inception_v3": keras.applications.inception_v3}
 
 
-def network(name: str, known: int = 24) -> Any:
+def network(name: str, known: int = 16) -> Any:
     """ResNet50 or InceptionV3 as keras.applications makes it, for 1000 classes, whose first ones are pictures.
 
     The layers have random weights of one seed. That alone makes a network that says the same of any picture, or one in
@@ -35,11 +35,11 @@ def network(name: str, known: int = 24) -> Any:
     for layer in normalising:
         layer.momentum = 0.0
         layer.beta.assign(np.full(layer.beta.shape, ABOVE, np.float32))
-    model(inputs(name, pictures(model, 16, 3)), training=True)
+    model(inputs(name, pictures(model, 8, 3)), training=True)
     for layer in normalising:
         layer.momentum = 0.99
     shown = inputs(name, pictures(model, known, KNOWN))
-    features = keras.Model(model.input, model.layers[-2].output).predict(shown, verbose=0)
+    features = keras.Model(model.input, model.layers[-2].output).predict(shown, batch_size=4, verbose=0)
     centre = features.mean(axis=0)
     apart = features - centre
     sharp = SHARP / np.square(apart).sum(axis=1).mean()

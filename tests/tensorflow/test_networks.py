@@ -23,7 +23,7 @@ with quiet():
     from tests.tensorflow import networks
 
 COMMAND = Path(sys.executable).with_name("sealpress")
-LEARN, KNOWN = 12, 24  # pictures
+LEARN, KNOWN = 8, 16  # pictures
 OPTIONS = ("--recipe", "int8-static", "--licence", "Apache-2.0")
 IMAGE: dict[str, dict[str, Any]] = {
     "resnet50": {"height": 224, "scale": 1.0, "mean": [103.939, 116.779, 123.68], "channel_order": "bgr"},
@@ -44,7 +44,7 @@ class Made:
             model.export(folder / name, verbose=False)
             self.known = networks.pictures(model, KNOWN, networks.KNOWN)
             self.others = networks.pictures(model, LEARN, 2)
-            self.expected = model.predict(networks.inputs(name, self.known), verbose=0)
+            self.expected = model.predict(networks.inputs(name, self.known), batch_size=4, verbose=0)
 
 
 @pytest.fixture(scope="module", params=list(IMAGE))
@@ -68,7 +68,7 @@ def test_a_network_goes_from_keras_to_the_open_inference_protocol(made: Made, tm
     name, expected = made.name, made.expected
     assert expected.argmax(axis=1).tolist() == list(range(KNOWN))  # it tells them apart: agreement says something
     create_box(tmp_path / "box")
-    data = [
+    data: list[str | Path] = [
         *("--calibrate", networks.put(made.others, tmp_path / "others")),
         *("--evaluate", networks.put(made.known, tmp_path / "known")),
     ]
