@@ -85,7 +85,7 @@ class KerasFile(TensorflowSource, frozen=True, kw_only=True):
             outputs = answer if isinstance(answer, list | tuple) else [answer]
             return {f"output_{number}" if number else "output": value for number, value in enumerate(outputs)}
 
-        return TensorflowModel(call, self.inputs, self.digest, logits=bool(self.labels), held=model)
+        return TensorflowModel(call, self.inputs, self.digest, logits=bool(self.labels))
 
 
 def read(path: Path, *, limit: int) -> KerasFile:

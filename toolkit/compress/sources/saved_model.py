@@ -60,8 +60,8 @@ class SavedModel(TensorflowSource, frozen=True, kw_only=True):
             answer = signature(**dict(zip(self.inputs, tensors, strict=True)))
             return {name: answer[name] for name in self.outputs}
 
-        # a function holds its variables weakly
-        return TensorflowModel(call, self.inputs, self.digest, logits=bool(self.labels), held=loaded)
+        # `loaded` is still here: a function holds its variables weakly
+        return TensorflowModel(call, self.inputs, self.digest, logits=bool(self.labels))
 
 
 def read(path: Path, *, limit: int) -> SavedModel:

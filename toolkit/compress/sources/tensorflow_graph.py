@@ -20,16 +20,15 @@ from toolkit.compress.serialise import serialise
 from toolkit.compress.sources.onnx_checks import check, refuse_foreign
 from toolkit.compress.sources.onnx_form import regular
 from toolkit.compress.sources.saved_model_checks import check_graph
+from toolkit.compress.sources.tensorflow_source import Shape
 from toolkit.extras import needs
 from toolkit.runtime.readers import Reader
 from toolkit.runtime.session import Feeds
 
-__all__ = ["Shape", "TensorflowModel", "tensorflow"]
+__all__ = ["TensorflowModel", "tensorflow"]
 
-OPSET = 17  # of the operations of images, the last that tf2onnx 1.17 writes without changing their form
+OPSET = 17  # from 18 on reductions take their axes as a tensor
 TRIALS = 3
-
-Shape = tuple[int | None, ...]
 
 
 def tensorflow() -> Any:
@@ -51,9 +50,8 @@ class TensorflowModel:
         digest: str,
         *,
         logits: bool,
-        held: object,
     ) -> None:
-        """`call` takes the inputs in their order and gives the outputs by name; `held` is what keeps its variables.
+        """`call` takes the inputs in their order and gives the outputs by name; its variables are copied.
 
         With `logits` its one output is a softmax, and what goes into that is the answer.
         Raises SourceError: source_code, source_unsupported, source_config; MissingExtra.
@@ -61,7 +59,6 @@ class TensorflowModel:
         tf = tensorflow()
         self._digest = digest
         self._inputs = dict(inputs)
-        self._held = held
         names = [f"in_{number}" for number in range(len(inputs))]
         self._specs = [
             tf.TensorSpec(shape, tf.float32, name=name) for name, shape in zip(names, inputs.values(), strict=True)
@@ -92,7 +89,8 @@ class TensorflowModel:
                 model, _ = tf2onnx.convert.from_function(self._function, self._specs, opset=OPSET)
             except Exception as error:  # noqa: BLE001 - tf2onnx raises whatever it comes upon
                 raise CompressionError("export_failed", f"tf2onnx: {str(error)[:300]!r}") from None
-        if len(model.graph.input) != len(self._inputs) or len(model.graph.output) != len(self._outputs):
+        taken = [value.name.partition(":")[0] for value in model.graph.input]
+        if taken != [spec.name for spec in self._specs] or len(model.graph.output) != len(self._outputs):
             raise CompressionError("export_inputs", "the graph takes or gives something else than the model")
         try:
             refuse_foreign(model)
