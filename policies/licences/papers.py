@@ -31,6 +31,10 @@ class LicenceError(Refused):
         "SPDX id, for example --licence Apache-2.0: the statement is signed into the bundle.",
         "licence_conflict": "Find out from the publisher which one holds. --licence fills a gap only: it cannot "
         "overrule the papers of the source.",
+        "licence_notices": "Press the model again with this version: it puts the notices that the licences ask for "
+        "into the NOTICE file.",
+        "licence_name": "Rename the folder of the source so that its name begins as the licence asks, and press it "
+        "again: the name is signed into the bundle.",
     }
 
 
@@ -91,6 +95,9 @@ def agreed(stated: str | None, papers: Sequence[str]) -> str:
     the source in. Raises LicenceError where a name is unknown, where two disagree, or where nothing is named.
     """
     named = {spdx(paper) for paper in papers}
+    if OWN in named:
+        # that something is one's own is for oneself to say, not for what comes from elsewhere
+        raise _unknown(OWN)
     if len(named) > 1:
         raise LicenceError("licence_conflict", f"the papers name {' and '.join(sorted(named))}")
     if stated is not None:

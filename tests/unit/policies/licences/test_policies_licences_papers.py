@@ -203,6 +203,9 @@ def test_papers_agree(stated: str | None, papers: list[str]) -> None:
         ("licence_unknown", "other", ["mit"]),
         ("licence_unknown", None, [""]),
         ("licence_unknown", "", []),
+        ("licence_unknown", None, ["LicenseRef-own"]),
+        ("licence_unknown", "LicenseRef-own", ["LicenseRef-own"]),
+        ("licence_conflict", "LicenseRef-own", ["mit"]),
     ],
 )
 def test_a_statement_fills_a_gap_and_nothing_more(code: str, stated: str | None, papers: list[str]) -> None:
