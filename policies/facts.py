@@ -47,19 +47,20 @@ class Tensor(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Ancestor(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Something that a model was made from. `digest` is the SHA-256 of its bytes in hexadecimal."""
+    """Something that a model was made from: a model, one merged into it, an adapter of it, or data that steps or
+    training learned from. `digest` is the SHA-256 of its bytes in hexadecimal, `licence` an SPDX expression."""
 
     name: str
     digest: str
     licence: str
-    relation: Literal["parent"]
+    relation: Literal["parent", "merged", "adapter", "calibration", "training"]
 
 
 class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a model is: its identity (`digest`), what it takes and gives, and under which terms it came.
 
-    `licence` is an SPDX expression; `purposes`, where not empty, are the only ones that its maker allows;
-    `lineage` lists the ancestors, the nearest first.
+    `licence` is an SPDX expression over all that it was made from; `purposes`, where not empty, are the only ones that
+    its maker allows; `lineage` lists the ancestors, the nearest first.
     """
 
     format: int

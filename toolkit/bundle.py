@@ -178,28 +178,17 @@ class Bundle(Struct, frozen=True, kw_only=True):
 
         Raises BundleMissing, BundleError.
         """
-        if not path.is_dir():
-            raise BundleMissing("bundle_not_found", f"{path} is no bundle")
-        written = _bytes_of(path, _SIGNATURE)
-        envelope = _read_json(path, _SIGNATURE, _Envelope, written)
-        if _pretty(envelope) != written:
-            raise BundleError("bundle_malformed", f"{path / _SIGNATURE} is not in the form that was written")
-        signer = _signer(path, envelope, trusted)
-        statement = _read_json(path, _SIGNATURE, _Statement, envelope.payload)
-        signed = {subject.name: subject.digest.get("sha256", "") for subject in statement.subject}
-        present = {entry.name for entry in path.iterdir()}
-        if present != {*signed, _SIGNATURE} or not signed.keys() >= _REQUIRED:
-            odd = sorted(present ^ {*signed, _SIGNATURE}) or sorted(_REQUIRED - signed.keys())
-            raise BundleError("bundle_incomplete", f"{path}: {', '.join(odd)} is missing or not signed")
-        content = {name: _bytes_of(path, name) for name in signed}
-        for name, digest in signed.items():
-            if sha256(content[name]).hex() != digest:
-                raise BundleError("bundle_digest", f"{path / name} is not the file that was signed")
+        return cls.with_content(path, trusted)[0]
+
+    @classmethod
+    def with_content(cls, path: Path, trusted: Collection[str]) -> tuple[Bundle, dict[str, bytes]]:
+        """The same, and every file that was checked by its name, the signature included."""
+        content, signer = _checked(path, trusted)
         manifest = _read_json(path, "manifest.json", BundleManifest, content["manifest.json"])
-        files = {name: digest for name, digest in signed.items() if name in _MODEL}
+        files = {name: sha256(data).hex() for name, data in content.items() if name in _MODEL}
         if manifest.format != 1 or manifest.files != files or manifest.computed_digest() != manifest.digest:
             raise BundleError("bundle_malformed", f"{path / 'manifest.json'} does not describe this bundle")
-        return cls(
+        bundle = cls(
             path=path,
             manifest=manifest,
             measurements=_read_json(path, "measurements.json", Measurements, content["measurements.json"]),
@@ -207,6 +196,7 @@ class Bundle(Struct, frozen=True, kw_only=True):
             model=content["model.onnx"],
             tokenizer=content.get("tokenizer.json"),
         )
+        return bundle, content
 
     def reader(self) -> Reader:
         """What turns inputs into tensors. Raises ModelError."""
@@ -243,6 +233,29 @@ def write_bundle(
     content[_SIGNATURE] = _pretty(_Envelope(payload=statement, signatures=(signature,)))
     put_folder(path, content)
     return Bundle.read(path, {to_text(signer.public)})
+
+
+def _checked(path: Path, trusted: Collection[str]) -> tuple[dict[str, bytes], str]:
+    """The files of a bundle by name, each as it was signed, with the signature; and who signed them."""
+    if not path.is_dir():
+        raise BundleMissing("bundle_not_found", f"{path} is no bundle")
+    written = _bytes_of(path, _SIGNATURE)
+    envelope = _read_json(path, _SIGNATURE, _Envelope, written)
+    if _pretty(envelope) != written:
+        raise BundleError("bundle_malformed", f"{path / _SIGNATURE} is not in the form that was written")
+    signer = _signer(path, envelope, trusted)
+    statement = _read_json(path, _SIGNATURE, _Statement, envelope.payload)
+    signed = {subject.name: subject.digest.get("sha256", "") for subject in statement.subject}
+    present = {entry.name for entry in path.iterdir()}
+    if present != {*signed, _SIGNATURE} or not signed.keys() >= _REQUIRED:
+        odd = sorted(present ^ {*signed, _SIGNATURE}) or sorted(_REQUIRED - signed.keys())
+        raise BundleError("bundle_incomplete", f"{path}: {', '.join(odd)} is missing or not signed")
+    content = {name: _bytes_of(path, name) for name in signed}
+    for name, digest in signed.items():
+        if sha256(content[name]).hex() != digest:
+            raise BundleError("bundle_digest", f"{path / name} is not the file that was signed")
+    content[_SIGNATURE] = written
+    return content, signer
 
 
 def _signer(path: Path, envelope: _Envelope, trusted: Collection[str]) -> str:

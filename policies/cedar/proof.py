@@ -30,8 +30,6 @@ _ALWAYS = (
     "if context has purpose then context.purpose.declared || (context.purpose.commercial && "
     "context.purpose.bases.isEmpty() && context.purpose.recipients.isEmpty() && context.purpose.retain_days == 0) "
     "else true",
-    "!resource.licence.known || (resource.licence has commercial && resource.licence has derive && "
-    "resource.licence has share_alike && resource.licence has attribution && resource.licence has notice_file)",
     "resource.licence.known || !(resource.licence has commercial || resource.licence has derive || "
     "resource.licence has share_alike || resource.licence has attribution || resource.licence has notice_file)",
 )

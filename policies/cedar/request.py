@@ -148,12 +148,11 @@ def _licence(licence: str) -> Record:
         known = facts(licence)
     except LicenceError:
         return Record(known=False, id=licence)
-    return Record(
-        known=True,
-        id=known.spdx,
-        commercial=known.commercial,
-        derive=known.derive,
-        share_alike=known.share_alike,
-        attribution=known.attribution,
-        notice_file=known.notice_file,
-    )
+    said = {
+        "commercial": known.commercial,
+        "derive": known.derive,
+        "share_alike": known.share_alike,
+        "attribution": known.attribution,
+        "notice_file": known.notice_file,
+    }
+    return Record({"known": True, "id": licence, **{name: one for name, one in said.items() if one is not None}})

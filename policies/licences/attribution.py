@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from policies.licences.meet import members
 from policies.licences.papers import LicenceError, facts
+from policies.licences.table import entry
 
 __all__ = ["attribution"]
 
 MAX_NAME = 80
+MAX_TERMS = 200
 
 
 def attribution(name: str, parent: str | None, licence: str) -> str:
@@ -19,7 +22,12 @@ def attribution(name: str, parent: str | None, licence: str) -> str:
         known = facts(licence)
     except LicenceError:
         return f"{named}; licence: {_printable(licence)}"
-    return f"{named}; licence: {known.spdx}, {known.sources['attribution'].url}"
+    found = [one for spdx in members(licence) if (one := entry(spdx)) is not None]
+    terms = [licence, *(one.url for one in found), *known.displays]
+    # addresses and words to show are told as far as there is room: the texts stand in the bundle
+    while len(", ".join(terms)) > MAX_TERMS and len(terms) > 1:
+        terms.pop(1)
+    return f"{named}; licence: {', '.join(terms)[:MAX_TERMS]}"
 
 
 def _printable(name: str) -> str:

@@ -50,6 +50,7 @@ class _WithDiagnose(click.RichCommand):
 @click.option("--resume", is_flag=True, help="Go on with the run in OUT.run, instead of refusing to touch it.")
 @click.option("--plan", is_flag=True, help="Show the steps, the time and the memory, and do nothing.")
 @click.option("--licence", help="SPDX identifier, where the source's own papers name none.")
+@click.option("--data-licence", help="SPDX identifier for --calibrate; LicenseRef-own for your own data.")
 @with_settings
 def compress(
     source: str,
@@ -64,6 +65,7 @@ def compress(
     resume: bool,
     plan: bool,
     licence: str | None,
+    data_licence: str | None,
     settings: str | None,
     as_json: bool,
 ) -> None:
@@ -91,6 +93,7 @@ def compress(
             bundle = pressing.compress(
                 source,
                 out=out,
+                data_licence=data_licence,
                 minutes=minutes,
                 memory=None if memory is None else 1_000_000 * memory,
                 resume=resume,

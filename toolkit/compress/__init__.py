@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from msgspec import UNSET
 
 from policies import licences
-from policies.facts import Ancestor
 from toolkit.box import Box
 from toolkit.bundle import Bundle, BundleError, BundleManifest, Entities, Measured, Measurements, write_bundle
 from toolkit.compress import labelled, measure
@@ -57,6 +56,7 @@ def compress(
     evaluate: Given | None = None,
     out: str | os.PathLike[str] | None = None,
     licence: str | None = None,
+    data_licence: str | None = None,
     trials: int = TRIALS,
     minutes: float | None = None,
     memory: int | None = None,
@@ -78,8 +78,9 @@ def compress(
     in both. A run that would take more than `memory` bytes is not begun.
 
     Every trial and the report lie in OUT.run beside the bundle, also when nothing is handed out; `resume` goes on with
-    it. The licence comes from the source's own papers; `licence`, an SPDX identifier, only fills a gap. It must allow
-    derivatives, else Denied, on record.
+    it. The licence comes from the source's own papers; `licence`, an SPDX identifier, only fills a gap, and
+    `data_licence` is that of the data to calibrate on ("LicenseRef-own" for one's own): the bundle may be used for what
+    both allow. They must allow derivatives, else Denied, on record.
 
     Raises SourceMissing, SourceError, LicenceError, RecipeError, ItemsError, BudgetError, CompressionError,
     BundleError.
@@ -95,6 +96,7 @@ def compress(
         calibrate=calibrate,
         evaluate=evaluate,
         licence=licence,
+        data_licence=data_licence,
         progress=progress,
         example=example,
         image=image,
@@ -135,12 +137,14 @@ def compress(
             raise _refused(tried, shown, bound)
         model = kept.model(chosen)
         read = press.texts(_steps(chosen, foreign))
-        draft = _manifest(press, spdx, chosen, result, model, read.input if read else found.text)
-        files = {"model.onnx": model, "LICENSE": (found.licence_text or licences.text(spdx)).encode()}
+        draft = _manifest(press, task, chosen, result, model, read.input if read else found.text)
+        files = {"model.onnx": model, "LICENSE": _texts(task).encode()}
         if found.tokenizer is not None:
             files["tokenizer.json"] = read.tokenizer if read else found.tokenizer
-        if found.notice is not None:
-            files["NOTICE"] = found.notice.encode()
+        notices = [] if found.notice is None else [found.notice]
+        notices += [one for one in licences.facts(spdx).notices if not any(one in given for given in notices)]
+        if notices:
+            files["NOTICE"] = "\n\n".join(notices).encode()
         measurements = Measurements(
             before=_measured(press.before, result.latency_before_ms),
             after=_measured(result, result.latency_ms),
@@ -292,8 +296,18 @@ def _run(
     )
 
 
+def _texts(task: Task) -> str:
+    """The licence texts of all that it was made from: those that came with the source, and the canonical ones."""
+    texts: dict[str, str] = {}
+    for one in task.lineage:
+        came = task.source.licence_text if one.relation == "parent" else None
+        if came is not None or one.licence != licences.OWN:
+            texts.setdefault(one.licence, came or licences.text(one.licence))
+    return "\n\n".join(texts.values()) or f"{task.licence}\n"
+
+
 def _manifest(
-    press: Press, licence: str, trial: Trial, result: Result, model: bytes, text: TextInput | None
+    press: Press, task: Task, trial: Trial, result: Result, model: bytes, text: TextInput | None
 ) -> BundleManifest:
     found = press.source
     sparse = {name for step in trial.steps for name in step.zeros}
@@ -305,10 +319,10 @@ def _manifest(
         version="1",
         digest="",
         task=found.task,
-        licence=licence,
+        licence=task.licence,
         inputs=press.float.session.inputs,
         outputs=press.float.session.outputs,
-        lineage=(Ancestor(name=found.name, digest=found.digest, licence=licence, relation="parent"),),
+        lineage=task.lineage,
         text=text or UNSET,
         image=found.image or UNSET,
         labels=found.labels or UNSET,

@@ -74,6 +74,7 @@ class ItemsError(Unusable):
         "data_format": "Write one text a line in UTF-8 (.txt), or one object with `text` a line (.jsonl).",
         "data_empty": "Give at least one item.",
         "data_overlap": "Take the items out of one of the two: what is learned from must not be measured on.",
+        "data_missing": "Give --calibrate, or leave out --data-licence.",
         "data_too_large": "Give fewer items: a few hundred are enough.",
     }
 

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from msgspec import Struct
 
 from policies import licences
-from policies.facts import Manifest
+from policies.facts import Ancestor, Manifest
 from policies.gate import Grant, gate
 from policies.payload import Payload
 from toolkit.box import Box, Context
 from toolkit.compress.data import NONE, Data, Items, Kind, gathered, read_items
 from toolkit.compress.engine import Press
+from toolkit.compress.errors import ItemsError
 from toolkit.compress.intake import module_inputs, module_taken_in, taken_in
 from toolkit.compress.source import Source
 from toolkit.runtime.inputs import ImageInput
@@ -33,11 +34,14 @@ T = TypeVar("T")
 
 
 class Task(Struct, frozen=True, kw_only=True):
-    """`licence` is the SPDX identifier that the papers agree on; `progress` hears what is being done."""
+    """`licence` is the SPDX expression of what comes of it: what the papers of the source agree on, together with the
+    licence of the data that steps learn from, where one was stated. `lineage` holds these; `progress` hears what is
+    being done."""
 
     box: Box
     source: Source
     licence: str
+    lineage: tuple[Ancestor, ...]
     data: Data
     progress: Callable[[str], None]
 
@@ -50,6 +54,7 @@ class Task(Struct, frozen=True, kw_only=True):
         calibrate: Given | None,
         evaluate: Given | None,
         licence: str | None,
+        data_licence: str | None = None,
         progress: Callable[[str], None],
         example: object = None,
         image: ImageInput | None = None,
@@ -65,14 +70,24 @@ class Task(Struct, frozen=True, kw_only=True):
             found = taken_in(source, memory)
         else:
             found = module_taken_in(source, example, image, labels)
+        own = licences.agreed(licence, found.licences)
+        lineage = [Ancestor(name=found.name, digest=found.digest, licence=own, relation="parent")]
+        data = Data(
+            calibrate=NONE if calibrate is None else _items(source, found, calibrate),
+            evaluate=found.examples(EXAMPLES, SEED) if evaluate is None else _items(source, found, evaluate),
+        )
+        if data_licence is not None:
+            if calibrate is None:
+                raise ItemsError("data_missing", "a licence was stated for data to calibrate on, and none was given")
+            stated = licences.spdx(data_licence)
+            name = Path(calibrate).name if isinstance(calibrate, str | os.PathLike) else "items"
+            lineage.append(Ancestor(name=name, digest=data.calibrate.digest, licence=stated, relation="calibration"))
         return cls(
             box=box,
             source=found,
-            licence=licences.agreed(licence, found.licences),
-            data=Data(
-                calibrate=NONE if calibrate is None else _items(source, found, calibrate),
-                evaluate=found.examples(EXAMPLES, SEED) if evaluate is None else _items(source, found, evaluate),
-            ),
+            licence=licences.together([one.licence for one in lineage]),
+            lineage=tuple(lineage),
+            data=data,
             progress=progress,
         )
 

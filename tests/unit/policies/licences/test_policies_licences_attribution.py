@@ -6,18 +6,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.licences import attribution
-from policies.licences.table import TABLE
+from policies.licences import attribution, entries, facts
 
 
-@pytest.mark.parametrize("licence", TABLE)
+@pytest.mark.parametrize("licence", entries())
 def test_it_names_the_model_its_parent_and_where_the_licence_stands(licence: str) -> None:
-    url = TABLE[licence].sources["attribution"].url
-    assert attribution("small", None, licence) == f"small; licence: {licence}, {url}"
-    assert attribution("small", "big", licence) == f"small, made from big; licence: {licence}, {url}"
+    url, shown = entries()[licence].url, "".join(f", {one}" for one in facts(licence).displays)
+    assert attribution("small", None, licence) == f"small; licence: {licence}, {url}{shown}"
+    assert attribution("small", "big", licence) == f"small, made from big; licence: {licence}, {url}{shown}"
 
 
-@given(st.text(), st.none() | st.text(), st.text() | st.sampled_from(sorted(TABLE)))
+def test_several_licences_are_named_as_far_as_there_is_room() -> None:
+    apache, mit = entries()["Apache-2.0"].url, entries()["MIT"].url
+    assert attribution("small", None, "Apache-2.0 AND MIT") == f"small; licence: Apache-2.0 AND MIT, {apache}, {mit}"
+    every = attribution("small", None, " AND ".join([*entries()][:30]))
+    assert len(every) <= 400
+    assert every.startswith("small; licence: ")
+
+
+@given(st.text(), st.none() | st.text(), st.text() | st.sampled_from([*entries()]))
 def test_it_is_one_printable_line(name: str, parent: str | None, licence: str) -> None:
     text = attribution(name, parent, licence)
     assert text.isprintable()

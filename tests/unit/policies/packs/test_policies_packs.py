@@ -20,11 +20,8 @@ from policies.facts import Carried
 from toolkit.policy import pack, packs, schema_text
 
 PACKS = packs()
-# no licence in the table forbids derivatives, or allows them at home only, or asks for no attribution
-EQUIVALENT = {
-    "licence.derive": ["condition 0: only the left of &&", "condition 0: without member 0"],
-    "licence.attribution": ["condition 0 dropped", "condition 0: only the left of &&"],
-}
+# no licence in the table forbids derivatives
+EQUIVALENT = {"licence.derive": ["condition 0: only the left of &&"]}
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from policies import licences
 from tests.unit.toolkit.compress.steps.graphs import model_of, numbers
 from toolkit.box import create_box
 from toolkit.bundle import Bundle
@@ -47,6 +48,7 @@ def pressed(folder: Path, recipe: str) -> Bundle:
         calibrate=[{"x": numbers(1, 64)} for _ in range(60)],
         evaluate=[{"x": numbers(1, 64)} for _ in range(20)],
         licence="MIT",
+        data_licence="cc-by-sa-4.0",
         out=folder / "net.bundle",
         settings=folder / "box" / "sealpress.toml",
     )
@@ -65,3 +67,11 @@ def test_the_zeros_of_the_manifest_are_those_of_the_file(tmp_path: Path) -> None
     assert bundle.manifest.zeros == {"first": counted, "second": 96 * 8 // 2}
     assert f"zeros    {counted + 384:,} weights of 2 layers: smaller when packed, no faster" in described(bundle)
     assert " packed), " in described(bundle)
+    # it may be used for what the licences of the model and of the data allow, and both texts go with it
+    assert bundle.manifest.licence == "CC-BY-SA-4.0 AND MIT"
+    parent, data = bundle.manifest.lineage
+    assert (parent.relation, parent.licence) == ("parent", "MIT")
+    assert (data.relation, data.licence) == ("calibration", "CC-BY-SA-4.0")
+    assert data.digest == (bundle.manifest.data or {})["calibrate"]
+    papers = (bundle.path / "LICENSE").read_text("utf-8")
+    assert papers == f"{licences.text('MIT')}\n\n{licences.text('CC-BY-SA-4.0')}"
