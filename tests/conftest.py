@@ -68,7 +68,7 @@ def pressed(tmp_path_factory: pytest.TempPathFactory, minilm: Path, sealpress: R
     # as on a box that has served before: how the model runs best here was measured then
     opened = Box(box / "sealpress.toml")
     with closing(opened.journal):
-        planned(Bundle.read(box / "minilm.bundle", opened.settings.trust.signers), opened, len(os.sched_getaffinity(0)))
+        planned(Bundle.read(box / "minilm.bundle", opened.trusted()), opened, len(os.sched_getaffinity(0)))
     return box
 
 
