@@ -100,8 +100,8 @@ def _changes(engine: Engine, model: Manifest, call: Call) -> Iterator[_Changed]:
     if call.quota is not None and call.usage >= call.quota:
         yield change("quota", "the grant has calls left", usage=0, quota=1)
     if call.metered is not None and call.metered.state != "open":
-        opened = structs.replace(call.metered, state="open")
-        yield change("metered", "a usage grant for this model is open", metered=opened)
+        covered = structs.replace(call.metered, state="open")
+        yield change("metered", "a usage grant for this model is open", metered=covered)
     for days in (0, 10 * 366):
         if days != call.retain_days:
             says = f"records are kept for {'no' if days == 0 else 'more'} days"

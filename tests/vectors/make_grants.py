@@ -11,6 +11,7 @@ from datetime import date
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from compliance.crypto import Signer
 from compliance.journal.signing import DayKey
@@ -48,7 +49,8 @@ def day_key() -> DayKey:
 def main() -> None:
     golden = HERE / f"format-{FORMAT}"
     tariff = Tariffed(name="public health", digest="12" * 32, band="rural")
-    models, amounts = ("minilm*", f"sha256:{'ab' * 32}"), {"calls": 100_000, "tokens": 25_000_000, "cpu_s": 3_600}
+    models = ("minilm*", f"sha256:{'ab' * 32}")
+    amounts: dict[str, Any] = {"calls": 100_000, "tokens": 25_000_000, "cpu_s": 3_600}
     made = grant(BOX, id="07" * 16, models=models, starts=NOW, tariff=tariff, **amounts)
     with TemporaryDirectory() as name:
         with closing(Meter(Path(name), BOX, ("*",), lambda: {})) as meter:
