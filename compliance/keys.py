@@ -32,6 +32,8 @@ Kind = Literal[
     "auditor-public",
     "bundle-signing",
     "bundle-verifying",
+    "grant-signing",
+    "grant-verifying",
     "journal-root",
     "journal-root-public",
     "journal-signing",
@@ -45,13 +47,15 @@ _SIZES: Mapping[Kind, int] = {
     "auditor-public": 1216,
     "bundle-signing": 32,
     "bundle-verifying": 32,
+    "grant-signing": 32,
+    "grant-verifying": 32,
     "journal-root": 32,
     "journal-root-public": 32,
     "journal-signing": 32,
     "witness-signing": 32,
     "witness-verifying": 32,
 }
-_PUBLIC = {"auditor-public", "bundle-verifying", "journal-root-public", "witness-verifying"}
+_PUBLIC = {"auditor-public", "bundle-verifying", "grant-verifying", "journal-root-public", "witness-verifying"}
 _MAX_FILE = 16_384
 _COMMAND_SECONDS = 60.0
 

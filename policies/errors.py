@@ -16,6 +16,7 @@ line turns them into its exit status.
         │   ├── ReportError             compliance/report: a journal whose records and signed counters disagree
         │   ├── ConsentError            compliance/state: a consent that cannot be recorded, or is not there
         │   ├── OverrideError           compliance/state: an override that cannot be made, or is not there
+        │   ├── GrantError              compliance/state: a usage grant that is not accepted, or not here
         │   ├── HoldError               compliance/state: a legal hold that is in the way, or is not there
         │   ├── WitnessError            compliance/witness: a head that is not co-signed, or an answer that is not kept
         │   ├── BackupError             compliance/backup: a backup that cannot be restored
@@ -103,6 +104,7 @@ class Ungated(Refused):
         "grant_spent": "A grant serves one run: ask the gate again.",
         "grant_other_model": "The grant was given for another model: ask the gate for this one.",
         "grant_outdated": "The policy changed after the grant was given: ask the gate again.",
+        "usage_grant_unruled": "Add the pack `grants` to `packs` under [policy]: it says what a grant is needed for.",
         "detector_missing": "Call the model through sealpress.load(...), which brings the detector that the settings "
         "name: nothing runs that it has not looked at.",
     }

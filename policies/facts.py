@@ -19,10 +19,12 @@ __all__ = [
     "Decision",
     "Finding",
     "Manifest",
+    "Metered",
     "Obligation",
     "Outcome",
     "Purpose",
     "Sanitised",
+    "Standing",
     "Tensor",
 ]
 
@@ -116,6 +118,25 @@ class Override(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     approvers: frozenset[str]
 
 
+# how it stands with the usage grants for a model that needs one: "open" alone lets a call run
+Standing = Literal["open", "none", "issuer", "early", "over", "revoked", "spent", "held"]
+
+
+class Metered(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Under which usage grant a call to a model runs that needs one, or why under none.
+
+    `state`: "open"; there is "none"; its issuer is not trusted; it is too "early", or "over"; it is "revoked"; it is
+    "spent"; what is left is "held" by calls that run. Of several grants, the nearest to open. `band` is that of
+    its tariff, and `lease` what is held for this call.
+    """
+
+    state: Standing
+    grant: str | None = None
+    holder: str | None = None
+    band: str | None = None
+    lease: str | None = None
+
+
 class Sanitised(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the gate did to a payload before it was decided on: personal data was masked ("redact"), or replaced by
     pseudonyms. `data` holds the categories that were found and taken out."""
@@ -134,6 +155,8 @@ class Call(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     model, and its signature and every byte were checked; `sealed`: the journal encrypts what it records;
     `override` is what two persons opened and the caller names; `sanitised` is what was done to the payload since a rule
     asked for it. What was redacted is no longer in `data`, what has a pseudonym is (GDPR Art. 4(5), recital 26).
+
+    `metered` is there for a model that runs under a usage grant only. `usage` and `quota` are those of the caller.
 
     `detector` is the digest of the model that must look at the payload, `detected` the categories that it found, and
     `unseen` says that it could not look. A call of the action "scan" names the call whose payload it looks at as
@@ -165,6 +188,7 @@ class Call(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     unseen: bool = False
     scan_of: str | None = None
     sanitised: Sanitised | None = None
+    metered: Metered | None = None
 
 
 class Finding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -135,7 +135,7 @@ def decide_and_open(
 
     The payload of a refused call is not recorded: there is no ground on which it could be kept. Nor is that of a
     scan, which stands with the call that it was made for, if that one is allowed. Raises Ungated where the detector
-    that the call names is missing.
+    that the call names is missing, and where no rule refuses a call without the usage grant that it needs.
     """
     if call.model != model.digest:
         raise Ungated("grant_other_model", "the call names another model than the one it was brought to")
@@ -159,6 +159,8 @@ def decide_and_open(
             raise Ungated("detector_missing", "the detector could not look, and no rule of the policy refuses that")
     if decision.allowed and undone(decision, asked):
         raise Ungated("grant_outdated", "the decision asks for something that was not done to the payload")
+    if decision.allowed and call.metered is not None and call.metered.state != "open":
+        raise Ungated("usage_grant_unruled", "the call has no open usage grant, and no rule of the policy refuses that")
     if not decision.allowed:
         entry = ledger.opened(asked, model, decision, Payload(value=None))
         failing = [finding for finding in decision.findings if not finding.ok]

@@ -78,6 +78,7 @@ STATUSES: Mapping[type[Fault] | str, HTTPStatus] = {
     Unserved: HTTPStatus.SERVICE_UNAVAILABLE,
     "model_unknown": HTTPStatus.NOT_FOUND,
     Abandoned: HTTPStatus.SERVICE_UNAVAILABLE,  # nobody is there to read it
+    "usage_grant_lease": HTTPStatus.SERVICE_UNAVAILABLE,
     WitnessError: HTTPStatus.FORBIDDEN,
     "exchange_malformed": HTTPStatus.BAD_REQUEST,
     "witness_unknown": HTTPStatus.NOT_FOUND,

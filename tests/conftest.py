@@ -134,7 +134,7 @@ def pressed(shared: Shared, minilm: Path, sealpress: Run) -> Path:
         # as on a box that has served before: how the model runs best here was measured then
         opened = Box(box / "sealpress.toml")
         with closing(opened.journal):
-            bundle = Bundle.read(box / "minilm.bundle", opened.settings.trust.signers)
+            bundle = Bundle.read(box / "minilm.bundle", opened.trusted())
             planned(bundle, opened, len(os.sched_getaffinity(0)))
 
     return shared.made("pressed", make) / "box"

@@ -19,6 +19,7 @@ from compliance.backup import salts
 from compliance.backup.archive import (
     API_KEYS,
     CONSENTS,
+    GRANTS,
     POLICIES,
     SALTS,
     SETTINGS,
@@ -41,6 +42,7 @@ from compliance.state.api_keys import ApiKeys
 from compliance.state.consents import Consents
 from compliance.state.disposition import Backup, Disposition
 from compliance.state.errors import StateError
+from compliance.state.grants.store import store as grants
 from compliance.state.salts import Salts
 from compliance.state.snapshot import Snapshot, recreate
 from compliance.verify.journal import verify_journal
@@ -159,7 +161,11 @@ def _small(box: Box) -> tuple[list[Part], tuple[str, ...]]:
     parts = [Part.of(SETTINGS, box.path.read_bytes())]
     parts += [Part.of(name, (folder / name).read_bytes()) for name in dict.fromkeys(going)]
     with closing(ApiKeys(folder / "state")) as api_keys:
-        stores = {API_KEYS: api_keys.image(), CONSENTS: Consents(folder / "state").image()}
+        stores = {
+            API_KEYS: api_keys.image(),
+            CONSENTS: Consents(folder / "state").image(),
+            GRANTS: grants(folder / "state").image(),
+        }
     parts += [Part.of(name, image) for name, image in stores.items() if image is not None]
     parts += [
         Part.of(f"{POLICIES}/{path.name}", path.read_bytes()) for path in sorted((folder / POLICIES).glob("*.json"))
@@ -204,7 +210,7 @@ class _Restoring:
         """Write the files of the backup, and return what it holds of the salts, if they are asked for."""
         stored: dict[str, bytes] = {}
         for member, content in self._archive.members():
-            if member.name in (SALTS, API_KEYS, CONSENTS):
+            if member.name in (SALTS, API_KEYS, CONSENTS, GRANTS):
                 stored[member.name] = b"".join(content)
             else:
                 self._write(member.name, content, progress)
@@ -213,6 +219,8 @@ class _Restoring:
                 api_keys.restore(stored[API_KEYS])
         if CONSENTS in stored:
             Consents(self._folder / "state").restore(stored[CONSENTS])
+        if GRANTS in stored:
+            grants(self._folder / "state").restore(stored[GRANTS])
         if self._opener is None:
             return None
         return salts.opened(stored[SALTS], self._contents, self._opener, time.time_ns())

@@ -21,14 +21,16 @@ from compliance.journal.signing import Auditors, DayKeys
 from compliance.journal.writer import Journal
 from compliance.keys import fingerprint, from_text, kind_of, read_key, secret, to_text, write_key
 from compliance.state.consents import Consents
+from compliance.state.grants.meter import Meter
 from compliance.state.overrides import Overrides
 from compliance.state.policies import archive
 from compliance.state.pseudonyms import Pseudonyms
 from compliance.state.salts import Salts
+from compliance.trust import SCOPES, Scope
 from compliance.verify.statements import DAYS_AHEAD, day_of
 from policies.cedar import Engine
 from policies.errors import Failed, Fault
-from policies.facts import CATEGORY, Action, Call
+from policies.facts import CATEGORY, Action, Call, Metered
 from policies.payload import InputError
 from policies.sanitising import Pseudonymise
 from toolkit.policy import Policy
@@ -38,6 +40,7 @@ from toolkit.settings import (
     VARIABLE,
     Settings,
     SettingsError,
+    Trust,
     found_settings,
     read_settings,
 )
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
 __all__ = ["Box", "Context", "PrivateKeys", "auditors", "create_box", "day_keys", "exposed"]
 
 MAX_CONTEXT = 256
+DAY = 86_400 * 10**9
 MAX_CATEGORIES = 32
 _NO_WORDS = {"data", "usage", "quota"}
 
@@ -72,11 +76,14 @@ signers = [
 root = "{journal_root}"
 durability = "buffered"  # "durable": a record is on the disk before the model runs, which takes milliseconds
 
+# [grants]
+# models = ["*"]  # they run under a usage grant only, with the pack "grants" below: docs/grants.md
+
 # [privacy]
 # detector = "ner.bundle"  # a model that labels tokens looks at every input, too: docs/policy.md
 
 [policy]
-packs = ["base", "gdpr", "licence"]  # further ones: ai-act, hipaa, pipl; `sealpress policy show gdpr` explains one
+packs = ["base", "gdpr", "licence"]  # also ai-act, grants, hipaa, pipl; `sealpress policy show gdpr` explains one
 rules = []  # your own rule files in Cedar, e.g. ["rules/opening-hours.cedar"]
 
 # What models may be used for. A caller names one of these; any other purpose is refused.
@@ -144,6 +151,7 @@ class Box:
         self.path = settings_path
         self.folder = settings_path.parent
         self.settings = read_settings(settings_path)
+        self._trusted: tuple[Trust, int, dict[Scope, frozenset[str]]] | None = None
         found = Policy.in_force(settings_path, self.settings)
         self.policy: Engine = found.engine()
         must_hold(found, self.policy, self.folder, self.settings)
@@ -156,6 +164,14 @@ class Box:
             day_keys(self.folder, self.settings),
             auditors(self.folder),
             self.salts_path,
+            durable=self.settings.journal.durability == "durable",
+        )
+        self.meter = Meter(
+            self.folder / "state",
+            journal,
+            self.settings.grants.models,
+            self.journal.usage,
+            lease_s=self.settings.grants.lease_s,
             durable=self.settings.journal.durability == "durable",
         )
 
@@ -201,7 +217,9 @@ class Box:
             purposes=settings.purposes,
             trust=settings.trust,
             serve=settings.serve,
+            grants=settings.grants,
         )
+        self.meter.models, self.meter.lease_s = settings.grants.models, settings.grants.lease_s
         if new:
             self.policy = engine
         return new
@@ -232,15 +250,29 @@ class Box:
     def salts_path(self) -> Path:
         return self.folder / "state" / "salts.sqlite"
 
+    def trusted(self, scope: Scope = "models") -> frozenset[str]:
+        """The keys of those who are trusted with this now. Raises JournalError, KeyFault."""
+        trust, day = self.settings.trust, self.journal.now() // DAY
+        if self._trusted is None or self._trusted[0] is not trust or self._trusted[1] != day:
+            self._trusted = trust, day, {one: trust.of(one, day * DAY) for one in SCOPES}
+        return self._trusted[2][scope]
+
     def bundle_signer(self) -> Signer:
         """The key that signs bundles pressed here. Raises KeyFault."""
         return Signer(secret(self.settings.keys.bundle, "bundle-signing", self.folder))
 
     def call(
-        self, action: Action, model: str, context: Context, signer: str | None = None, policy: Engine | None = None
+        self,
+        action: Action,
+        model: str,
+        context: Context,
+        signer: str | None = None,
+        policy: Engine | None = None,
+        metered: Metered | None = None,
     ) -> Call:
         """A call of this moment. `signer` is whose signature on the model was checked, `policy` by which it will be
-        decided, if that was looked up before. Raises JournalError, StateError.
+        decided, if that was looked up before; `metered` what is held for it of a usage grant. Raises JournalError,
+        StateError.
 
         Whether a consent stands is looked up now, so that one withdrawn a moment ago counts no more. A call to infer
         names the detector of the settings, and the gate lets none pass without it.
@@ -270,6 +302,7 @@ class Box:
             signer=signer,
             usage=context.usage,
             quota=context.quota,
+            metered=metered,
             detector=self.detector.digest if action == "infer" and self.detector is not None else None,
             **{**said, "actor": context.actor or self.settings.box.actor, "tenant": tenant, "override": override},
         )

@@ -78,7 +78,7 @@ class ModelDetector:
         settings = box.settings.privacy
         if settings.detector is None:
             return None
-        bundle = Bundle.read(Path(box.folder, settings.detector), box.settings.trust.signers)
+        bundle = Bundle.read(Path(box.folder, settings.detector), box.trusted())
         return cls(bundle, settings, box)
 
     @property

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +13,11 @@ from msgspec import Struct, to_builtins
 from numpy.typing import NDArray
 
 from compliance.journal.receipts import Written
+from compliance.state.errors import StateError
 from policies.cedar import Engine
 from policies.errors import Denied
-from policies.facts import Obligation
-from policies.gate import Grant, close, decide_and_open
+from policies.facts import Metered, Obligation
+from policies.gate import Grant, charge, close, decide_and_open
 from policies.payload import Payload
 from toolkit.box import Box, Context
 from toolkit.bundle import Bundle, BundleManifest
@@ -64,6 +67,9 @@ class Model:
         self._detectors = box.detectors
         self._lane = Lane(bundle.model, bundle.manifest.digest, bundle.reader(), threads=plan.threads, batch=plan.batch)
         self._signer = bundle.signer
+        # how much longer the same takes on the model that this one was pressed from, as it was measured
+        measured = bundle.measurements
+        self._longer = measured.before.latency_ms / measured.after.latency_ms if measured.after.latency_ms > 0 else 1.0
         self._about = {"manifest": to_builtins(bundle.manifest), "measurements": to_builtins(bundle.measurements)}
         self.record_loaded()
 
@@ -140,10 +146,13 @@ class Model:
         call before each of its runs, and raises a Fault for one that nobody waits for any more.
         """
         in_force = self._box.policy
-        opened = [self._opened(one, in_force) for one in asked]
+        # where no model needs a grant, a call costs nothing more
+        metering = bool(self._box.meter.models)
+        opened = [self._opened(one, in_force, metering) for one in asked]
         places = [place for place, one in enumerate(opened) if isinstance(one, Grant)]
         grants = [one for one in opened if isinstance(one, Grant)]
         ran: Sequence[Outputs | Exception] = ()
+        began = time.thread_time() if metering else 0.0
         try:
             ran = self._lane.run(grants, in_force.digest, lambda owner: go_on(places[owner])) if grants else ()
         except Exception as error:  # noqa: BLE001 - whatever it is, these calls ended with it
@@ -152,17 +161,28 @@ class Model:
             for grant in grants:
                 close(grant, error)
             raise
+        if metering:
+            ran = self._counted(grants, ran, 1e6 * (time.thread_time() - began))
         outputs = iter(ran)
         return [self._closed(one, next(outputs)) if isinstance(one, Grant) else one for one in opened]
 
-    def _opened(self, asked: Asked, in_force: Engine) -> Grant | Exception:
+    def _opened(self, asked: Asked, in_force: Engine, metering: bool) -> Grant | Exception:
+        metered: Metered | None = None
         try:
-            call = self._box.call("infer", self.manifest.digest, asked.context, self._signer, in_force)
+            if metering:
+                # held before it is decided, and given back where it is refused
+                metered = self._box.meter.hold(self.manifest, self._box.journal.now(), self._box.trusted("grants"))
+            # a signer may have been revoked since the model was loaded
+            signer = self._signer if self._signer in self._box.trusted() else None
+            call = self._box.call("infer", self.manifest.digest, asked.context, signer, in_force, metered)
             pseudonymise = self._box.pseudonymise(asked.context)
             return decide_and_open(
                 in_force, self.manifest, call, asked.payload, self._box.journal, self._detectors, pseudonymise
             )
         except Exception as error:  # noqa: BLE001 - it is the answer to this call alone
+            if metered is not None:
+                with suppress(StateError):  # then it is free again when its lease is over
+                    self._box.meter.give_back(metered)
             return error
 
     def _closed(self, grant: Grant, outputs: Outputs | Exception) -> Answer | Exception:
@@ -182,6 +202,37 @@ class Model:
             detected=call.detected,
             obligations=obligations,
         )
+
+    def _counted(
+        self, grants: Sequence[Grant], ran: Sequence[Outputs | Exception], thread_us: float
+    ) -> list[Outputs | Exception]:
+        """What comes out once each call is counted under its usage grant, `thread_us` shared out by their tokens.
+
+        All threads of a session are taken to work as long as the one that waits for them.
+        """
+        weights = [max(1, grant.usage.get("tokens", 1)) for grant in grants]
+        cpu_us = thread_us * self.plan.threads / max(1, sum(weights))
+        return [
+            one if grant.call.metered is None else self._settled(grant, grant.call.metered, one, cpu_us * weight)
+            for grant, one, weight in zip(grants, ran, weights, strict=True)
+        ]
+
+    def _settled(
+        self, grant: Grant, metered: Metered, outputs: Outputs | Exception, cpu_us: float
+    ) -> Outputs | Exception:
+        """What comes out once the call is counted, before it is on record: a crash in between then costs the caller one
+        call, and gives none away."""
+        try:
+            if not grant.usage:  # nothing of it was run
+                self._box.meter.give_back(metered)
+                return outputs
+            # what was begun counts as one
+            used = max(1, round(cpu_us))
+            self._box.meter.settle(metered, grant.usage.get("tokens", 0), used)
+        except Exception as error:  # noqa: BLE001 - what was not counted has no answer
+            return error
+        charge(grant, calls=1, cpu_us=used, parent_cpu_us=round(used * self._longer))
+        return outputs
 
     def _must_be_for(self, *, entities: bool) -> None:
         if (self.manifest.task == ENTITIES) is not entities:
@@ -224,4 +275,4 @@ def load(path: str | os.PathLike[str], settings: str | os.PathLike[str] | None =
     Raises BundleMissing, BundleError, ModelError, SettingsError, KeyFault, PolicyError, JournalError.
     """
     box = Box.embedded(settings)
-    return Model(Bundle.read(Path(path), box.settings.trust.signers), box)
+    return Model(Bundle.read(Path(path), box.trusted()), box)

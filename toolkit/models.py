@@ -148,7 +148,7 @@ class Models:
                 if entry.state != "resting":
                     raise Unserved("model_refused", f"the bundle is refused ({entry.reason})")
                 try:
-                    self._take(entry, Bundle.read(entry.path, self._box.settings.trust.signers))
+                    self._take(entry, Bundle.read(entry.path, self._box.trusted()))
                 except UNFIT as fault:
                     entry.reason = fault.code
                     self._refused(fault)
@@ -205,7 +205,7 @@ class Models:
             return
         entry.stamp = stamp
         try:
-            bundle = Bundle.read(entry.path, self._box.settings.trust.signers)
+            bundle = Bundle.read(entry.path, self._box.trusted())
             if entry.model is not None and entry.model.manifest.digest == bundle.manifest.digest:
                 return
             self._take(entry, bundle)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from compliance.keys import from_text
+from compliance.trust import Scope, Trusted, all_trusted, trusted_with
 from policies.cedar.packs import Parameter
 from policies.errors import Unusable
 from policies.facts import Purpose
@@ -19,6 +21,8 @@ from policies.facts import Purpose
 __all__ = [
     "Settings",
     "SettingsError",
+    "Trust",
+    "distrusting",
     "found_settings",
     "read_settings",
     "trusting",
@@ -40,7 +44,8 @@ class SettingsError(Unusable):
         "settings_pack": "Name packs that this version ships, and rule files that exist beside the settings.",
         "settings_detector": "Name a bundle that labels tokens under [privacy], and labels that it has: "
         "`sealpress show` lists them.",
-        "settings_trust": "Add the line yourself, between the brackets of `signers` under [trust].",
+        "settings_trust": "Change the line yourself, between the brackets of `signers` under [trust].",
+        "settings_signer": "`sealpress trust list` shows the signers with their keys and fingerprints.",
     }
 
 
@@ -55,9 +60,14 @@ class Box(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Trust(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The public keys whose bundles are accepted, as ed25519:..."""
+    """Whom this box trusts: a public key, as ed25519:..., is one whose bundles and proofs of policies are accepted; a
+    table says more (compliance.trust.Trusted)."""
 
-    signers: tuple[str, ...]
+    signers: tuple[str | Trusted, ...]
+
+    def of(self, scope: Scope, at: int) -> frozenset[str]:
+        """The keys of those who are trusted with this at the time `at` (ns)."""
+        return trusted_with(self.signers, scope, at)
 
 
 class JournalSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -95,6 +105,14 @@ class PolicySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     claims: tuple[str, ...] = ()
     prove: bool = False
     parameters: dict[str, dict[str, Parameter]] = {}
+
+
+class GrantSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which models run under a usage grant only: NAME or NAME@VERSION, where a * at the end of either stands for any
+    ending. For `lease_s` seconds what a call may use is held for it; a call that takes longer gets no answer."""
+
+    models: tuple[str, ...] = ()
+    lease_s: Annotated[int, Meta(ge=1, le=86_400)] = 300
 
 
 class CompressSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -195,6 +213,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     privacy: PrivacySettings = PrivacySettings()
     serve: ServeSettings = ServeSettings()
     compress: CompressSettings = CompressSettings()
+    grants: GrantSettings = GrantSettings()
     purposes: dict[str, Purpose]
 
 
@@ -224,23 +243,74 @@ def read_settings(path: Path) -> Settings:
     if settings.format != 1:
         raise SettingsError("settings_malformed", f"{path}: format {settings.format}, this version reads format 1")
     witness = () if settings.witness is None else (settings.witness.key,)
-    for key in (*settings.trust.signers, settings.journal.root, *witness, *settings.override.approvers.values()):
+    signers = (one.key for one in all_trusted(settings.trust.signers))
+    for key in (*signers, settings.journal.root, *witness, *settings.override.approvers.values()):
         from_text(key)
     return settings
 
 
-def trusting(text: str, key: str) -> str:
-    """The text of the settings with one more trusted signer, and nothing else changed. Raises SettingsError."""
-    before = tomllib.loads(text)
-    signers = before["trust"]["signers"]
-    if key in signers:
+def trusting(text: str, signer: str | Trusted) -> str:
+    """The text of the settings with one more trusted signer, and nothing else changed. A signer whose key is listed
+    already takes the place of that line. Raises SettingsError."""
+    key = signer if isinstance(signer, str) else signer.key
+    entry = _entry(signer)
+    listed = _signers(text)
+    if _read(entry) in listed:
         return text
+    if any(_key(one) == key for one in listed):
+        return _relisted(text, key, entry, [_read(entry) if _key(one) == key else one for one in listed])
     head, bracket, tail = text.partition("signers = [")
-    changed = f'{head}{bracket}\n    "{key}",{tail}' if bracket else text
-    expected = {**before, "trust": {"signers": [key, *signers]}}
+    changed = f"{head}{bracket}\n    {entry},{tail}" if bracket else text
+    return _as_expected(text, changed, [_read(entry), *listed], entry)
+
+
+def distrusting(text: str, key: str) -> str:
+    """The text of the settings without the line of this key, and nothing else changed. Raises SettingsError."""
+    listed = _signers(text)
+    return _relisted(text, key, "", [one for one in listed if _key(one) != key])
+
+
+def _entry(signer: str | Trusted) -> str:
+    """A signer as the settings list it: a key alone, or an inline table."""
+    if isinstance(signer, str):
+        return f'"{signer}"'
+    said = {name: value for name, value in structs.asdict(signer).items() if value is not None}
+    # JSON's strings and arrays of strings are TOML's, but for a character that JSON leaves as it is
+    written = (
+        f"{name} = {value if isinstance(value, date) else msgspec.json.encode(value).decode().replace(_DEL, _ESCAPED)}"
+        for name, value in said.items()
+    )
+    return f"{{ {', '.join(written)} }}"
+
+
+_DEL, _ESCAPED = "\x7f", "\\u007f"
+
+
+def _read(entry: str) -> Any:
+    return tomllib.loads(f"signer = {entry}")["signer"]
+
+
+def _key(listed: Any) -> str:
+    return str(listed["key"] if isinstance(listed, dict) else listed)
+
+
+def _signers(text: str) -> list[Any]:
+    return list(tomllib.loads(text)["trust"]["signers"])
+
+
+def _relisted(text: str, key: str, entry: str, signers: list[Any]) -> str:
+    """The text with another line in the place of that which names the key; without an entry, with none."""
+    lines = text.splitlines(keepends=True)
+    changed = "".join((f"    {entry},\n" if entry else "") if f'"{key}"' in line else line for line in lines)
+    return _as_expected(text, changed, signers, entry or f"without {key}")
+
+
+def _as_expected(text: str, changed: str, signers: list[Any], entry: str) -> str:
+    """The changed text, where it says what it must and nothing else."""
+    expected = {**tomllib.loads(text), "trust": {"signers": signers}}
     try:
         if tomllib.loads(changed) == expected:
             return changed
     except tomllib.TOMLDecodeError:
         pass
-    raise SettingsError("settings_trust", f'the settings are laid out in a way of their own; the line is "{key}",')
+    raise SettingsError("settings_trust", f"the settings are laid out in a way of their own; the line is {entry},")

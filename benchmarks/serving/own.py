@@ -150,7 +150,7 @@ def main() -> None:
     settings, bundle = map(Path, sys.argv[1:3])
     rounds, calls = map(int, sys.argv[3:5])
     box = Box(settings)
-    model = Model(Bundle.read(bundle, box.settings.trust.signers), box)
+    model = Model(Bundle.read(bundle, box.trusted()), box)
     found: defaultdict[str, list[float]] = defaultdict(list)
     for _ in range(rounds):
         for label, together in (("one call at a time", 1), (f"{TOGETHER} calls at a time", TOGETHER)):

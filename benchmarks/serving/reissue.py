@@ -14,6 +14,6 @@ from toolkit.bundle import Bundle, write_bundle
 
 settings, bundle, out = map(Path, sys.argv[1:4])
 box = Box(settings)
-read = Bundle.read(bundle, box.settings.trust.signers)
+read = Bundle.read(bundle, box.trusted())
 files = {name: (bundle / name).read_bytes() for name in read.manifest.files}
 write_bundle(out, structs.replace(read.manifest, version=sys.argv[4]), files, read.measurements, box.bundle_signer())

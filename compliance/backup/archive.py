@@ -25,6 +25,7 @@ from compliance.verify.note import regular
 __all__ = [
     "API_KEYS",
     "CONSENTS",
+    "GRANTS",
     "POLICIES",
     "SALTS",
     "SETTINGS",
@@ -39,7 +40,7 @@ __all__ = [
 ]
 
 SETTINGS, SALTS, API_KEYS = "sealpress.toml", "state/salts.sealed", "state/api_keys.sqlite"
-CONSENTS, POLICIES = "state/consents.sqlite", "state/policies"
+CONSENTS, GRANTS, POLICIES = "state/consents.sqlite", "state/grants.sqlite", "state/policies"
 
 FORMAT = 1
 _CONTENTS = "backup.json"
@@ -48,7 +49,7 @@ _MAX_NAME = 100  # bytes; longer ones need a second header
 _BLOCK = 512
 _CHUNK = 1_000_000
 _KNOWN = re.compile(
-    r"sealpress\.toml|state/(salts\.sealed|(api_keys|consents)\.sqlite|policies/[0-9a-f]{64}\.json)|keys/(auditors/)?[\w-][\w.-]*\.pub"
+    r"sealpress\.toml|state/(salts\.sealed|(api_keys|consents|grants)\.sqlite|policies/[0-9a-f]{64}\.json)|keys/(auditors/)?[\w-][\w.-]*\.pub"
     r"|journal/(journal\.note|certificates\.notes|journal\.heads|witnessed\.notes|shard-[0-9]{3}\.(log|heads))",
     re.ASCII,
 )

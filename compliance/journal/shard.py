@@ -55,7 +55,7 @@ class Counts:
 
     def used(self, grant: str, usage: Mapping[str, int]) -> None:
         for unit, amount in usage.items():
-            self.usage[_known(f"{grant}/{unit}", self.usage)] += amount
+            self.usage[_known(f"{grant}/{unit}", self.usage, f"{OTHERS}/{unit}")] += amount
 
 
 class Shard:
@@ -177,7 +177,7 @@ class Shard:
             file.close()
 
 
-def _known(name: str, names: Counter[str]) -> str:
-    """The name as a head can hold it, or OTHERS when there are too many."""
+def _known(name: str, names: Counter[str], others: str = OTHERS) -> str:
+    """The name as a head can hold it, or `others` when there are too many."""
     written = "".join(c if "!" <= c <= "~" else quote(c) for c in name) or "-"
-    return written if written in names or len(names) < MAX_NAMES else OTHERS
+    return written if written in names or len(names) < MAX_NAMES else others

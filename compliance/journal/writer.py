@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
@@ -38,6 +38,7 @@ from compliance.journal.records import (
     step,
     unmasked,
 )
+from compliance.journal.recovery import last_heads
 from compliance.journal.resume import resume
 from compliance.journal.shard import Shard
 from compliance.journal.signing import Auditors, DayKeys
@@ -66,7 +67,7 @@ JOINT_SECONDS = 60.0
 DAY = 86_400 * 10**9
 # a record holds its padding besides
 MAX_CONTENT = MAX_BODY // 8 * 7
-UNGRANTED = "-"  # the grant in the counters of usage, as long as there are none
+UNGRANTED = "-"  # in the counters of usage, for calls that run under no usage grant
 
 Salt = tuple[bytes, bytes]  # row, salt
 
@@ -92,6 +93,7 @@ class _Due(msgspec.Struct):
     salt: Salt
     payload: bytes = b""
     of: tuple[int, int] = NOBODY
+    grant: str = UNGRANTED
     used: Mapping[str, int] = {}
     refused_by: tuple[str, ...] = ()
     written: Written | None = None
@@ -166,7 +168,9 @@ class Journal:
         """Record how a call ended. Returns both of its records. Raises JournalError; then no answer may be given."""
         place = entry.written[:2]
         note = msgspec.json.encode(Closed(at=self.now(), call=entry.call.id, outcome=outcome))
-        due = _Due(CLOSED, note, entry.salt, of=place, used=outcome.usage)
+        metered = entry.call.metered
+        grant = UNGRANTED if metered is None or metered.grant is None else metered.grant
+        due = _Due(CLOSED, note, entry.salt, of=place, grant=grant, used=outcome.usage)
         try:
             self._open.remove(place)
         except KeyError:
@@ -180,9 +184,21 @@ class Journal:
 
     def record(self, kind: str, data: dict[str, Any], tenant: str) -> Written:
         """Record something that belongs to no call: a model made ready, a read, an erasure ..."""
+        return self.counted(kind, data, tenant, UNGRANTED, {})
+
+    def counted(self, kind: str, data: dict[str, Any], tenant: str, grant: str, used: Mapping[str, int]) -> Written:
+        """The same for what heads count under a usage grant: that it came, that it was revoked."""
         at = self.now()
         note = msgspec.json.encode(Noted(at=at, kind=kind, data=data))
-        return self._write(_Due(NOTED, note, self._salt(at, tenant, "", kind, "")))
+        return self._write(_Due(NOTED, note, self._salt(at, tenant, "", kind, ""), grant=grant, used=used))
+
+    def usage(self) -> Counter[str]:
+        """What the last signed heads of all shards count as used, by GRANT/UNIT. Raises JournalError, KeyFault."""
+        try:
+            heads = last_heads(self.directory, self._days.keyring())
+        except OSError as error:
+            raise JournalError("journal_write", f"{self.directory}: {error.strerror}") from None
+        return sum((Counter(head.usage) for head in heads), Counter())
 
     def receipt(self, written: Sequence[Written]) -> bytes:
         """What shows that these records were written (docs/formats.md): a head over them where they are synced.
@@ -301,7 +317,7 @@ class Journal:
         written = due.written = self._put(shard, due.kind, body, chain)
         self._epoch_left -= 1
         if due.used:
-            shard.counts.used(UNGRANTED, due.used)
+            shard.counts.used(due.grant, due.used)
         for rule in due.refused_by:
             shard.counts.refused_by(rule)
         return written

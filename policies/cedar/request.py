@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from policies.cedar.packs import Parameters
 from policies.cedar.values import Entity, Record
-from policies.facts import Action, Call, Consented, Purpose, Sanitised, Sanitising
+from policies.facts import Action, Call, Consented, Metered, Purpose, Sanitised, Sanitising, Standing
 from policies.licences import LicenceError, facts
 
 __all__ = ["ACTIONS", "Purposes", "actor", "context", "model", "parameters"]
@@ -96,6 +96,8 @@ def context(call: Call, purposes: Purposes, parameters: Record) -> dict[str, Any
     if call.override is not None:
         names = frozenset(map(_text, call.override.approvers))
         made["override"] = Record(name=_text(call.override.name), approvers=names)
+    if call.metered is not None:
+        made["metered"] = _metered(call.metered)
     return made
 
 
@@ -103,6 +105,14 @@ def _consented(consented: Consented) -> Record:
     return Record(
         receipt=_text(consented.receipt), explicit=consented.explicit is True, guardian=consented.guardian is True
     )
+
+
+def _metered(metered: Metered) -> Record:
+    if metered.state not in get_args(Standing):
+        raise TypeError("how it stands with a usage grant is nothing that can be")
+    said = {"grant": metered.grant, "holder": metered.holder, "band": metered.band}
+    named = {name: _text(text) for name, text in said.items() if text is not None}
+    return Record(state=metered.state, **named)
 
 
 def _done(sanitised: Sanitised) -> frozenset[str]:

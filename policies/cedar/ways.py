@@ -99,6 +99,9 @@ def _changes(engine: Engine, model: Manifest, call: Call) -> Iterator[_Changed]:
             yield change("override", f"two persons opened the override {name}", override=opened)
     if call.quota is not None and call.usage >= call.quota:
         yield change("quota", "the grant has calls left", usage=0, quota=1)
+    if call.metered is not None and call.metered.state != "open":
+        covered = structs.replace(call.metered, state="open")
+        yield change("metered", "a usage grant for this model is open", metered=covered)
     for days in (0, 10 * 366):
         if days != call.retain_days:
             says = f"records are kept for {'no' if days == 0 else 'more'} days"

@@ -118,7 +118,7 @@ def test_settings(box: Path, old: str, new: str, code: str) -> None:
 
 def test_every_file_of_a_bundle_is_checked_byte_for_byte(pressed_nc: Path, tmp_path: Path) -> None:
     bundle = Path(shutil.copytree(pressed_nc / "nc.bundle", tmp_path / "nc.bundle"))
-    trusted = read_settings(pressed_nc / "sealpress.toml").trust.signers
+    trusted = read_settings(pressed_nc / "sealpress.toml").trust.of("models", 0)
     for file in sorted(bundle.iterdir()):
         original = file.read_bytes()
         places = range(len(original)) if len(original) < 3000 else range(0, len(original), len(original) // 40)
@@ -174,7 +174,7 @@ def test_a_signature_of_the_right_signer_over_another_model(box: Path) -> None:
 
 
 def test_external_data_is_refused_even_when_a_trusted_signer_signed_it(box: Path, tmp_path: Path) -> None:
-    trusted = read_settings(box / "sealpress.toml").trust.signers
+    trusted = read_settings(box / "sealpress.toml").trust.of("models", 0)
     found = Bundle.read(box / "minilm.bundle", trusted)
     model = onnx.load_from_string(found.model)
     stolen = model.graph.initializer[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -24,7 +25,8 @@ def show(bundle: Path, settings: str | None, as_json: bool) -> None:
 
     Example: sealpress show model.bundle --json
     """
-    found = Bundle.read(bundle, read_settings(found_settings(settings)).trust.signers)
+    trust = read_settings(found_settings(settings)).trust
+    found = Bundle.read(bundle, trust.of("models", time.time_ns()))
     output({"manifest": found.manifest, "measurements": found.measurements}, as_json, described(found))
 
 

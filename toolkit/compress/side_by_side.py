@@ -61,7 +61,7 @@ class SideBySide(Struct, frozen=True, kw_only=True):
         if len(bundles) < 2:
             raise ComparisonError("compare_few", f"{len(bundles)} bundles were named")
         box = Box.embedded(settings)
-        read = tuple(Bundle.read(Path(path), box.settings.trust.signers) for path in bundles)
+        read = tuple(Bundle.read(Path(path), box.trusted()) for path in bundles)
         first, *others = read
         for other in others:
             if apart := _apart(first, other):

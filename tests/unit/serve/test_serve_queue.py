@@ -34,7 +34,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
 def model(box: Box, *, lanes: int = 1, batch: int = 1, pace: float = 1e-6) -> Model:
     from toolkit.bundle import Bundle
 
-    bundle = Bundle.read(box.folder / "a.bundle", box.settings.trust.signers)
+    bundle = Bundle.read(box.folder / "a.bundle", box.trusted())
     return Model(bundle, box, structs.replace(PLAIN, lanes=lanes, batch=batch, pace=pace))
 
 

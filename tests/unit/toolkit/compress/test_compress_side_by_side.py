@@ -94,7 +94,7 @@ def test_a_bundle_agrees_with_itself_and_a_changed_one_is_found_out(box: Box) ->
 def test_each_run_is_under_a_recorded_grant_of_its_own(box: Box) -> None:
     first = write(box.folder, EMBEDDER, box.bundle_signer())
     changed = another(first, box, "changed", lambda table: table + 1)
-    other = Bundle.read(changed, box.settings.trust.signers)
+    other = Bundle.read(changed, box.trusted())
     lines(box.folder / "one.jsonl", {"text": "a canary"})
     compared(box, first.path, changed, data=box.folder / "one.jsonl")
     key = Opener(read_key(box.folder.parent / "box-auditor" / "auditor.key", "auditor-private"))
