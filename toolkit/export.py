@@ -28,7 +28,7 @@ def export(box: Box, path: Path, out: Path, context: Context) -> Bundle:
     """
     if out.exists():
         raise BundleError("bundle_exists", f"{out} exists already")
-    bundle, content = Bundle.with_content(path, box.settings.trust.signers)
+    bundle, content = Bundle.with_content(path, box.trusted())
     manifest = bundle.manifest
 
     def work(_: Grant) -> Bundle:

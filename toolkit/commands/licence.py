@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,8 @@ def explain(bundle: Path, settings: str | None, as_json: bool) -> None:
 
     Example: sealpress licence explain model.bundle --json
     """
-    manifest = Bundle.read(bundle, read_settings(found_settings(settings)).trust.signers).manifest
+    trust = read_settings(found_settings(settings)).trust
+    manifest = Bundle.read(bundle, trust.of("models", time.time_ns())).manifest
     parts = {one.licence: licences.facts(one.licence) for one in manifest.lineage}
     parts = parts or {manifest.licence: licences.facts(manifest.licence)}
     found = tuple(_decided(licences.facts(manifest.licence), parts))

@@ -14,7 +14,8 @@ from msgspec import structs
 from compliance.crypto import Signer
 from policies.errors import Denied, Fault
 from policies.licences import LicenceError, facts
-from tests.bundles import GOLDEN, SIGNER, put_bundle, trusting_box
+from tests.bundles import GOLDEN, put_bundle, trusting_box
+from tests.vectors.make_bundles import SIGNER
 from toolkit.box import Box, Context
 from toolkit.bundle import Bundle, BundleError, write_bundle
 from toolkit.commands.export import export as command
@@ -54,8 +55,8 @@ def test_the_archive_holds_the_files_as_signed_and_is_the_same_twice(tmp_path: P
     with tarfile.open(tmp_path / "one.tar") as archive:
         assert {(one.mtime, one.uid, one.gid, one.uname, one.mode) for one in archive} == {(0, 0, 0, "", 0o644)}
         archive.extractall(tmp_path / "out", filter="data")
-    copy = Bundle.read(tmp_path / "out" / "m.bundle", box.settings.trust.signers)
-    assert copy.manifest == Bundle.read(tmp_path / "m.bundle", box.settings.trust.signers).manifest
+    copy = Bundle.read(tmp_path / "out" / "m.bundle", box.trusted())
+    assert copy.manifest == Bundle.read(tmp_path / "m.bundle", box.trusted()).manifest
     assert (tmp_path / "out" / "m.bundle" / "LICENSE").read_bytes() == (GOLDEN / "LICENSE").read_bytes()
 
 
@@ -80,7 +81,7 @@ def test_a_copy_carries_the_notice_and_the_name_that_its_licence_asks_for(box: B
     put_bundle(tmp_path / "bare.bundle", name="Llama-small", licence=LLAMA)
     assert refused(box, tmp_path / "bare.bundle").code == "licence_notices"
     for name, code in (("small", "licence_name"), ("llama-small", "licence_name"), ("Llama-small", None)):
-        golden = Bundle.read(GOLDEN, box.settings.trust.signers)
+        golden = Bundle.read(GOLDEN, box.trusted())
         draft = structs.replace(golden.manifest, name=name, licence=LLAMA)
         files = {file: (GOLDEN / file).read_bytes() for file in golden.manifest.files}
         files["NOTICE"] = facts(LLAMA).notices[0].encode()

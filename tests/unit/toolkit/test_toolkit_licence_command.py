@@ -14,7 +14,8 @@ from policies import licences
 from policies.facts import Ancestor
 from policies.licences import LicenceError
 from policies.licences.table import use_policy_text
-from tests.bundles import GOLDEN, SIGNER, trusting_box
+from tests.bundles import GOLDEN, trusting_box
+from tests.vectors.make_bundles import SIGNER
 from toolkit.bundle import Bundle, BundleError, write_bundle
 from toolkit.commands.licence import licence
 
@@ -63,7 +64,7 @@ def test_check_knows_a_text_by_its_words(tmp_path: Path) -> None:
 
 def test_explain_tells_which_ancestor_decides(tmp_path: Path) -> None:
     box = trusting_box(tmp_path)
-    golden = Bundle.read(GOLDEN, box.settings.trust.signers)
+    golden = Bundle.read(GOLDEN, box.trusted())
     parent = Ancestor(name="big", digest="00" * 32, licence="MIT", relation="parent")
     data = Ancestor(name="texts.txt", digest="11" * 32, licence="CC-BY-NC-4.0", relation="calibration")
     draft = structs.replace(
