@@ -14,7 +14,8 @@ from msgspec import structs
 from compliance.crypto import Signer
 from policies.errors import Denied, Fault
 from policies.licences import LicenceError, facts
-from tests.bundles import GOLDEN, SIGNER, put_bundle, trusting_box
+from tests.bundles import GOLDEN, put_bundle, trusting_box
+from tests.vectors.make_bundles import SIGNER
 from toolkit.box import Box, Context
 from toolkit.bundle import Bundle, BundleError, write_bundle
 from toolkit.commands.export import export as command

@@ -14,7 +14,8 @@ from policies import licences
 from policies.facts import Ancestor
 from policies.licences import LicenceError
 from policies.licences.table import use_policy_text
-from tests.bundles import GOLDEN, SIGNER, trusting_box
+from tests.bundles import GOLDEN, trusting_box
+from tests.vectors.make_bundles import SIGNER
 from toolkit.bundle import Bundle, BundleError, write_bundle
 from toolkit.commands.licence import licence
 
