@@ -26,6 +26,7 @@ OUR_FAULT = {
     "BackupError",
     "HoldError",
     "ConsentError",
+    "GrantError",
     "OverrideError",
     "BundleError",
     "BundleMissing",
