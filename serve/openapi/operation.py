@@ -10,6 +10,7 @@ from msgspec import Struct
 from compliance.issuer.errors import JwksError, JwtError
 from compliance.journal.errors import NotReadable
 from compliance.state.api_keys import ApiKeyError
+from compliance.state.grants.errors import GrantError
 from policies.errors import Denied, Fault
 from policies.payload import InputError
 from serve.admission import Busy
@@ -114,6 +115,7 @@ ASKED: Codes = {
     **_of(Denied),
     **_of(Busy, "queue_full", "deadline_short", "deadline_exceeded"),
     **_of(Abandoned),
+    **_of(GrantError, "usage_grant_lease"),
 }
 OPENAI: Codes = _of(RequestError, "request_tokens", "request_dimensions", "request_task")
 TENSORS: Codes = _of(RequestError, "tensor_input")

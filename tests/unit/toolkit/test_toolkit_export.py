@@ -6,6 +6,7 @@ import tarfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -41,7 +42,8 @@ def refused(box: Box, bundle: Path, purpose: str | None = None) -> Fault:
 
 def rules(fault: Fault) -> list[str]:
     assert isinstance(fault, Denied)
-    return [finding.rule for finding in fault.findings if not finding.ok]  # type: ignore[attr-defined] # findings
+    findings: tuple[Any, ...] = fault.findings
+    return [finding.rule for finding in findings if not finding.ok]
 
 
 def test_the_archive_holds_the_files_as_signed_and_is_the_same_twice(tmp_path: Path) -> None:
