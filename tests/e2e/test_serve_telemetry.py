@@ -132,7 +132,7 @@ def test_nothing_of_what_a_client_sends_is_told(box: Path, collector: Collector)
     lines = [json.loads(line) for line in server.log]
     assert sum(line.get("route") == "/v1/embeddings" for line in lines) == 6
     # no method of HTTP: refused before it is a request
-    assert [line["code"] for line in lines if line.keys() == {"at", "status", "code"}] == ["request_malformed"]
+    assert [line["code"] for line in lines if line.keys() == {"at", "route", "status", "code"}] == ["request_malformed"]
     assert 'sealpress_problems_total{code="request_malformed"}' in told
     for text in (told, "".join(server.log), *map(repr, collector.requests)):
         assert CANARY.lower() not in text.lower()

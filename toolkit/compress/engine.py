@@ -204,13 +204,13 @@ class Press:
         if self.texts(steps) != self._texts:
             return ()
         with quiet(), needs("compress"):
-            from toolkit.compress.diagnose import layer_errors
+            from toolkit.compress.diagnosis import layer_errors
         return layer_errors(self.exported, model, self._some(()))
 
     def diagnosis(self, name: str, recipe: Recipe) -> Diagnosis:
         """Where a recipe hurts, whether or not what it makes is faithful. Raises CompressionError "step_failed"."""
         with quiet(), needs("compress"):
-            from toolkit.compress.diagnose import outliers, sensitivities
+            from toolkit.compress.diagnosis import outliers, sensitivities
         made = self.follow(recipe)
         layers = self.layers(made.model, recipe.steps)
         number = next((n for n, step in enumerate(recipe.steps) if hasattr(step, "exclude")), None)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolkit.compress.calibration import Calibration
-from toolkit.compress.diagnose import lost
+from toolkit.compress.diagnosis import lost
 from toolkit.compress.inner import Fitted, Inner, columns, flat, taken_out
 from toolkit.compress.layers import Graph, Layer
 from toolkit.compress.serialise import serialise

@@ -48,7 +48,7 @@ class DropLayers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         """See Step. Raises CompressionError where the graph has no layers that are alike, or no more than should go."""
         with quiet(), needs("compress"):
             from toolkit.compress.depth import spans
-            from toolkit.compress.diagnose import lost
+            from toolkit.compress.diagnosis import lost
             from toolkit.compress.layers import Graph
         graph = Graph(model, "drop-layers")
         found = spans(graph)

@@ -47,7 +47,7 @@ class Mixed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_f
     def apply(self, model: bytes, data: Calibration) -> tuple[bytes, StepReport]:
         """See Step."""
         with quiet(), needs("compress"):
-            from toolkit.compress.diagnose import lost
+            from toolkit.compress.diagnosis import lost
             from toolkit.compress.layers import Graph
             from toolkit.compress.weights import finished, floats_left, opened
         graph = Graph(model, "mixed")

@@ -136,7 +136,7 @@ def test_a_recipe_that_learns_wants_something_to_learn_from() -> None:
     assert "step[0] smooth-quant" in str(caught.value)
 
 
-@pytest.mark.parametrize("call", [compress.compress, compress.plan])
+@pytest.mark.parametrize("call", [compress.compress, compress.plan, compress.diagnose])
 def test_it_is_said_before_the_model_is_looked_for(tmp_path: Path, call: Callable[..., object]) -> None:
     create_box(tmp_path / "box")
     settings = tmp_path / "box" / "sealpress.toml"

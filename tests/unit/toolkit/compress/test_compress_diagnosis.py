@@ -18,7 +18,7 @@ with quiet():
     import onnx
     from onnx import helper
 
-    from toolkit.compress.diagnose import BEST, layer_errors
+    from toolkit.compress.diagnosis import BEST, layer_errors
 
 WEIGHTS = {name: numbers(32, 32) for name in ("a", "b", "c")} | {"bias": numbers(32)}
 NODES = [
