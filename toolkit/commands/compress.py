@@ -69,8 +69,9 @@ def compress(
     settings: str | None,
     as_json: bool,
 ) -> None:
-    """Press the model in SOURCE to a signed bundle: a Hugging Face or timm directory, an ONNX file, or an architecture
-    with local weights, timm:NAME:FILE or torchvision:NAME:FILE (a .safetensors file).
+    """Press the model in SOURCE to a signed bundle: a Hugging Face or timm directory, an ONNX file, a .keras file,
+    the folder of a SavedModel, or an architecture with local weights, timm:NAME:FILE or torchvision:NAME:FILE (a
+    .safetensors file).
 
     With --budget, the smallest bundle that keeps to it is looked for. OUT.run holds every trial and the report, also
     when nothing can be handed out. `sealpress compress diagnose` says where a recipe hurts.

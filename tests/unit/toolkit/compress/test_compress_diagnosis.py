@@ -69,3 +69,10 @@ def test_a_pressed_layer_is_found_again_by_the_name_of_its_result(gated: Gated) 
 def test_numbers_that_are_not_finite_are_the_worst(gated: Gated) -> None:
     spoiled: dict[str, Any] = {**WEIGHTS, "b": np.full((32, 32), np.nan, np.float32)}
     assert [one.decibels for one in errors(gated, model_of(NODES, spoiled, ["n", 32]))] == [BEST, -BEST, -BEST]
+
+
+def test_what_became_narrower_is_left_out(gated: Gated) -> None:
+    narrower = {"a": WEIGHTS["a"][:, :24], "bias": WEIGHTS["bias"][:24], "b": WEIGHTS["b"][:24]}
+    found = errors(gated, model_of(NODES, {**WEIGHTS, **narrower}, ["n", 32]))
+    assert [one.name for one in found] == ["second", "third"]
+    assert all(-BEST < one.decibels < BEST for one in found)
