@@ -30,7 +30,8 @@ _NORMALISING = ("LayerNormalization", "BatchNormalization", "SimplifiedLayerNorm
 def layer_errors(before: bytes, after: bytes, data: Calibration) -> tuple[LayerError, ...]:
     """The signal-to-noise ratio of what each layer and each normalisation gives, in the order of the graph, over all
     of the data. Errors add up on the way: a fall from one layer to the next is where one enters. Layers whose result a
-    step renamed, fused away or gave another shape are left out. Raises Ungated, ModelError, CompressionError "step_failed".
+    step renamed, fused away or gave another shape are left out. Raises Ungated, ModelError, CompressionError
+    "step_failed".
     """
     first, second = Graph(before, "diagnose", layers=False), Graph(after, "diagnose", layers=False)
     shared = {name: node for name, node in _results(first) if second.maker(name) is not None}
