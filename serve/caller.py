@@ -8,6 +8,7 @@ from typing import ClassVar
 from msgspec import Struct
 
 from compliance.state.api_key_table import Defaults
+from compliance.state.model_pattern import fits
 from policies.errors import Refused
 
 __all__ = ["Caller", "ScopeError", "must_administer", "must_reach", "must_state"]
@@ -48,7 +49,7 @@ class Caller(Struct, frozen=True, kw_only=True):
 
     def sees(self, name: str, version: str) -> bool:
         """Whether a list that is shown to them has this model."""
-        return self.models is None or any(_fits(pattern, name, version) for pattern in self.models)
+        return self.models is None or any(fits(pattern, name, version) for pattern in self.models)
 
 
 def must_reach(caller: Caller, name: str, version: str) -> None:
@@ -69,15 +70,3 @@ def must_state(caller: Caller, purpose: str | None, region: str | None) -> None:
         raise ScopeError("scope_purpose", "the key or token is for other purposes, or none was stated")
     if caller.regions is not None and region not in caller.regions:
         raise ScopeError("scope_region", "the key or token is for other regions, or none was stated")
-
-
-def _fits(pattern: str, name: str, version: str) -> bool:
-    """NAME or NAME@VERSION, where a * at the end of either stands for any ending."""
-    named, at, versioned = pattern.rpartition("@")
-    if not at:
-        return _ends(pattern, name)
-    return _ends(named, name) and _ends(versioned, version)
-
-
-def _ends(pattern: str, text: str) -> bool:
-    return text.startswith(pattern[:-1]) if pattern.endswith("*") else text == pattern

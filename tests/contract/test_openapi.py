@@ -20,6 +20,7 @@ from compliance.keys import KeyFault
 from compliance.state.errors import StateError
 from compliance.witness.errors import WitnessError
 from policies.errors import Fault
+from serve.head import ASKING
 from serve.openapi.document import document
 from serve.openapi.operations import OPERATIONS
 from serve.openapi.page import POLICY, page
@@ -225,3 +226,8 @@ def test_the_policy_of_the_page_lets_its_own_style_in_and_nothing_else() -> None
     assert said["default-src"] == "'none'"
     assert said["style-src"] == f"'sha256-{digest}'"
     assert "unsafe" not in POLICY
+
+
+def test_a_route_whose_queue_may_be_full_is_known_to_what_refuses_with_the_head() -> None:
+    ends = {route.rpartition("/")[2].encode() for route, one in OPERATIONS.items() if "queue_full" in one.codes}
+    assert ends == ASKING.keys()

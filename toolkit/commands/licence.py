@@ -65,7 +65,7 @@ def show(spdx: str | None, settings: str | None, as_json: bool) -> None:
 
 
 @licence.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=click.Path(path_type=Path, exists=True))
 @with_settings
 def check(path: Path, settings: str | None, as_json: bool) -> None:
     """Say which licence, or which acceptable-use policy, the text at PATH is: a file, or those in a folder.

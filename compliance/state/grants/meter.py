@@ -30,7 +30,8 @@ from compliance.journal.fork import over_fork
 from compliance.state.errors import StateError
 from compliance.state.grants.errors import GrantError
 from compliance.state.grants.store import UNITS, store
-from compliance.state.grants.terms import Signed, covers, fits, read
+from compliance.state.grants.terms import Signed, covers, read
+from compliance.state.model_pattern import fits
 from policies.facts import Manifest, Metered, Standing
 
 __all__ = ["MAX_GRANTS", "Kept", "Meter", "Used"]

@@ -15,8 +15,9 @@ from msgspec import Meta, Struct
 from compliance.crypto import Signer, Unauthentic, fresh, verify
 from compliance.keys import KeyFault, from_text, to_text
 from compliance.state.grants.errors import GrantError
+from compliance.state.model_pattern import fits
 
-__all__ = ["Signed", "Tariffed", "Terms", "covers", "fits", "issued", "new_id", "read"]
+__all__ = ["Signed", "Tariffed", "Terms", "covers", "issued", "new_id", "read"]
 
 MAX_FILE = 65_536
 _LABEL = b"sealpress.usage-grant/1\x00"
@@ -116,15 +117,3 @@ def new_id() -> str:
 def covers(terms: Terms, name: str, version: str, digest: str) -> bool:
     """Whether a grant is for this model, by the name, version and digest of its manifest."""
     return any(fits(pattern, name, version) or pattern == f"sha256:{digest}" for pattern in terms.models)
-
-
-def fits(pattern: str, name: str, version: str) -> bool:
-    """Whether NAME or NAME@VERSION, where a * at the end of either stands for any ending, means this model."""
-    named, at, versioned = pattern.rpartition("@")
-    if not at:
-        return _ends(pattern, name)
-    return _ends(named, name) and _ends(versioned, version)
-
-
-def _ends(pattern: str, text: str) -> bool:
-    return text.startswith(pattern[:-1]) if pattern.endswith("*") else text == pattern

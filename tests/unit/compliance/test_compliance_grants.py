@@ -25,7 +25,8 @@ from compliance.state.grants.errors import GrantError
 from compliance.state.grants.meter import MAX_GRANTS, Meter, Used
 from compliance.state.grants.odrl import PROFILE, odrl
 from compliance.state.grants.store import NAME
-from compliance.state.grants.terms import Tariffed, Terms, covers, fits, issued, read
+from compliance.state.grants.terms import Tariffed, Terms, covers, issued, read
+from compliance.state.model_pattern import fits
 from policies.facts import Manifest, Metered
 from tests.granted import END, ISSUER, KEY, NOW, grant
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
@@ -14,7 +16,7 @@ from msgspec import structs
 from policies.errors import Fault
 from policies.payload import Payload
 from serve.admission import Busy
-from serve.queue import BURST, Job, Queue
+from serve.queue import BURST, LOWEST, NICER, Job, Queue
 from tests.bundles import put_bundle, trusting_box
 from toolkit.box import Box, Context
 from toolkit.model import Answer, Model
@@ -120,6 +122,21 @@ def test_a_job_knows_when_it_came_began_and_ended_and_how_many_a_lane_took(box: 
             assert job.ended is not None
             assert job.came <= job.began <= job.ended
         assert [job.led for job in (first, *rest)] == [1, 3, 0, 0]
+        queue.stop()
+
+    run(scenario)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a thread has no priority of its own")
+def test_lanes_are_nicer_than_the_event_loop(box: Box) -> None:
+    async def scenario(ask: Ask) -> None:
+        queue = Queue(model(box), 64)
+        job = ask.job("first")
+        assert queue.put(job)
+        await job.done
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        lanes = [os.getpriority(os.PRIO_PROCESS, thread.native_id or 0) for thread in queue._threads]
+        assert lanes == [min(LOWEST, own + NICER)]
         queue.stop()
 
     run(scenario)

@@ -116,6 +116,7 @@ def archived(data: bytes) -> tuple[dict[str, Any], bytes]:
                 if member.file_size > min(bound, MAX_RATIO * max(member.compress_size, 1000)):
                     raise SourceError("source_too_large", f"{member.filename} would unfold to {member.file_size} bytes")
             config, weights = archive.read("config.json"), archive.read("model.weights.h5")
+    # zipfile has no error of its own for most of what can be wrong in an archive
     except (BadZipFile, EOFError, NotImplementedError, OSError, RuntimeError, ValueError, zlib.error) as error:
         raise SourceError("source_malformed", f"the file is no archive of Keras: {str(error)[:200]!r}") from None
     value = parsed_config(config)
