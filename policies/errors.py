@@ -22,6 +22,7 @@ line turns them into its exit status.
         │   ├── BackupError             compliance/backup: a backup that cannot be restored
         │   ├── Unauthentic             compliance/crypto: a signature, a ciphertext or a key that does not hold
         │   ├── ModelError              toolkit/runtime: a model file that is not taken, or is fed something else
+        │   ├── GenerationStopped       toolkit/generating: an answer that was stopped before its end
         │   ├── BundleError             toolkit/bundle: a bundle that is broken, foreign or altered
         │   ├── ApiKeyError             compliance/state: a key that opens nothing at the server of this box
         │   ├── JwtError                compliance/issuer: a token that says nothing at the server of this box
@@ -39,6 +40,7 @@ line turns them into its exit status.
         │   ├── Busy                    serve: not now, for the rate of the key or the queue of the server
         │   ├── Abandoned               serve: an answer that nobody waits for any more
         │   ├── Unserved                toolkit/models: a model that is not served, or not now
+        │   ├── GenerationError         toolkit/runtime: an answer that cannot be generated as it was asked for
         │   ├── BundleMissing           toolkit/bundle: no bundle where one was named
         │   ├── SourceMissing           toolkit/compress: no model where one was named
         │   ├── RecipeError             toolkit/compress: a recipe that cannot be followed

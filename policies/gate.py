@@ -21,7 +21,7 @@ from policies.privacy import Detector, categories
 from policies.privacy.detectors import Spans, look, must_look
 from policies.sanitising import Pseudonymise, sanitised, undone
 
-__all__ = ["Grant", "Ledger", "Policy", "charge", "close", "covers", "decide_and_open", "gate", "redeem"]
+__all__ = ["Grant", "Ledger", "Policy", "charge", "close", "covers", "decide_and_open", "gate", "note", "redeem"]
 
 T = TypeVar("T")
 
@@ -221,6 +221,12 @@ def charge(grant: Grant, **usage: int) -> None:
     issue = _issue(grant)
     for unit, amount in usage.items():
         issue.usage[unit] = issue.usage.get(unit, 0) + amount
+
+
+def note(grant: Grant, kind: str, data: dict[str, Any]) -> None:
+    """Record something that belongs to an open call, sealed as its payload is. Raises what the ledger raises."""
+    issue = _issue(grant)
+    issue.ledger.noted(issue.entry, kind, data)
 
 
 def close(grant: Grant, error: BaseException | None = None) -> Any:

@@ -28,6 +28,7 @@ class InputError(Unusable):
         "input_unicode": "Give text that can be written as UTF-8; check the encoding of the file it came from.",
         "input_number": "Give finite numbers of ordinary length: NaN and infinities are not JSON.",
         "input_too_large": "Send less at once: split the texts over several calls.",
+        "input_turns": "Give user and assistant in turn, a user first and last; a system text may stand before them.",
         "input_too_deep": "Flatten the value: it may be nested at most 32 deep.",
     }
 

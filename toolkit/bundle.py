@@ -24,7 +24,7 @@ from compliance.disk import put_folder
 from compliance.keys import to_text
 from policies.errors import Refused, Unusable
 from policies.facts import Manifest
-from toolkit.runtime.inputs import ImageInput, TextInput
+from toolkit.runtime.inputs import Generation, ImageInput, TextInput
 from toolkit.runtime.lane import reader_of
 from toolkit.runtime.readers import Reader
 
@@ -95,14 +95,15 @@ class Entities(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class BundleManifest(Manifest, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The manifest as it is on disk: the facts, and what the runtime and a re-derivation need beside them.
 
-    `text` or `image` says how an input becomes tensors; without both the model takes tensors. `labels` name the classes
-    in the order of the answer, and `entities` says what a model that labels tokens finds; `data` holds the SHA-256 of
+    `text` or `image` says how an input becomes tensors; without both the model takes tensors. `generation` says how
+    a model of texts generates. `labels` name the classes in the order of the answer, and `entities` says what a model that labels tokens finds; `data` holds the SHA-256 of
     what was calibrated on and measured on, `seed` that of the search. `zeros` counts the weights of the file that are
     zero, by the names of its nodes, of the layers that a step set weights of to zero.
     """
 
     text: TextInput | UnsetType = UNSET
     image: ImageInput | UnsetType = UNSET
+    generation: Generation | UnsetType = UNSET
     labels: tuple[str, ...] | UnsetType = UNSET
     entities: Entities | UnsetType = UNSET
     data: dict[str, str] | UnsetType = UNSET
@@ -202,7 +203,9 @@ class Bundle(Struct, frozen=True, kw_only=True):
         """What turns inputs into tensors. Raises ModelError."""
         manifest = self.manifest
         text, image = manifest.text or None, manifest.image or None
-        return reader_of(manifest.inputs, text, image, self.tokenizer, manifest.labels or ())
+        return reader_of(
+            manifest.inputs, text, image, self.tokenizer, manifest.labels or (), manifest.generation or None
+        )
 
 
 def write_bundle(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,10 +21,13 @@ from policies.gate import Grant, charge, close, decide_and_open
 from policies.payload import Payload
 from toolkit.box import Box, Context
 from toolkit.bundle import Bundle, BundleManifest
+from toolkit.generating import Generated, Stream
 from toolkit.plan import PLAIN, Plan
 from toolkit.runtime.entities import ENTITIES, Entity
+from toolkit.runtime.generation import Chunk, Generator
 from toolkit.runtime.lane import Lane
 from toolkit.runtime.readers import Outputs, checked_texts
+from toolkit.runtime.sampling import Sampling
 from toolkit.runtime.session import ModelError
 
 __all__ = ["Answer", "Asked", "Model", "load"]
@@ -66,6 +69,9 @@ class Model:
         # whatever is wrong with a detector shows now, and not at the first call
         self._detectors = box.detectors
         self._lane = Lane(bundle.model, bundle.manifest.digest, bundle.reader(), threads=plan.threads, batch=plan.batch)
+        self._generator = None
+        if bundle.manifest.generation and bundle.tokenizer is not None:
+            self._generator = Generator(self._lane.session, bundle.tokenizer, bundle.manifest.generation)
         self._signer = bundle.signer
         # how much longer the same takes on the model that this one was pressed from, as it was measured
         measured = bundle.measurements
@@ -119,6 +125,95 @@ class Model:
         self._must_be_for(entities=True)
         context = _context(purpose, basis, consent, subject, region, override, data)
         return list(self.ask({"texts": checked_texts(texts)}, context).outputs["entities"])
+
+    def generate(
+        self,
+        prompt: str | Sequence[Mapping[str, str]],
+        *,
+        max_tokens: int = 256,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        min_p: float = 0.0,
+        repetition_penalty: float = 1.0,
+        seed: int | None = None,
+        stop: str | Sequence[str] = (),
+        logprobs: int | None = None,
+        purpose: str | None = None,
+        basis: str | None = None,
+        consent: str | None = None,
+        subject: str | None = None,
+        region: str | None = None,
+        override: str | None = None,
+        data: str | Collection[str] = (),
+    ) -> Generated:
+        """The answer to a text, or to the turns of a chat, each {"role": "system", "user" or "assistant", "content":
+        text}. See toolkit.runtime.sampling.Sampling for how it is chosen.
+
+        Raises what `stream` and its chunks raise.
+        """
+        context = _context(purpose, basis, consent, subject, region, override, data)
+        sampling = Sampling.checked(
+            max_tokens=max_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            min_p=min_p,
+            repetition_penalty=repetition_penalty,
+            seed=seed,
+            stop=stop,
+            logprobs=logprobs,
+        )
+        with self.stream(prompt, sampling, context) as stream:
+            logs = [one for chunk in stream for one in chunk.logprobs]
+        assert stream.finish is not None  # noqa: S101 - it was read to its end, or raised
+        return Generated(
+            text=stream.text,
+            finish=stream.finish,
+            seed=stream.seed,
+            logprobs=tuple(logs),
+            usage=stream.usage,
+            call=stream.call,
+            written=stream.written,
+            detected=stream.detected,
+            obligations=stream.obligations,
+        )
+
+    def stream(
+        self,
+        prompt: str | Sequence[Mapping[str, str]],
+        sampling: Sampling,
+        context: Context = Context(),  # noqa: B008 - frozen
+    ) -> Stream:
+        """The same piece by piece: an iterator of chunks, and a context that records a stream that was left early.
+
+        What is not allowed, or cannot be recorded, raises here; what goes wrong with the run raises from the iterator.
+        Raises Denied with the findings (the refusal is on record), InputError, JournalError, ModelError "model_task".
+        """
+        generator = self._generator
+        if generator is None:
+            raise ModelError("model_task", f"{self.manifest.name} is for {self.manifest.task}")
+        payload = Payload.checked({"prompt": prompt} if isinstance(prompt, str) else {"messages": prompt})
+        in_force = self._box.policy
+        opened = self._opened(Asked(payload, context), in_force, bool(self._box.meter.models))
+        if not isinstance(opened, Grant):
+            raise opened
+        clock = _Clock()
+
+        def run(go_on: Callable[[], None]) -> Iterator[Chunk]:
+            return clock.timed(generator.run(opened, in_force.digest, sampling, go_on))
+
+        def ended(grant: Grant, error: BaseException | None) -> tuple[Written, ...]:
+            metered = grant.call.metered
+            if metered is not None:
+                counted = self._settled(grant, metered, {}, 1e6 * clock.seconds * self.plan.threads)
+                if error is None and isinstance(counted, Exception):
+                    close(grant, counted)
+                    raise counted
+            written: tuple[Written, ...] = close(grant, error)
+            return written
+
+        return Stream(opened, sampling.seed, run, ended)
 
     def ask(self, value: object, context: Context, blobs: Mapping[str, bytes] | None = None) -> Answer:
         """The same for any model, with the payload that its reader takes, such as {"texts": [...]}. Safe for threads.
@@ -235,7 +330,7 @@ class Model:
         return outputs
 
     def _must_be_for(self, *, entities: bool) -> None:
-        if (self.manifest.task == ENTITIES) is not entities:
+        if (self.manifest.task == ENTITIES) is not entities or self._generator is not None:
             raise ModelError("model_task", f"{self.manifest.name} is for {self.manifest.task}")
 
     def receipt(self, of: Answer | Denied) -> bytes:
@@ -245,6 +340,25 @@ class Model:
         """
         written = of.written if isinstance(of, Answer) else (of.entry.written,)
         return self._box.journal.receipt(written)
+
+
+class _Clock:
+    """How long the thread that runs has worked on an answer, without what its reader does between two chunks."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def timed(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+        """The chunks, with the time that each took added up."""
+        while True:
+            began = time.thread_time()
+            try:
+                chunk = next(chunks)
+            except StopIteration:
+                return
+            finally:
+                self.seconds += time.thread_time() - began
+            yield chunk
 
 
 def _context(
@@ -275,4 +389,7 @@ def load(path: str | os.PathLike[str], settings: str | os.PathLike[str] | None =
     Raises BundleMissing, BundleError, ModelError, SettingsError, KeyFault, PolicyError, JournalError.
     """
     box = Box.embedded(settings)
-    return Model(Bundle.read(Path(path), box.trusted()), box)
+    bundle = Bundle.read(Path(path), box.trusted())
+    # one answer of a model that generates is made of many steps, each of which waits for the one before it
+    plan = Plan(threads=os.cpu_count() or 1) if bundle.manifest.generation else PLAIN
+    return Model(bundle, box, plan)

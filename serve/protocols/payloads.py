@@ -38,7 +38,7 @@ def gives(manifest: BundleManifest) -> Gives:
         return "tensors"
     if manifest.text and manifest.text.pooling == "tokens":
         return "entities"
-    return "logits" if manifest.labels else "embedding"
+    return "logits" if manifest.labels or manifest.generation else "embedding"
 
 
 def label(manifest: BundleManifest, index: int) -> str:

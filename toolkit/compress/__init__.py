@@ -20,12 +20,12 @@ from toolkit.compress.data import Items
 from toolkit.compress.engine import Press, versions
 from toolkit.compress.errors import CompressionError, SourceError
 from toolkit.compress.ladder import NAMES as RECIPES
-from toolkit.compress.ladder import ladder_of, only
+from toolkit.compress.ladder import default_of, ladder_of, only
 from toolkit.compress.plan import Plan, planned
 from toolkit.compress.recipe import Recipe
 from toolkit.compress.results import Diagnosis, Result, Run, Trial
 from toolkit.compress.search import Ladder, Limits, keeping, nearest, search
-from toolkit.compress.source import Source
+from toolkit.compress.source import Generates, Source
 from toolkit.compress.step import Step
 from toolkit.compress.task import SEED, Given, Task
 from toolkit.compress.trials import Trials
@@ -66,8 +66,8 @@ def compress(
 ) -> Bundle:
     """Press a model to a signed bundle at `out` (default: NAME.bundle), and return it.
 
-    `source` is a Hugging Face or timm directory, an ONNX file, "timm:NAME:FILE" or "torchvision:NAME:FILE", or a
-    torch.nn.Module. A module comes with an `example` of its inputs, whose first dimension is the batch: a tensor,
+    `source` is a Hugging Face or timm directory, an ONNX or GGUF file, "timm:NAME:FILE" or "torchvision:NAME:FILE", or
+    a torch.nn.Module. A module comes with an `example` of its inputs, whose first dimension is the batch: a tensor,
     several in the order of `forward`, or by name; items to calibrate and to evaluate may be given the same way. `image`
     says that it takes images, and how they become its tensor; `labels` name its classes.
 
@@ -87,7 +87,7 @@ def compress(
     """
     box = Box.embedded(settings)
     bound = Budget() if budget is None else Budget.parse(budget)
-    one = None if recipe is None and budget is not None else _alone(recipe or DEFAULT, calibrate, box)
+    one = None if recipe is None else _alone(recipe, calibrate, box)
     _refuse_existing(out)
     signer = box.bundle_signer()
     task = Task.of(
@@ -104,6 +104,8 @@ def compress(
         memory=memory,
     )
     found, data, spdx = task.source, task.data, task.licence
+    if one is None and budget is None:
+        one = _alone(default_of(found), calibrate, box)
     ladder = Ladder((one,)) if one is not None else ladder_of(found, data)
     expected = planned(found, spdx, data, ladder, trials).memory_bytes
     if memory is not None and expected > memory:
@@ -111,6 +113,11 @@ def compress(
     target = Path(out) if out is not None else Path(f"{found.name}.bundle")
     _refuse_existing(target)
     method = measure.method(found.measure, _said(found, data.evaluate, evaluate is not None))
+    if isinstance(found, Generates) and found.generation.rounded:
+        method["source"] = (
+            f"the weights came in few bits already ({found.generation.rounded}): what stands here as FP32 and as the "
+            "original are these weights made floats, which few bits in like blocks come near more easily"
+        )
 
     def work(press: Press) -> Bundle:
         origin = {"source": found.digest, "data": data.digests(), "versions": versions(), "machine": measure.machine()}
@@ -175,8 +182,10 @@ def plan(
     """
     box = Box.embedded(settings)
     Budget() if budget is None else Budget.parse(budget)
-    one = None if recipe is None and budget is not None else _alone(recipe or DEFAULT, calibrate, box)
+    one = None if recipe is None else _alone(recipe, calibrate, box)
     task = Task.of(source, box=box, calibrate=calibrate, evaluate=evaluate, licence=licence, progress=progress)
+    if one is None and budget is None:
+        one = _alone(default_of(task.source), calibrate, box)
     ladder = Ladder((one,)) if one is not None else ladder_of(task.source, task.data)
     return planned(task.source, task.licence, task.data, ladder, trials)
 
@@ -325,6 +334,7 @@ def _manifest(
         lineage=task.lineage,
         text=text or UNSET,
         image=found.image or UNSET,
+        generation=found.generation if isinstance(found, Generates) else UNSET,
         labels=found.labels or UNSET,
         entities=entities if found.measure == "tokens" else UNSET,
         data=press.data.digests(),

@@ -15,7 +15,9 @@ __all__ = ["Origin", "Place", "divide", "multiply_inputs", "origin"]
 # f(x / s) = f(x) / s for every s > 0 and each channel by itself
 _HOMOGENEOUS = frozenset({"Abs", "Identity", "LeakyRelu", "Neg", "PRelu", "Relu"})
 _POOLS = frozenset({"AveragePool", "GlobalAveragePool", "GlobalMaxPool", "MaxPool"})
-_NORMALISING = frozenset({"LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization"})
+_NORMALISING = frozenset(
+    {"LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization", "SkipSimplifiedLayerNormalization"}
+)
 
 
 class Place(NamedTuple):
@@ -49,7 +51,10 @@ def origin(graph: Graph, name: str, axis: int, channels: int) -> Origin | None:
                 places.append(Place(node, 2))
             return Origin(tuple(places), layer)
         if node.op_type in _NORMALISING and axis == -1 and _over_last(node):
-            vectors = [index for index in range(1, len(node.input)) if node.input[index]]
+            if node.output[0] != name:
+                return None  # the sum that was normalised
+            first = 2 if node.op_type.startswith("Skip") else 1
+            vectors = [index for index in range(first, len(node.input)) if node.input[index]]
             if not all(_vector(graph, node.input[index], axis, channels) for index in vectors):
                 return None
             return Origin((*places, *(Place(node, index) for index in vectors)), None)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from policies.gate import Grant, covers, redeem
 from policies.payload import Payload
 from toolkit.bundle import Found
-from toolkit.compress import labelled, measure
+from toolkit.compress import labelled, likelihood, measure
 from toolkit.compress.calibration import Calibration, Texts
 from toolkit.compress.data import Data, Items, shown
 from toolkit.compress.energy import joules
@@ -28,9 +28,10 @@ from toolkit.compress.kernels import kernels
 from toolkit.compress.quiet import quiet
 from toolkit.compress.recipe import Recipe
 from toolkit.compress.results import Diagnosis, Example, Fidelity, Interval, Kernel, LayerError, Result, TensorSize
-from toolkit.compress.source import Original, Source
+from toolkit.compress.source import Generates, Original, Source
 from toolkit.compress.step import Retokenises, Step, StepReport
 from toolkit.extras import needs
+from toolkit.runtime.decoding import DecoderReader
 from toolkit.runtime.entities import Entity, EntityReader
 from toolkit.runtime.lane import Lane, reader_of
 from toolkit.runtime.readers import Reader
@@ -101,18 +102,24 @@ class Press:
         self.exported = original.export()
         digest = hashlib.sha256(self.exported).hexdigest()
         covers(grant, digest)
-        inputs = Session(self.exported, digest).inputs
+        exported = Session(self.exported, digest)
+        inputs = exported.inputs
         self._names = tuple(tensor.name for tensor in inputs)
         if self._names != original.names:
             raise CompressionError("export_inputs", f"the model takes {original.names}, the graph takes {self._names}")
         # token by token and cut, where what is asked in the end is for entities
         text = replace(source.text, pooling="none") if source.text and source.measure == "tokens" else source.text
-        self._reader = reader_of(inputs, text, source.image, source.tokenizer)
+        self._generation = source.generation if isinstance(source, Generates) else None
         self._texts = (
             Texts(source.tokenizer, text, tuple(data.calibrate.items))
-            if text is not None and source.tokenizer is not None and source.measure != "tokens"
+            if text is not None and source.tokenizer is not None and source.measure not in ("tokens", "next")
             else None
         )
+        self._reader = self._long = reader_of(inputs, text, source.image, source.tokenizer, (), self._generation)
+        if self._generation is not None and source.tokenizer is not None:
+            every = likelihood.compared(exported.outputs, len(data.evaluate.items))
+            self._reader = DecoderReader(source.tokenizer, self._generation, inputs, every=every)
+            self._long = DecoderReader(source.tokenizer, self._generation, inputs, every=likelihood.TOKENS)
         self.float = self.lane_of(self.exported)
         progress("check the export against the original")
         self.export_error = self._difference(original)
@@ -191,7 +198,11 @@ class Press:
             fidelity=found,
             latency_ms=after,
             latency_before_ms=before,
-            task={**measure.task_metrics(answers, self.data.evaluate, self.source.labels), **task},
+            task={
+                **measure.task_metrics(answers, self.data.evaluate, self.source.labels),
+                **task,
+                **self._perplexity(lane.session),
+            },
             kinds=kinds,
             kernels=ran,
             memory_bytes=memory,
@@ -269,6 +280,8 @@ class Press:
         key = tuple(repr(step) for step in steps if isinstance(step, Retokenises))
         if key not in self._calibrations:
             texts, reader = self._reading(steps)
+            if self._generation is not None:
+                reader = self._long
             batches = [feeds for _, feeds in self._batches(self.data.calibrate, reader)]
             self._calibrations[key] = Calibration(self._grant, self._in_force, batches, texts)
         return self._calibrations[key]
@@ -344,6 +357,16 @@ class Press:
             labelled.compared(found, marked, source.labels),
         )
 
+    def _perplexity(self, session: Session) -> dict[str, Interval]:
+        """That of a model that generates, on the texts of the evaluation; nothing for others."""
+        if self._generation is None:
+            return {}
+        lost = []
+        for made, feeds in self._batches(self.data.evaluate, self._long):
+            [[logits, *_]] = session.run(self._grant, self._in_force, partial(_all, [feeds]))
+            lost.append(likelihood.lost(logits[0], made["input_ids"][0]))
+        return {"perplexity": likelihood.perplexity(lost)}
+
     def _difference(self, original: Original) -> float:
         """The largest difference of the outputs over batches of several sizes and lengths, relative to the largest
         number that an output holds, where that is above 1. What stands on padding is not compared.
@@ -370,10 +393,13 @@ class Press:
             yield feeds, {name: feeds[name] for name in self._names}
 
     def _one(self, reader: Reader) -> Feeds:
-        """What the latency is measured on: a batch of one item, a text with as many tokens as all texts give."""
+        """What the latency is measured on: a batch of one item, a text with as many tokens as all texts give, and
+        for a model that generates, one token behind others."""
         items = self.data.evaluate.items
         if self.source.text is None:
             return next(self._batches(self.data.evaluate, reader))[1]
+        if self._generation is not None:
+            return likelihood.one_token(next(self._batches(self.data.evaluate, reader))[1], measure.TOKENS)
         joined = reader.feeds([" ".join(items)])
         return {name: joined[name][:, : measure.TOKENS] for name in self._names}
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from toolkit.compress.errors import SourceError, SourceMissing
 from toolkit.compress.quiet import quiet
 from toolkit.compress.source import Source
-from toolkit.compress.sources import architectures, huggingface, keras_file, onnx_file, saved_model
+from toolkit.compress.sources import architectures, causal, gguf_file, huggingface, keras_file, onnx_file, saved_model
 from toolkit.extras import needs
 from toolkit.runtime.inputs import ImageInput
 
@@ -21,8 +21,8 @@ __all__ = ["module_inputs", "module_taken_in", "taken_in"]
 
 
 def taken_in(source: str | os.PathLike[str], memory: int | None = None) -> Source:
-    """The source at a path: a Hugging Face or timm directory, a SavedModel, an ONNX or Keras file; or the architecture
-    and the weights that "timm:NAME:FILE" or "torchvision:NAME:FILE" names. No file larger than `memory` bytes is read.
+    """The source at a path: a Hugging Face or timm directory, a SavedModel, an ONNX, Keras or GGUF file; or the
+    architecture and the weights that "timm:NAME:FILE" or "torchvision:NAME:FILE" names. No file larger than `memory` bytes is read.
 
     Raises SourceMissing, SourceError, MissingExtra.
     """
@@ -33,11 +33,13 @@ def taken_in(source: str | os.PathLike[str], memory: int | None = None) -> Sourc
         raise SourceMissing("source_not_found", f"there is nothing at {path}")
     limit = min(onnx_file.MAX_MODEL, memory or onnx_file.MAX_MODEL)
     if not path.is_dir():
+        if path.suffix.lower() == gguf_file.SUFFIX:
+            return gguf_file.read(path, limit=limit)
         keras = path.suffix.lower() in keras_file.SUFFIXES
         return keras_file.read(path, limit=limit) if keras else onnx_file.read(path, limit=limit)
     if (path / saved_model.PROGRAM).is_file():
         return saved_model.read(path, limit=limit)
-    return architectures.timm_folder(path) or huggingface.read(path)
+    return architectures.timm_folder(path) or causal.read(path) or huggingface.read(path)
 
 
 def module_taken_in(

@@ -12,9 +12,9 @@ from toolkit.compress.data import Data
 from toolkit.compress.errors import RecipeError
 from toolkit.compress.recipe import Recipe
 from toolkit.compress.search import Ladder
-from toolkit.compress.source import Source
+from toolkit.compress.source import Generates, Source
 
-__all__ = ["NAMES", "ladder_of", "named", "only"]
+__all__ = ["NAMES", "default_of", "ladder_of", "named", "only"]
 
 _SHIPPED = files("toolkit.compress").joinpath("recipes")
 NAMES = tuple(sorted(file.name.removesuffix(".toml") for file in _SHIPPED.iterdir() if file.name.endswith(".toml")))
@@ -32,6 +32,8 @@ _LINEAR = (
     "words:w8-t4",
     "gptq-words:gptq-t4",
 )
+# for models that generate, whose table is tied to what they say and bears four bits badly
+_GENERATING = ("w8-t8", "w4-t8:w8-t8", "gptq-t8:w8-t8")
 _CONVOLVING = ("int8-corrected", "int8-static", "int8")
 # what is tried before the best of them
 _THINNER = (Thinning(name="neurons", kind="prune-neurons"), Thinning(name="ranks", kind="factorise"))
@@ -59,18 +61,24 @@ def only(recipe: str | os.PathLike[str], foreign: Collection[str] = ()) -> Candi
         raise RecipeError("recipe_text", f"{path} is no UTF-8") from None
 
 
+def default_of(source: Source) -> str:
+    """The recipe for a model where neither a recipe nor a budget is given."""
+    return "w8-t8" if isinstance(source, Generates) else "int8"
+
+
 def ladder_of(source: Source, data: Data) -> Ladder:
     """What suits a model: whether it convolves, and whether there is anything to calibrate on."""
     calibrated = bool(data.calibrate.items)
     candidates = []
-    for entry in _CONVOLVING if source.convolves else _LINEAR:
+    generates = isinstance(source, Generates)
+    for entry in _GENERATING if generates else _CONVOLVING if source.convolves else _LINEAR:
         name, _, gentler = entry.partition(":")
         recipe = named(name)
         if source.image is not None and any(step["kind"].startswith("table-") for step in recipe.plain()):
             continue  # it has no tables
         if calibrated or not any(step.calibrates for step in recipe.steps):
             candidates.append(Candidate(name=name, recipe=recipe, rougher=(gentler,) if gentler else ()))
-    if not calibrated:
+    if not calibrated or generates:
         return Ladder(tuple(candidates))
     if source.convolves:
         return Ladder(tuple(candidates), _between_integers, _THINNER_CONVOLVING)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.gate import Grant
+from toolkit.compress import likelihood
 from toolkit.compress.data import Items
 from toolkit.compress.labelled import agreement, padded
 from toolkit.compress.results import Fidelity, Interval, Slice
@@ -53,6 +54,7 @@ MEANING: dict[Measure, str] = {
     "a part of an entity",
     "divergence": "1 minus the Kullback-Leibler divergence of the class probabilities",
     "correlation": "Pearson's correlation of the raw outputs",
+    "next": "1 minus the Kullback-Leibler divergence of the probabilities of the next token, mean over the tokens",
 }
 
 _PROSE = re.compile(r"[A-Z][a-z]*(?: [A-Za-z'(][A-Za-z,;:')-]*){4,}\.?(?: [A-Za-z'(][A-Za-z,;:').-]*)*\.")
@@ -75,13 +77,17 @@ def method(measure: Measure, items: str) -> dict[str, str]:
     """How each figure was found, in words for the bundle. `items` says what was measured on."""
     return {
         "size_bytes": "bytes of model.onnx",
-        "latency_ms": f"median of {ROUNDS} runs at batch 1 (a text: {TOKENS} tokens) on one lane with one thread, "
+        "latency_ms": f"median of {ROUNDS} runs at batch 1 ({_given(measure)}) on one lane with one thread, "
         f"after {WARM_UP} runs to warm up; before and after measured in turn in the same run",
         "fidelity": f"{MEANING[measure]}, against the original model in FP32, as the lower 95 % bound (one-sided) of a "
         f"bootstrap of the mean with {RESAMPLES} resamples and a fixed seed",
         "transport_bytes": f"bytes of model.onnx packed with zstd at level {ZSTD}",
         "items": items,
     }
+
+
+def _given(measure: Measure) -> str:
+    return f"one token behind {TOKENS}" if measure == "next" else f"a text: {TOKENS} tokens"
 
 
 def method_in_turn(measure: Measure, items: str) -> dict[str, str]:
@@ -122,6 +128,8 @@ def stacked(measure: Measure, answers: Sequence[NDArray[np.float32]]) -> NDArray
     brought to one length: see `labelled.padded` for labels of tokens; others become rows with zeros behind the end."""
     if measure == "tokens":
         return padded(answers)
+    if measure == "next":
+        return likelihood.padded(answers)
     if len({answer.shape for answer in answers}) > 1:
         longest = max(answer.size for answer in answers)
         answers = [np.pad(answer.reshape(1, -1), ((0, 0), (0, longest - answer.size))) for answer in answers]
@@ -137,10 +145,13 @@ def scores(
     toolkit.compress.labelled.agreement, `labels` are those of the model. divergence: 1
     minus the Kullback-Leibler divergence of the probabilities from the original's, which are the softmax of numbers
     that are none. correlation: Pearson's, over the numbers of an answer; two answers that do not vary have 1 where they
-    are the same. NaN where an answer is not finite.
+    are the same. next: see toolkit.compress.likelihood.divergences. NaN where an answer is not finite.
     """
     if measure == "tokens":
         return agreement(reference, answers, labels)
+    if measure == "next":
+        same = reference.shape == answers.shape
+        return likelihood.divergences(reference, answers) if same else np.full(len(reference), np.nan)
     left = reference.reshape(len(reference), -1).astype(np.float64)
     right = answers.reshape(len(answers), -1).astype(np.float64)
     if left.shape != right.shape:

@@ -94,9 +94,10 @@ class Nodes:
         node.input[index] = self.add(f"{node.output[0]}.{self.kind}", value)
         self._users[node.input[index]].append(node)
 
-    def tables(self, least: int = 0) -> dict[str, list[onnx.NodeProto]]:
+    def tables(self, least: int = 0, *, tied: bool = False) -> dict[str, list[onnx.NodeProto]]:
         """The tables of float rows, of `least` numbers or more, with the nodes that look rows up in them. One that
-        something else uses too is `left`.
+        something else uses too is `left`; with `tied` the products with all rows of a table, as a language model
+        ends in, are among its nodes.
         """
         lookups = {node.input[0] for node in self.model.graph.node if node.op_type == "Gather"}
         found = {}
@@ -104,7 +105,7 @@ class Nodes:
             table, users = self.constant(name), self.users(name)
             if table is None or table.dtype != np.float32 or table.ndim != 2 or table.size < least:
                 continue
-            if users is None or not all(_by_row(node, name) for node in users):
+            if users is None or not all(_by_row(node, name) or (tied and _by_all(node, name)) for node in users):
                 self.left.append(f"{name}: a table that something else uses too")
             else:
                 found[name] = users
@@ -194,6 +195,13 @@ class Nodes:
 def _by_row(node: onnx.NodeProto, table: str) -> bool:
     along = [attribute.i for attribute in node.attribute if attribute.name == "axis"]
     return node.op_type == "Gather" and node.input[0] == table and along in ([], [0])
+
+
+def _by_all(node: onnx.NodeProto, table: str) -> bool:
+    """Whether a node multiplies its first input by all rows of a table, and does nothing else."""
+    attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    product = (node.domain, node.op_type, list(node.input)[1:]) == (RUNTIME, "FusedMatMul", [table])
+    return product and attributes.pop("alpha", 1.0) == 1 and {k: v for k, v in attributes.items() if v} == {"transB": 1}
 
 
 def _needed(nodes: Sequence[onnx.NodeProto], wanted: set[str]) -> list[onnx.NodeProto]:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
 from policies.gate import Grant
 from policies.payload import Payload
 from toolkit.compress.data import Items
-from toolkit.runtime.inputs import ImageInput, TextInput
+from toolkit.runtime.inputs import Generation, ImageInput, TextInput
 from toolkit.runtime.readers import Reader
 from toolkit.runtime.session import Feeds
 
-__all__ = ["Measure", "Original", "Source"]
+__all__ = ["Generates", "Measure", "Original", "Source"]
 
 # how the answers of a pressed model are held against the original's, item by item (toolkit.compress.measure)
-Measure = Literal["cosine", "agreement", "tokens", "divergence", "correlation"]
+Measure = Literal["cosine", "agreement", "tokens", "divergence", "correlation", "next"]
 
 
 class Original(Protocol):
@@ -86,3 +86,11 @@ class Source(Protocol):
     def load(self) -> Original:
         """The model in memory. Raises SourceError, MissingExtra."""
         ...
+
+
+@runtime_checkable
+class Generates(Protocol):
+    """A source of a model that generates: how it does."""
+
+    @property
+    def generation(self) -> Generation: ...

@@ -14,9 +14,10 @@ from policies.errors import Fault
 from policies.facts import Tensor
 from policies.gate import Grant, charge
 from policies.payload import InputError, Payload
+from toolkit.runtime.decoding import DecoderReader
 from toolkit.runtime.entities import EntityReader
 from toolkit.runtime.images import ImageReader
-from toolkit.runtime.inputs import ImageInput, TextInput
+from toolkit.runtime.inputs import Generation, ImageInput, TextInput
 from toolkit.runtime.readers import Outputs, Reader, TextReader
 from toolkit.runtime.session import Feeds, ModelError, Session
 from toolkit.runtime.tensors import TensorReader
@@ -32,14 +33,20 @@ def reader_of(
     image: ImageInput | None,
     tokenizer: bytes | None,
     labels: Sequence[str] = (),
+    generation: Generation | None = None,
 ) -> Reader:
     """What turns the inputs of a person into those of a model, and what `labels` name into classes or entities.
+    `generation` says how a model generates that takes the pooling "next".
 
     Raises ModelError.
     """
     if text is not None:
         if tokenizer is None:
             raise ModelError("model_malformed", "a model of texts comes without its tokenizer")
+        if text.pooling == "next":
+            if generation is None:
+                raise ModelError("model_malformed", "the manifest does not say how the model generates")
+            return DecoderReader(tokenizer, generation, inputs)
         if text.pooling == "tokens":
             return EntityReader(tokenizer, text, labels)
         return TextReader(tokenizer, text, classes=bool(labels))

@@ -14,9 +14,12 @@ from policies.errors import Refused
 from policies.facts import Tensor
 from policies.gate import Grant, redeem
 from policies.payload import Payload
+from toolkit.runtime.cache import PAST, Cache
 from toolkit.runtime.wire import holds_external_data
 
 __all__ = ["Feeds", "ModelError", "Session"]
+
+_DECODER = {"input_ids", "attention_mask", "num_logits_to_keep"}
 
 Feeds = Mapping[str, NDArray[Any]]
 
@@ -78,6 +81,20 @@ class Session:
                 yield self._outputs(self._checked(batch))
             except ModelError as error:
                 yield error
+
+    def generating(self, grant: Grant, in_force: str) -> tuple[Payload, Callable[[int], Cache]]:
+        """Redeem the grant for one answer of a decoder: its payload, and what makes a cache with room for so many
+        tokens, by which the model is run step after step.
+
+        Raises Ungated, ModelError "model_task" for a model that has no cache.
+        """
+        sizes = [tensor.shape[-1] for tensor in self.outputs if tensor.name == "logits"]
+        known = {name for name in self._expected if not name.startswith(PAST)} == _DECODER
+        if not known or not sizes or not isinstance(sizes[0], int):
+            raise ModelError("model_task", "the model does not generate")
+        vocabulary = sizes[0]
+        payload = redeem(grant, self.digest, in_force)
+        return payload, lambda room: Cache(self._session, self.inputs, vocabulary, room)
 
     def profiled(self) -> bytes:
         """The profile so far, as the JSON of a trace, of a session that was made to write one."""

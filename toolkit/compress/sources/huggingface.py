@@ -28,7 +28,21 @@ from toolkit.compress.sources.sentence_transformers import Layout, read_layout
 from toolkit.extras import needs
 from toolkit.runtime.inputs import ImageInput, TextInput
 
-__all__ = ["IMAGES", "SUPPORTED", "TEXT", "Source", "Task", "folder_name", "read", "weight_files"]
+__all__ = [
+    "IMAGES",
+    "MAX_CONFIG",
+    "SUPPORTED",
+    "TEXT",
+    "Source",
+    "Task",
+    "folder_name",
+    "read",
+    "read_tokenizer",
+    "refuse_code",
+    "refuse_template_paths",
+    "weight_files",
+    "weight_names",
+]
 
 TEXT = (
     "albert",
@@ -159,14 +173,14 @@ def read(path: Path) -> Source:
     content, config = _config(folder, f"{layout.base}config.json")
     text, image, tokenizer = None, None, None
     if isinstance(config, _TextConfig):
-        _refuse_template_paths(folder, f"{layout.base}tokenizer_config.json")
-        tokenizer = _tokenizer(folder, f"{layout.base}tokenizer.json", config.vocab_size)
+        refuse_template_paths(folder, f"{layout.base}tokenizer_config.json")
+        tokenizer = read_tokenizer(folder, f"{layout.base}tokenizer.json", config.vocab_size)
     else:
         image = read_image_input(folder, f"{layout.base}preprocessor_config.json")
     task, labels = _task(config, pooled=folder.has("modules.json"))
     if isinstance(config, _TextConfig):
         text = _text(layout, config, task)
-    weights, parameters = weight_files(folder, _weight_names(folder, layout.base))
+    weights, parameters = weight_files(folder, weight_names(folder, layout.base))
     # the papers, read after this line, decide about the terms and not about what the model does
     identity = sorted((file.name, file.sha256) for file in folder.used.values())
     papers = read_papers(folder)
@@ -218,7 +232,7 @@ def _config(folder: Folder, name: str) -> tuple[bytes, _Config]:
         raise SourceError("source_config", f"{name} is missing: this is no Hugging Face directory")
     data = folder.read(name, MAX_CONFIG)
     content = folder.decoded(name, data, dict[str, Any])
-    _refuse_code(content, name)
+    refuse_code(content, name)
     if content.get("model_type") not in SUPPORTED:
         kind = str(content.get("model_type"))[:80]
         raise SourceError("source_unsupported", f"the architecture {kind!r} is not among the {_supported()}")
@@ -237,22 +251,22 @@ def _config(folder: Folder, name: str) -> tuple[bytes, _Config]:
     return data, config
 
 
-def _refuse_code(value: object, name: str) -> None:
+def refuse_code(value: object, name: str) -> None:
     """Raises SourceError "source_code" where a configuration names code or kernels, at any depth."""
     if isinstance(value, list):
         for item in value:
-            _refuse_code(item, name)
+            refuse_code(item, name)
     if isinstance(value, dict):
         for key, item in value.items():
             if (key in _CODE and item) or (key in _ATTENTION and item not in _PLAIN_ATTENTION):
                 raise SourceError("source_code", f"{name} asks for code of its own: {key}")
-            _refuse_code(item, name)
+            refuse_code(item, name)
 
 
-def _refuse_template_paths(folder: Folder, name: str) -> None:
+def refuse_template_paths(folder: Folder, name: str) -> None:
     """Raises SourceError "source_template": to save such a tokenizer would write a file of that name."""
     content = folder.json(name, dict[str, Any]) if folder.has(name) else {}
-    _refuse_code(content, name)
+    refuse_code(content, name)
     templates = content.get("chat_template")
     if templates is None or isinstance(templates, str):
         return
@@ -262,8 +276,8 @@ def _refuse_template_paths(folder: Folder, name: str) -> None:
             raise SourceError("source_template", f"{name}: a chat template is called {str(title)[:80]!r}")
 
 
-def _tokenizer(folder: Folder, name: str, vocab_size: int) -> bytes:
-    """The bytes of tokenizer.json, none of whose ids is outside the model's vocabulary."""
+def read_tokenizer(folder: Folder, name: str, vocab_size: int) -> bytes:
+    """The bytes of tokenizer.json, none of whose ids is outside the model's vocabulary. Raises SourceError."""
     if not folder.has(name):
         raise SourceError("source_tokenizer", f"{name} is missing")
     data = folder.read(name, MAX_TOKENIZER)
@@ -315,7 +329,8 @@ def weight_files(folder: Folder, names: Iterable[str]) -> tuple[tuple[File, ...]
     return tuple(files), size
 
 
-def _weight_names(folder: Folder, base: str) -> list[str]:
+def weight_names(folder: Folder, base: str) -> list[str]:
+    """The safetensors files in the folder, or in the one below it at `base`. Raises SourceError."""
     single, index = f"{base}model.safetensors", f"{base}model.safetensors.index.json"
     if folder.has(single):
         return [single]

@@ -32,7 +32,7 @@ from toolkit.compress.sources.state import state_of
 if TYPE_CHECKING:
     from toolkit.compress.sources.huggingface import Source
 
-__all__ = ["load"]
+__all__ = ["load", "with_weights"]
 
 _TEXT_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -51,7 +51,7 @@ def load(source: Source) -> TorchModel:
         if source.task == "token-classification" and kind.__name__ not in (config.architectures or ()):
             # such as one with a CRF behind it, which would be left out without a word
             raise SourceError("source_unsupported", f"the head is not that of {kind.__name__}")
-        model = _with_weights(kind, config, state_of(source.weights), described)
+        model = with_weights(kind, config, state_of(source.weights), described)
         if source.image is not None:
             pick, output = (_logits, "logits") if source.labels else (_image_embedding, "embedding")
             traced = Traced(
@@ -95,8 +95,11 @@ def _image_embedding(answer: Any) -> Outputs:
     return (hidden[:, 0] if hidden.dim() == 3 else hidden.mean(dim=(2, 3)),)
 
 
-def _with_weights(kind: Any, config: Any, tensors: dict[str, torch.Tensor], described: int) -> torch.nn.Module:
-    """A model of the class `kind` with these weights: none missing, none left over but heads for other tasks."""
+def with_weights(kind: Any, config: Any, tensors: dict[str, torch.Tensor], described: int) -> torch.nn.Module:
+    """A model of the class `kind` with these weights: none missing, none left over but heads for other tasks.
+
+    Raises SourceError "source_weights".
+    """
     held = sum(tensor.numel() for tensor in tensors.values())
     if described > 2 * held:
         raise SourceError("source_weights", f"config.json describes {described} parameters, the weights have {held}")

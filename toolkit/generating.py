@@ -1,0 +1,144 @@
+"""An answer in the making: each piece as it comes, and at the end, however it ends, a record of what was said.
+
+A stream that is stopped, or that nobody reads to its end, is recorded as what it was: the text so far, the tokens that
+were made, and the code `generation_stopped`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from threading import Event, Lock
+from types import TracebackType
+from typing import ClassVar, Literal
+
+from msgspec import Struct
+
+from compliance.journal.receipts import Written
+from policies.errors import Refused
+from policies.facts import Obligation
+from policies.gate import Grant, note
+from toolkit.runtime.generation import Chunk, Finish, Logprob
+
+__all__ = ["Generated", "GenerationStopped", "Stream"]
+
+NOTE = "answer"  # the kind of the record that holds what was said
+
+# how an answer ends on record, beside the ways that the model ends by itself
+Ended = Literal["stopped", "failed"]
+
+
+class GenerationStopped(Refused):
+    """An answer that was stopped before its end."""
+
+    hints: ClassVar[Mapping[str, str]] = {
+        "generation_stopped": "Ask again, and read to the end: what was made until then is on record.",
+    }
+
+
+class Generated(Struct, frozen=True, kw_only=True):
+    """A whole answer. `finish` says why it ended, `seed` gives the same text again; `usage` counts prompt_tokens,
+    answer_tokens, and both as tokens. `call` and `written` are how it is on record, and `obligations` what was done to
+    the prompt and what goes with the text (toolkit.model: Answer)."""
+
+    text: str
+    finish: Finish
+    seed: int
+    logprobs: tuple[Logprob, ...]
+    usage: Mapping[str, int]
+    call: str
+    written: tuple[Written, ...]
+    detected: frozenset[str] = frozenset()
+    obligations: tuple[Obligation, ...] = ()
+
+
+class Stream:
+    """The chunks of one answer, as an iterator and a context. Read by one thread; any may `stop` it.
+
+    What goes with the text is known before the first chunk: `call`, `obligations`, `detected`, `seed`; `text`, `usage`
+    and `finish` grow with it. When the last chunk is handed out the answer is on record, as `written`.
+    """
+
+    def __init__(
+        self,
+        grant: Grant,
+        seed: int,
+        run: Callable[[Callable[[], None]], Iterator[Chunk]],
+        close: Callable[[Grant, BaseException | None], tuple[Written, ...]],
+    ) -> None:
+        """`run` makes the chunks under the grant, with what it calls before each token; `close` records the end."""
+        self._grant = grant
+        self._close = close
+        self._chunks = run(self._go_on)
+        self._stopped = Event()
+        self._ending = Lock()
+        self._open = True
+        self._last: Chunk | None = None
+        self.seed = seed
+        self.call = grant.call.id
+        self.detected = grant.call.detected
+        self.obligations = grant.obligations
+        self.usage: Mapping[str, int] = {}
+        self.text = ""
+        self.finish: Finish | None = None
+        self.written: tuple[Written, ...] = ()
+
+    def __iter__(self) -> Stream:
+        return self
+
+    def __next__(self) -> Chunk:
+        """Raises what the run raises; GenerationStopped after `stop`; JournalError where the end cannot be recorded,
+        and then the last chunk is not handed out."""
+        if not self._open:
+            raise StopIteration
+        try:
+            chunk = next(self._chunks)
+        except BaseException as error:
+            self._end("stopped" if isinstance(error, GenerationStopped) else "failed", error)
+            raise
+        self.text += chunk.text
+        if chunk.finish is not None:
+            self.finish = chunk.finish
+            self._end(chunk.finish, None)
+        return chunk
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        # one that nobody holds any more: there is nobody to tell that it cannot be recorded
+        with suppress(Exception):
+            self.close()
+
+    def stop(self) -> None:
+        """Let no further token be made: whoever reads gets GenerationStopped instead. For any thread."""
+        self._stopped.set()
+
+    def close(self) -> None:
+        """End here; one that was not read to its end is recorded as stopped. Raises JournalError."""
+        if self._open:
+            self._end("stopped", GenerationStopped("generation_stopped", "the stream was closed before its end"))
+
+    def _go_on(self) -> None:
+        if self._stopped.is_set():
+            raise GenerationStopped("generation_stopped", "the answer was stopped")
+
+    def _end(self, ended: Finish | Ended, error: BaseException | None) -> None:
+        with self._ending:
+            if not self._open:
+                return
+            self._open = False
+        self.usage = self._grant.usage
+        try:
+            note(self._grant, NOTE, {"text": self.text, "finish": ended, "seed": self.seed})
+        except BaseException as unwritten:
+            # a call stays on record as what it was even where its text cannot be
+            with suppress(Exception):
+                self._close(self._grant, error or unwritten)
+            raise
+        self.written = self._close(self._grant, error)

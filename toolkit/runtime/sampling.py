@@ -1,0 +1,125 @@
+"""Which token comes next: from logits, by rules that the caller sets, and the same for the same seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from secrets import randbits
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+import msgspec
+import numpy as np
+from msgspec import Meta, Struct
+from numpy.typing import NDArray
+
+from policies.errors import Unusable
+
+__all__ = ["Chosen", "GenerationError", "Sampler", "Sampling"]
+
+MAX_STOPS = 16
+
+Numbers = NDArray[np.float32]
+
+
+class GenerationError(Unusable):
+    """An answer that cannot be generated as it was asked for."""
+
+    hints: ClassVar[Mapping[str, str]] = {
+        "generation_sampling": "Give what the message names within its bounds: docs/generation.md lists them.",
+        "generation_context": "Shorten the prompt, or ask for fewer tokens: both have to fit into the context.",
+    }
+
+
+class Sampling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How an answer is chosen. Make one with `checked`.
+
+    `max_tokens` bounds the answer. A `temperature` of 0 takes the most probable token each time. Of the others, in this
+    order: the `top_k` most probable (0: all); the fewest that have `top_p` of the probability together (Holtzman et
+    al., "The Curious Case of Neural Text Degeneration", 2020); those with at least `min_p` times the probability of
+    the first (Nguyen et al., "Turning Up the Heat", 2024). `repetition_penalty` divides the logits of tokens that were
+    there before (Keskar et al., "CTRL", 2019). The same `seed` gives the same text; without one, one is drawn. The
+    answer ends before the first of `stop`. `logprobs`: with each token its logarithm of probability under the model
+    itself, and those of so many most probable ones.
+    """
+
+    max_tokens: Annotated[int, Meta(ge=1, le=1_000_000)] = 256
+    temperature: Annotated[float, Meta(ge=0, le=100)] = 0.0
+    top_p: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    top_k: Annotated[int, Meta(ge=0, le=10_000_000)] = 0
+    min_p: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    repetition_penalty: Annotated[float, Meta(gt=0, le=100)] = 1.0
+    seed: Annotated[int, Meta(ge=0, lt=2**63)]
+    stop: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=1000)], ...], Meta(max_length=MAX_STOPS)] = ()
+    logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+
+    @classmethod
+    def checked(cls, **given: Any) -> Sampling:
+        """Raises GenerationError "generation_sampling" for what is out of bounds."""
+        stop = given.get("stop")
+        if isinstance(stop, str):
+            given["stop"] = (stop,)
+        if given.get("seed") is None:
+            given["seed"] = randbits(63)
+        try:
+            return msgspec.convert(given, cls)
+        except msgspec.ValidationError as error:
+            raise GenerationError("generation_sampling", str(error)) from None
+
+
+class Chosen(NamedTuple):
+    """A token, with what `Sampling.logprobs` asks for."""
+
+    id: int
+    logprob: float | None
+    top: tuple[tuple[int, float], ...]
+
+
+class Sampler:
+    """Chooses token after token of one answer."""
+
+    def __init__(self, sampling: Sampling, seen: Sequence[int]) -> None:
+        """`seen` are the tokens of the prompt."""
+        self._how = sampling
+        self._rng = np.random.Generator(np.random.PCG64(sampling.seed))
+        self._seen = set(seen)
+
+    def choose(self, logits: Numbers) -> Chosen:
+        """The next token for logits (vocabulary,). Raises ValueError where none of them is a number."""
+        how = self._how
+        if not np.isfinite(logits.max()):
+            raise ValueError("the logits are not finite")
+        changed = logits
+        if how.repetition_penalty != 1:
+            changed = logits.copy()
+            at = np.fromiter(self._seen, np.int64, len(self._seen))
+            values = changed[at]
+            changed[at] = np.where(values > 0, values / how.repetition_penalty, values * how.repetition_penalty)
+        chosen = int(changed.argmax()) if how.temperature == 0 else self._drawn(changed)
+        self._seen.add(chosen)
+        if how.logprobs is None:
+            return Chosen(chosen, None, ())
+        shifted = logits.astype(np.float64) - float(logits.max())
+        logs = shifted - np.log(np.exp(shifted).sum())
+        best = np.argsort(-logs, kind="stable")[: how.logprobs]
+        return Chosen(chosen, float(logs[chosen]), tuple((int(one), float(logs[one])) for one in best))
+
+    def _drawn(self, logits: Numbers) -> int:
+        how = self._how
+        scaled = (logits.astype(np.float64) - float(logits.max())) / how.temperature
+        if 0 < how.top_k < len(scaled):
+            candidates = np.argpartition(-scaled, how.top_k - 1)[: how.top_k]
+            candidates.sort()
+        else:
+            candidates = np.arange(len(scaled))
+        weights = np.exp(scaled[candidates])
+        # by probability, then by id: the order that a draw goes by must be the same each time
+        order = np.argsort(-weights, kind="stable")
+        candidates, weights = candidates[order], weights[order]
+        if how.top_p < 1:
+            kept = int(np.searchsorted(np.cumsum(weights), how.top_p * weights.sum())) + 1
+            candidates, weights = candidates[:kept], weights[:kept]
+        if how.min_p > 0:
+            kept = int((weights >= how.min_p * weights[0]).sum())
+            candidates, weights = candidates[:kept], weights[:kept]
+        sums = np.cumsum(weights)
+        place = int(np.searchsorted(sums, self._rng.random() * sums[-1], side="right"))
+        return int(candidates[min(place, len(candidates) - 1)])
