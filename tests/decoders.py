@@ -102,7 +102,7 @@ def gguf(
     return head + b"\0" * (-len(head) % 32) + data
 
 
-def tiny_gguf(changes: Mapping[str, tuple[int, Any] | None] = {}, seed: int = 0) -> bytes:  # noqa: B006 - only read
+def tiny_gguf(changes: Mapping[str, tuple[int, Any] | None] = {}, seed: int = 0) -> bytes:
     """A model with a table of eight bits and float layers; `changes` to its metadata, None takes a key out."""
     metadata = {key: value for key, value in {**METADATA, **changes}.items() if value is not None}
     tensors = {}

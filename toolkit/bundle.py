@@ -96,9 +96,10 @@ class BundleManifest(Manifest, frozen=True, kw_only=True, forbid_unknown_fields=
     """The manifest as it is on disk: the facts, and what the runtime and a re-derivation need beside them.
 
     `text` or `image` says how an input becomes tensors; without both the model takes tensors. `generation` says how
-    a model of texts generates. `labels` name the classes in the order of the answer, and `entities` says what a model that labels tokens finds; `data` holds the SHA-256 of
-    what was calibrated on and measured on, `seed` that of the search. `zeros` counts the weights of the file that are
-    zero, by the names of its nodes, of the layers that a step set weights of to zero.
+    a model of texts generates. `labels` name the classes in the order of the answer, and `entities` says what a model
+    that labels tokens finds; `data` holds the SHA-256 of what was calibrated on and measured on, `seed` that of the
+    search. `zeros` counts the weights of the file that are zero, by the names of its nodes, of the layers that a step
+    set weights of to zero.
     """
 
     text: TextInput | UnsetType = UNSET

@@ -22,7 +22,8 @@ __all__ = ["module_inputs", "module_taken_in", "taken_in"]
 
 def taken_in(source: str | os.PathLike[str], memory: int | None = None) -> Source:
     """The source at a path: a Hugging Face or timm directory, a SavedModel, an ONNX, Keras or GGUF file; or the
-    architecture and the weights that "timm:NAME:FILE" or "torchvision:NAME:FILE" names. No file larger than `memory` bytes is read.
+    architecture and the weights that "timm:NAME:FILE" or "torchvision:NAME:FILE" names. No file larger than `memory`
+    bytes is read.
 
     Raises SourceMissing, SourceError, MissingExtra.
     """

@@ -104,7 +104,7 @@ class DecoderReader:
         (text,) = items
         ids = self._prompter.plain(text)
         if self._every is not None:
-            ids = ids[: self._every]
+            ids = ids[: min(self._every, self._prompter.generation.context)]
         elif len(ids) > self._prompter.generation.context:
             raise InputError("input_too_large", f"the text has {len(ids)} tokens, the model takes fewer")
         kept = 1 if self._every is None else 0

@@ -47,7 +47,7 @@ class Sampling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     top_k: Annotated[int, Meta(ge=0, le=10_000_000)] = 0
     min_p: Annotated[float, Meta(ge=0, le=1)] = 0.0
     repetition_penalty: Annotated[float, Meta(gt=0, le=100)] = 1.0
-    seed: Annotated[int, Meta(ge=0, lt=2**63)]
+    seed: Annotated[int, Meta(ge=0, lt=2**53)]
     stop: Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=1000)], ...], Meta(max_length=MAX_STOPS)] = ()
     logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
 
@@ -58,7 +58,7 @@ class Sampling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if isinstance(stop, str):
             given["stop"] = (stop,)
         if given.get("seed") is None:
-            given["seed"] = randbits(63)
+            given["seed"] = randbits(53)
         try:
             return msgspec.convert(given, cls)
         except msgspec.ValidationError as error:

@@ -1,9 +1,9 @@
 """A decoder written as an ONNX graph: one operator for attention with its cache and its rotary positions.
 
 The graph is written, not traced: a traced attention is a dozen nodes that copy the cache at each token. What stands
-here is ONNX Runtime's GroupQueryAttention, which turns queries and keys by their position (Su et al., "RoFormer", 2021),
-lets heads share keys and values (Ainslie et al., "GQA", 2023), and adds to a cache in place where the caller binds one
-buffer as past and present. A table that is tied to the output is stored once.
+here is ONNX Runtime's GroupQueryAttention, which turns queries and keys by their position (Su et al., "RoFormer",
+2021), lets heads share keys and values (Ainslie et al., "GQA", 2023), and adds to a cache in place where the caller
+binds one buffer as past and present. A table that is tied to the output is stored once.
 
 Inputs: input_ids (batch, tokens), attention_mask (batch, past + tokens) of ones, num_logits_to_keep (1,): how many of
 the last tokens have logits, 0 for all; past_key_values.N.key and .value (batch, heads, past, width). Outputs: logits
