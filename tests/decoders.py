@@ -71,7 +71,7 @@ def gguf_tensors(seed: int = 0) -> dict[str, NDArray[np.float32]]:
             f"blk.{number}.ffn_down.weight": (HIDDEN, INNER),
         }
     made = {name: rng.normal(0, 0.3, shape).astype(np.float32) for name, shape in shapes.items()}
-    return {name: 1 + one / 10 if one.ndim == 1 else one for name, one in made.items()}
+    return {name: np.float32(1) + one / np.float32(10) if one.ndim == 1 else one for name, one in made.items()}
 
 
 def q8_0(values: NDArray[np.float32]) -> bytes:
@@ -136,9 +136,10 @@ def tiny_decoder(path: Path, kind: str, **changes: Any) -> Path:
             **changes,
         }
         described = CONFIG_MAPPING[kind].from_dict(config)
+        built: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(described)]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            model = MODEL_FOR_CAUSAL_LM_MAPPING[type(described)](described)
+            model = built(described)
             for parameter in model.parameters():
                 torch.nn.init.normal_(parameter, 1.0 if parameter.dim() == 1 else 0.0, 0.2)
         path.mkdir(parents=True)
@@ -156,8 +157,8 @@ def tiny_decoder(path: Path, kind: str, **changes: Any) -> Path:
 
 def _tokenizer() -> Tokenizer:
     tokenizer = Tokenizer(models.BPE({token: number for number, token in enumerate(TOKENS)}, [*_MERGES]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]  # its stubs
-    tokenizer.decoder = decoders.ByteLevel()  # type: ignore[assignment]  # its stubs
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in _SPECIAL])
     return tokenizer
 

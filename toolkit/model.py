@@ -183,7 +183,7 @@ class Model:
         self,
         prompt: str | Sequence[Mapping[str, str]],
         sampling: Sampling,
-        context: Context = Context(),  # noqa: B008 - frozen
+        context: Context,
     ) -> Stream:
         """The same piece by piece: an iterator of chunks, and a context that records a stream that was left early.
 

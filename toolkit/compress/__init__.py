@@ -34,9 +34,8 @@ from toolkit.runtime.inputs import ImageInput, TextInput
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["DEFAULT", "RECIPES", "TRIALS", "compress", "diagnose", "plan"]
+__all__ = ["RECIPES", "TRIALS", "compress", "diagnose", "plan"]
 
-DEFAULT = "int8"  # the recipe where neither a recipe nor a budget is given
 TRIALS = 24
 
 

@@ -150,8 +150,8 @@ def scores(
     if measure == "tokens":
         return agreement(reference, answers, labels)
     if measure == "next":
-        same = reference.shape == answers.shape
-        return likelihood.divergences(reference, answers) if same else np.full(len(reference), np.nan)
+        alike = reference.shape == answers.shape
+        return likelihood.divergences(reference, answers) if alike else np.full(len(reference), np.nan)
     left = reference.reshape(len(reference), -1).astype(np.float64)
     right = answers.reshape(len(answers), -1).astype(np.float64)
     if left.shape != right.shape:

@@ -27,7 +27,7 @@ from toolkit.runtime.sampling import GenerationError, Sampling
 from toolkit.runtime.session import ModelError
 
 PURPOSE = Context(purpose="search")
-LONG = {"max_tokens": 40, "temperature": 1.0, "seed": 5}
+LONG: dict[str, Any] = {"max_tokens": 40, "temperature": 1.0, "seed": 5}
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_a_chat_is_on_record_with_its_answer(model: Model, place: Path) -> None:
 
 def test_a_refusal_comes_before_anything_runs(model: Model) -> None:
     with pytest.raises(Denied):
-        model.stream("the hen", Sampling.checked())
+        model.stream("the hen", Sampling.checked(), Context())
 
 
 def test_a_stream_that_is_stopped_is_recorded_as_stopped(model: Model, place: Path) -> None:
@@ -162,9 +162,10 @@ def test_what_does_not_fit_into_the_context_is_refused_before_it_runs(model: Mod
         model.generate("the hen", purpose="search", max_tokens=CONTEXT)
     assert refused.value.code == "generation_context"
     assert model.generate("the hen", purpose="search", max_tokens=CONTEXT - 4).usage["prompt_tokens"] == 4
-    for wrong in ({"max_tokens": 0}, {"temperature": -1.0}, {"stop": [""]}):
+    wrongs: list[dict[str, Any]] = [{"max_tokens": 0}, {"temperature": -1.0}, {"stop": [""]}]
+    for wrong in wrongs:
         with pytest.raises(GenerationError):
-            model.generate("the hen", purpose="search", **wrong)  # type: ignore[arg-type]  # wrong on purpose
+            model.generate("the hen", purpose="search", **wrong)
     with pytest.raises(InputError):
         model.generate([{"role": "user", "content": "a"}] * 2, purpose="search")
 

@@ -35,7 +35,7 @@ def load(config: Mapping[str, Any], state: Mapping[str, torch.Tensor], digest: s
     with quiet():
         try:
             made = CONFIG_MAPPING[config["model_type"]].from_dict(dict(config))
-            kind = MODEL_FOR_CAUSAL_LM_MAPPING[type(made)]
+            kind: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(made)]
             with torch.device("meta"):
                 described = sum(parameter.numel() for parameter in kind(made).parameters())
         except Exception as error:  # noqa: BLE001 - whatever a malformed configuration sets off in transformers
@@ -97,7 +97,7 @@ class DecoderModel:
         return made
 
     def _outputs(self, batch: Feeds) -> list[NDArray[Any]]:
-        cache = DynamicCache()
+        cache: Any = DynamicCache()
         past = batch["past_key_values.0.key"].shape[2]
         for number in range(self._layers if past else 0):
             key, value = (torch.tensor(batch[f"past_key_values.{number}.{kind}"]) for kind in ("key", "value"))

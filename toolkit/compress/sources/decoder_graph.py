@@ -130,7 +130,7 @@ class _Writer:
             num_heads=one.heads,
             kv_num_heads=one.key_heads,
             do_rotary=1,
-            **({} if one.window is None else {"local_window_size": one.window}),
+            local_window_size=-1 if one.window is None else one.window,  # its default
         )
         self._nodes.append(made)
         return self._linear(made.output[0], block.out, f"{at}.out")

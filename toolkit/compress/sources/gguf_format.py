@@ -8,7 +8,6 @@ stands once, and every tensor lies inside the file and on no other. The format i
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from math import prod
 from typing import Any, NamedTuple
 
@@ -157,4 +156,5 @@ class Gguf:
             raise _broken(f"it says that it has {count} {what}")
 
 
-_broken: Callable[[str], SourceError] = lambda what: SourceError("source_malformed", f"the GGUF file: {what}")  # noqa: E731
+def _broken(what: str) -> SourceError:
+    return SourceError("source_malformed", f"the GGUF file: {what}")

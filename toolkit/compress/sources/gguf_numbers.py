@@ -119,7 +119,8 @@ def _q6_k(blocks: Bytes) -> Numbers:
     two = (high >> (2 * np.arange(4, dtype=np.uint8))[None, None, :, None]) & 3
     integers = (four | (two << 4)).reshape(count, 16, 16).astype(np.float32) - 32
     scales = np.ascontiguousarray(blocks[:, 192:208]).view(np.int8).astype(np.float32)
-    return ((_half(blocks, 208) * scales)[..., None] * integers).reshape(count, 256)
+    found: Numbers = ((_half(blocks, 208) * scales)[..., None] * integers).reshape(count, 256)
+    return found
 
 
 FORMS: Mapping[int, Form] = {

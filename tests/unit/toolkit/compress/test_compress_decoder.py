@@ -86,7 +86,8 @@ def test_a_gguf_file_is_exported_as_torch_has_it_token_by_token(tmp_path: Path, 
     def work(grant: Grant) -> tuple[list[int], list[int]]:
         covers(grant, session.digest)
         told: tuple[list[int], list[int]] = ([], [])
-        for model, ids in zip((original, session), told, strict=True):
+        models: tuple[Original | Session, ...] = (original, session)
+        for model, ids in zip(models, told, strict=True):
             feeds: dict[str, Any] = dict(reader.feeds(TEXTS[:1]))
             for _ in range(24):
                 [[logits, *cache]] = model.run(grant, Allowing.digest, lambda _, feeds=feeds: [feeds])
