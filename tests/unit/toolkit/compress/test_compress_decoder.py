@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from policies.gate import Grant, covers
+from policies.payload import Payload
 from tests.decoders import CONTEXT, tiny_decoder, tiny_gguf
 from tests.unit.toolkit.compress.conftest import Allowing, Gated
 from toolkit.compress.errors import SourceError
@@ -49,6 +51,10 @@ def pair(source: Source) -> tuple[Original, Session, DecoderReader]:
     assert isinstance(source, Generates)
     assert source.tokenizer is not None
     return original, session, DecoderReader(source.tokenizer, source.generation, session.inputs, every=64)
+
+
+def only(feeds: Feeds, _: Payload) -> list[Feeds]:
+    return [feeds]
 
 
 def apart(gated: Gated, source: Source, original: Original, session: Session, trials: list[Feeds]) -> float:
@@ -90,7 +96,7 @@ def test_a_gguf_file_is_exported_as_torch_has_it_token_by_token(tmp_path: Path, 
         for model, ids in zip(models, told, strict=True):
             feeds: dict[str, Any] = dict(reader.feeds(TEXTS[:1]))
             for _ in range(24):
-                [[logits, *cache]] = model.run(grant, Allowing.digest, lambda _, feeds=feeds: [feeds])
+                [[logits, *cache]] = model.run(grant, Allowing.digest, partial(only, feeds))
                 ids.append(int(logits[0, -1].argmax()))
                 total = feeds["attention_mask"].shape[1] + 1
                 names = [name for name in feeds if name.startswith("past_key_values.")]
