@@ -37,6 +37,8 @@ Kind = Literal[
     "journal-root",
     "journal-root-public",
     "journal-signing",
+    "sealing-private",
+    "sealing-public",
     "witness-signing",
     "witness-verifying",
 ]
@@ -52,10 +54,19 @@ _SIZES: Mapping[Kind, int] = {
     "journal-root": 32,
     "journal-root-public": 32,
     "journal-signing": 32,
+    "sealing-private": 96,
+    "sealing-public": 1216,
     "witness-signing": 32,
     "witness-verifying": 32,
 }
-_PUBLIC = {"auditor-public", "bundle-verifying", "grant-verifying", "journal-root-public", "witness-verifying"}
+_PUBLIC = {
+    "auditor-public",
+    "bundle-verifying",
+    "grant-verifying",
+    "journal-root-public",
+    "sealing-public",
+    "witness-verifying",
+}
 _MAX_FILE = 16_384
 _COMMAND_SECONDS = 60.0
 

@@ -17,6 +17,7 @@ line turns them into its exit status.
         │   ├── ConsentError            compliance/state: a consent that cannot be recorded, or is not there
         │   ├── OverrideError           compliance/state: an override that cannot be made, or is not there
         │   ├── GrantError              compliance/state: a usage grant that is not accepted, or not here
+        │   ├── SealedError             compliance/sealed: a sealed bundle that is broken, or does not open here
         │   ├── HoldError               compliance/state: a legal hold that is in the way, or is not there
         │   ├── WitnessError            compliance/witness: a head that is not co-signed, or an answer that is not kept
         │   ├── BackupError             compliance/backup: a backup that cannot be restored

@@ -15,8 +15,9 @@ from policies.licences import LicenceError
 from policies.payload import Payload
 from toolkit.box import Box, Context
 from toolkit.bundle import Bundle, BundleError
+from toolkit.sealed import must_be_plain
 
-__all__ = ["export"]
+__all__ = ["export", "must_keep"]
 
 
 def export(box: Box, path: Path, out: Path, context: Context) -> Bundle:
@@ -24,15 +25,16 @@ def export(box: Box, path: Path, out: Path, context: Context) -> Bundle:
 
     That it was asked for is on record, and so is a refusal. Raises Denied where a derivative may not be shared,
     LicenceError where the licences ask for a notice or a name that the bundle does not have, BundleError,
-    BundleMissing, JournalError, Failed.
+    BundleMissing, SealedError, JournalError, Failed.
     """
     if out.exists():
         raise BundleError("bundle_exists", f"{out} exists already")
+    must_be_plain(path, "exported")
     bundle, content = Bundle.with_content(path, box.trusted())
     manifest = bundle.manifest
 
     def work(_: Grant) -> Bundle:
-        _must_keep(manifest, content.get("NOTICE", b"").decode(errors="replace"))
+        must_keep(manifest, content.get("NOTICE", b"").decode(errors="replace"))
         put(out, _archive(path.name, content))
         return bundle
 
@@ -40,8 +42,11 @@ def export(box: Box, path: Path, out: Path, context: Context) -> Bundle:
     return gate(box.policy, manifest, call, Payload.checked({"archive": out.name}), box.journal, work)
 
 
-def _must_keep(manifest: Manifest, notice: str) -> None:
-    """What a copy has to carry, by the licences of all ancestors; their texts are in every bundle."""
+def must_keep(manifest: Manifest, notice: str) -> None:
+    """What a copy has to carry, by the licences of all ancestors; their texts are in every bundle.
+
+    Raises LicenceError: licence_notices, licence_name.
+    """
     facts = licences.facts(manifest.licence)
     for words in facts.notices:
         if words not in notice:

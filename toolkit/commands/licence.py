@@ -13,8 +13,8 @@ from msgspec import Struct, structs
 
 from policies import licences
 from policies.licences import Entry, Facts, LicenceError
-from toolkit.bundle import Bundle
 from toolkit.cli import output, with_settings
+from toolkit.sealed import described
 from toolkit.settings import found_settings, read_settings
 
 __all__ = ["licence"]
@@ -94,7 +94,7 @@ def explain(bundle: Path, settings: str | None, as_json: bool) -> None:
     Example: sealpress licence explain model.bundle --json
     """
     trust = read_settings(found_settings(settings)).trust
-    manifest = Bundle.read(bundle, trust.of("models", time.time_ns())).manifest
+    manifest = described(bundle, trust.of("models", time.time_ns()))[0].manifest
     parts = {one.licence: licences.facts(one.licence) for one in manifest.lineage}
     parts = parts or {manifest.licence: licences.facts(manifest.licence)}
     found = tuple(_decided(licences.facts(manifest.licence), parts))
