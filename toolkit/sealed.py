@@ -128,7 +128,7 @@ class _Content:
 
     def __init__(self, content: Mapping[str, bytes], hidden: Collection[str] = ()) -> None:
         """Raises SealedError: sealed_malformed where what has to be readable is not, or the other way round."""
-        self.hidden = frozenset(hidden)
+        self.hidden: Collection[str] = frozenset(hidden)
         self._content = content
         if hidden and not (content.keys() <= READABLE and READABLE.isdisjoint(hidden)):
             raise SealedError("sealed_malformed", "it hides what has to stay readable, or shows what has to be hidden")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -108,7 +109,7 @@ def opened_by(stream: Stream, chunks: Sequence[tuple[bytes, bool]]) -> None:
         stream.decrypt_into(chunk, memoryview(bytearray(len(chunk) - 16)), last=last)
 
 
-def granted(holder: Opener = BOX, box: str = "ab" * 16, **terms: object) -> Kept:
+def granted(holder: Opener = BOX, box: str = "ab" * 16, **terms: Any) -> Kept:
     """A grant with a key, as a box keeps it."""
     id_ = "07" * 16
     signed = grant(box, ISSUER, id=id_, sealing=made_key(id_, box, Sealer(holder.public)), **terms)
@@ -139,7 +140,7 @@ def test_sealed_to_a_grant_it_opens_with_the_grant_and_the_box_together() -> Non
     ],
 )
 def test_a_grant_that_is_not_in_force_opens_nothing(
-    terms: dict[str, object], revoked: int | None, calls: int, issuers: set[str], code: str
+    terms: dict[str, Any], revoked: int | None, calls: int, issuers: set[str], code: str
 ) -> None:
     one = granted(**terms)
     kept = Kept(signed=one.signed, imported=0, revoked=revoked, used=Used(calls=calls, tokens=0, cpu_us=0), held=0)
