@@ -1,7 +1,8 @@
 """A model on disk: manifest, ONNX file, tokenizer, licence text, measurements, signature.
 
     BUNDLE/manifest.json       what the model is; its digest covers every other field and every file of the model
-    BUNDLE/model.onnx          BUNDLE/tokenizer.json          BUNDLE/LICENSE          BUNDLE/NOTICE where there is one
+    BUNDLE/model.onnx          BUNDLE/tokenizer.json
+    BUNDLE/LICENSE             the texts of all that it was made from; NOTICE and USE_POLICY where there are some
     BUNDLE/measurements.json   what was gained and lost; outside the digest, since times differ from run to run
     BUNDLE/signature.json      DSSE envelope of an in-toto statement that names every file with its SHA-256
 
@@ -24,6 +25,7 @@ from compliance.disk import put_folder
 from compliance.keys import to_text
 from policies.errors import Refused, Unusable
 from policies.facts import Manifest
+from policies.licences import Forebear, must_be_covered
 from toolkit.runtime.inputs import ImageInput, TextInput
 from toolkit.runtime.lane import reader_of
 from toolkit.runtime.readers import Reader
@@ -41,7 +43,7 @@ __all__ = [
 ]
 
 MAX_FILE = 4_000_000_000
-_MODEL = ("model.onnx", "tokenizer.json", "LICENSE", "NOTICE")
+_MODEL = ("model.onnx", "tokenizer.json", "LICENSE", "NOTICE", "USE_POLICY")
 _REQUIRED = {"manifest.json", "measurements.json", "model.onnx", "LICENSE"}
 _SIGNATURE = "signature.json"
 _PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
@@ -101,6 +103,7 @@ class BundleManifest(Manifest, frozen=True, kw_only=True, forbid_unknown_fields=
     zero, by the names of its nodes, of the layers that a step set weights of to zero.
     """
 
+    lineage: tuple[Forebear, ...] = ()
     text: TextInput | UnsetType = UNSET
     image: ImageInput | UnsetType = UNSET
     labels: tuple[str, ...] | UnsetType = UNSET
@@ -188,6 +191,7 @@ class Bundle(Struct, frozen=True, kw_only=True):
         files = {name: sha256(data).hex() for name, data in content.items() if name in _MODEL}
         if manifest.format != 1 or manifest.files != files or manifest.computed_digest() != manifest.digest:
             raise BundleError("bundle_malformed", f"{path / 'manifest.json'} does not describe this bundle")
+        must_be_covered(manifest.licence, manifest.lineage)
         bundle = cls(
             path=path,
             manifest=manifest,

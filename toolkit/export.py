@@ -15,6 +15,7 @@ from policies.licences import LicenceError
 from policies.payload import Payload
 from toolkit.box import Box, Context
 from toolkit.bundle import Bundle, BundleError
+from toolkit.texts import must_carry
 
 __all__ = ["export"]
 
@@ -23,7 +24,7 @@ def export(box: Box, path: Path, out: Path, context: Context) -> Bundle:
     """Write the bundle at `path` to the archive `out`: the same bytes for the same bundle, every file of it as signed.
 
     That it was asked for is on record, and so is a refusal. Raises Denied where a derivative may not be shared,
-    LicenceError where the licences ask for a notice or a name that the bundle does not have, BundleError,
+    LicenceError where the licences ask for a text, a notice or a name that the bundle does not have, BundleError,
     BundleMissing, JournalError, Failed.
     """
     if out.exists():
@@ -32,6 +33,7 @@ def export(box: Box, path: Path, out: Path, context: Context) -> Bundle:
     manifest = bundle.manifest
 
     def work(_: Grant) -> Bundle:
+        must_carry(manifest, content)
         _must_keep(manifest, content.get("NOTICE", b"").decode(errors="replace"))
         put(out, _archive(path.name, content))
         return bundle
@@ -41,7 +43,7 @@ def export(box: Box, path: Path, out: Path, context: Context) -> Bundle:
 
 
 def _must_keep(manifest: Manifest, notice: str) -> None:
-    """What a copy has to carry, by the licences of all ancestors; their texts are in every bundle."""
+    """What a copy has to say beside the texts, by the licences of all ancestors."""
     facts = licences.facts(manifest.licence)
     for words in facts.notices:
         if words not in notice:
