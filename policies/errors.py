@@ -44,6 +44,7 @@ line turns them into its exit status.
         │   ├── SourceMissing           toolkit/compress: no model where one was named
         │   ├── RecipeError             toolkit/compress: a recipe that cannot be followed
         │   ├── ItemsError              toolkit/compress: data that cannot be learned from, or measured on
+        │   ├── ParentError             toolkit/compress: statements about ancestors
         │   ├── BudgetError             toolkit/compress: a budget that cannot be read
         │   ├── ComparisonError         toolkit/compress: bundles that cannot be held against each other
         │   ├── ReportExists            compliance/report: a report that would be overwritten

@@ -1,7 +1,8 @@
 """A model on disk: manifest, ONNX file, tokenizer, licence text, measurements, signature.
 
     BUNDLE/manifest.json       what the model is; its digest covers every other field and every file of the model
-    BUNDLE/model.onnx          BUNDLE/tokenizer.json          BUNDLE/LICENSE          BUNDLE/NOTICE where there is one
+    BUNDLE/model.onnx          BUNDLE/tokenizer.json
+    BUNDLE/LICENSE             the texts of all that it was made from; NOTICE and USE_POLICY where there are some
     BUNDLE/measurements.json   what was gained and lost; outside the digest, since times differ from run to run
     BUNDLE/signature.json      DSSE envelope of an in-toto statement that names every file with its SHA-256
 
@@ -22,12 +23,14 @@ from compliance.crypto import Signer, sha256
 from compliance.disk import put_folder
 from compliance.keys import to_text
 from policies.facts import Manifest
+from policies.licences import Forebear, must_be_covered
 from toolkit.runtime.inputs import ImageInput, TextInput
 from toolkit.runtime.lane import reader_of
 from toolkit.runtime.readers import Reader
 from toolkit.signed import SIGNATURE, BundleError, BundleMissing, Files, Folder, pretty, read_json, sign, signed_files
 
 __all__ = [
+    "PAPERS",
     "Bundle",
     "BundleError",
     "BundleManifest",
@@ -41,7 +44,8 @@ __all__ = [
     "write_bundle",
 ]
 
-_MODEL = ("model.onnx", "tokenizer.json", "LICENSE", "NOTICE")
+PAPERS = ("LICENSE", "NOTICE", "USE_POLICY")
+_MODEL = ("model.onnx", "tokenizer.json", *PAPERS)
 _MANIFEST, _MEASUREMENTS = "manifest.json", "measurements.json"
 _REQUIRED = {_MANIFEST, _MEASUREMENTS, "model.onnx", "LICENSE"}
 
@@ -76,6 +80,7 @@ class BundleManifest(Manifest, frozen=True, kw_only=True, forbid_unknown_fields=
     zero, by the names of its nodes, of the layers that a step set weights of to zero.
     """
 
+    lineage: tuple[Forebear, ...] = ()
     text: TextInput | UnsetType = UNSET
     image: ImageInput | UnsetType = UNSET
     labels: tuple[str, ...] | UnsetType = UNSET
@@ -123,12 +128,13 @@ class Unsealed(Struct, frozen=True, kw_only=True):
 
 
 class Described(Struct, frozen=True, kw_only=True):
-    """What a trusted signer says of a bundle, whose readable files hold."""
+    """What a trusted signer says of a bundle, whose readable files hold; `papers` are its texts, by their files."""
 
     path: Path
     manifest: BundleManifest
     measurements: Measurements
     signer: str
+    papers: dict[str, bytes]
 
     @classmethod
     def of(cls, path: Path, files: Files, trusted: Collection[str]) -> Described:
@@ -172,6 +178,7 @@ class Bundle(Described, frozen=True, kw_only=True):
             manifest=said.manifest,
             measurements=said.measurements,
             signer=said.signer,
+            papers=said.papers,
             model=content["model.onnx"],
             tokenizer=content.get("tokenizer.json"),
             seconds=perf_counter() - began,
@@ -219,5 +226,8 @@ def _described(path: Path, files: Files, trusted: Collection[str]) -> tuple[Desc
     of_model = {name: digest for name, digest in signed.items() if name in _MODEL}
     if manifest.format != 1 or manifest.files != of_model or manifest.computed_digest() != manifest.digest:
         raise BundleError("bundle_malformed", f"{path / _MANIFEST} does not describe this bundle")
+    must_be_covered(manifest.licence, manifest.lineage)
     measurements = read_json(path, _MEASUREMENTS, Measurements, content[_MEASUREMENTS])
-    return Described(path=path, manifest=manifest, measurements=measurements, signer=signer), content
+    papers = {name: content[name] for name in PAPERS if name in content}
+    said = Described(path=path, manifest=manifest, measurements=measurements, signer=signer, papers=papers)
+    return said, content

@@ -20,12 +20,12 @@ from compliance.sealed.granted import in_force, key_of
 from compliance.verify.note import regular
 from policies.facts import Manifest
 from toolkit.box import Box
-from toolkit.bundle import Bundle, Described, Unsealed
+from toolkit.bundle import PAPERS, Bundle, Described, Unsealed
 from toolkit.signed import SIGNATURE, BundleError, BundleMissing
 
 __all__ = ["READABLE", "described", "must_be_plain", "must_still_open", "opened", "told"]
 
-READABLE = frozenset({"manifest.json", "measurements.json", SIGNATURE, "LICENSE", "NOTICE"})
+READABLE = frozenset({"manifest.json", "measurements.json", SIGNATURE, *PAPERS})
 
 
 def described(path: Path, trusted: Collection[str]) -> tuple[Described, tuple[Recipient, ...]]:

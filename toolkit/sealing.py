@@ -83,7 +83,7 @@ def seal(
 
     def work(_: Grant | None) -> SealedTo:
         if shared:
-            must_keep(manifest, content.get("NOTICE", b"").decode(errors="replace"))
+            must_keep(manifest, content)
         if not dry_run:
             with staged(out) as file:
                 write(file, readable, hidden, to)

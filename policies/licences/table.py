@@ -123,9 +123,9 @@ class Stated(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Entry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A licence in the table. `spdx` is its SPDX identifier, or a LicenseRef of the scancode project; `read` the day on
-    which the copy in texts/ was read; `names` what model cards call it beside its identifier, in words of lower case;
-    `wordings` the digests of its text, with and without the parts that are no terms."""
+    """A licence in the table. `spdx` is its SPDX identifier, or a LicenseRef: the scancode project's, where it has one;
+    `read` the day on which the copy in texts/ was read; `names` what model cards call it beside its identifier, in
+    words of lower case; `wordings` the digests of its text, with and without the parts that are no terms."""
 
     format: Literal[1]
     spdx: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,79}$")]

@@ -55,12 +55,14 @@ def described(bundle: Described) -> str:
     item = "one item" if manifest.text is UNSET else "32 tokens"
     found = () if manifest.entities is UNSET else _entities(manifest.entities, manifest.labels or ())
     zeros = () if manifest.zeros is UNSET else (_zeros(manifest.zeros),)
-    parents = ", ".join(f"{a.name} ({a.licence}, {a.digest[:16]})" for a in manifest.lineage)
+    ancestors = [f"{a.relation} {a.name} ({a.licence}, {a.digest[:16] or 'not seen'})" for a in manifest.lineage]
+    papers = [name for name in ("LICENSE", "NOTICE", "USE_POLICY") if name in manifest.files]
     return "\n".join(
         (
             f"{manifest.name} {manifest.version}, {manifest.task}, {manifest.licence}",
             f"  digest   {manifest.digest}",
-            f"  made of  {parents}",
+            f"  made of  {', '.join(ancestors)}",
+            f"  papers   {', '.join(papers)}",
             f"  steps    {', '.join(str(step['kind']) for step in manifest.recipe)}",
             f"  before   {_line(before, item)}",
             f"  after    {_line(after, item)}",
