@@ -9,7 +9,8 @@ from typing import Any
 
 import rich_click as click
 
-from compliance.disk import refuse_unwritable
+from compliance.disk import put, refuse_unwritable
+from compliance.evidence.alone import alone
 from compliance.evidence.errors import EvidenceError
 from compliance.evidence.make import Papers, make
 from compliance.evidence.period import Bounds, bounds
