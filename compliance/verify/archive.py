@@ -28,6 +28,8 @@ NAME = re.compile(
     r"|policies/[0-9a-f]{64}\.json|grants/[0-9a-f]{32}\.json|shard-[0-9]{3}\.(log|opened)"
 )
 _LOCAL, _LISTED = 30, 46  # bytes of the header of an entry, and of its line in the list, without their names
+_MADE = (3, 0o600 << 16, 0, 0)  # the system, the rights and the volume of an entry, the same on every machine
+_PLAIN = bytes(4) + b"\x00\x00\x21\x00"  # no flags, no compression, and the date
 _ENDS = (22, 22 + 20 + 56)  # bytes behind the list, and those where it is far behind
 
 
@@ -95,7 +97,8 @@ class Archive:
             known = NAME.fullmatch(entry.filename) and entry.filename == entry.orig_filename
             if not plain or not known or entry.filename in found or entry.flag_bits or entry.comment:
                 raise ValueError("not as evidence is written")
-            if entry.header_offset != end or entry.date_time != DATE:
+            made = entry.create_system, entry.external_attr, entry.internal_attr, entry.volume
+            if entry.header_offset != end or entry.date_time != DATE or made != _MADE:
                 raise ValueError("not as evidence is written")
             end += self._local(entry) + entry.file_size
             found[entry.filename] = entry
@@ -113,6 +116,8 @@ class Archive:
         extra = int.from_bytes(header[28:30], "little")
         sizes = header[14:18], header[18:22], header[22:26]
         expected = [number.to_bytes(8, "little") for number in (entry.CRC, entry.compress_size, entry.file_size)]
+        if header[:4] != b"PK\x03\x04" or header[6:14] != _PLAIN:
+            raise ValueError("not as evidence is written")
         if (
             extra not in (0, 20)
             or self._file.read(len(name)) != name

@@ -54,8 +54,8 @@ class VerifiedEvidence:
     """What evidence that holds says.
 
     `first` and `last` are the joint heads between which all leaves stand; `counts` were taken from the leaves.
-    `unbound` calls were answered by a model whose papers are not in the evidence. `given` says whether a head from
-    outside was compared, `witnessed` what a witness saw when (s); with neither, the evidence is unwitnessed.
+    `given` says whether a head from outside was compared, `witnessed` what a witness saw when (s); with neither, the
+    evidence is unwitnessed.
     """
 
     claimed: Claimed
@@ -65,7 +65,6 @@ class VerifiedEvidence:
     last: JointHead
     spans: tuple[Span, ...]
     counts: Mapping[str, Mapping[str, int]]
-    unbound: int
     auditors: tuple[str, ...]
     gaps: int
     sample: tuple[Sampled, ...]
@@ -240,7 +239,6 @@ class _Check:
             last=self._last,
             spans=self._spans,
             counts=self._found.counts,
-            unbound=self._counts.unbound(),
             auditors=self._found.auditors,
             gaps=self._found.gaps,
             sample=self._found.sample,
