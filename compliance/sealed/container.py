@@ -13,7 +13,8 @@ Who made the content is not said here: a bundle's own signature is among its fil
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
 from typing import Annotated, BinaryIO, Literal
 
 import msgspec
@@ -117,19 +118,17 @@ class Container:
     def content(self, recipient: Recipient, opener: Opener) -> dict[str, bytes]:
         """The hidden files by name, opened as one of the recipients, and all that was read is as it was written.
 
-        What was decrypted on the way is overwritten. Raises SealedError: sealed_altered, sealed_cut; OSError.
+        The buffer in which each chunk was decrypted is overwritten. Raises SealedError: sealed_altered, sealed_cut;
+        OSError.
         """
+        scratch = bytearray(min(CHUNK, self.plain_bytes))
         try:
             stream = Stream(derive(self._unwrapped(recipient, opener), _LABEL, self._front))
-            plain = bytearray(self.plain_bytes)
-            with memoryview(plain) as view:
-                try:
-                    self._decrypt(stream, view)
-                    return dict(self._parts(view))
-                finally:
-                    _wipe(view)
+            return dict(self._parts(self._chunks(stream, memoryview(scratch))))
         except Unauthentic as error:
             raise SealedError("sealed_altered", f"what was sealed was changed: {error}") from None
+        finally:
+            scratch[:] = bytes(len(scratch))
 
     def _unwrapped(self, recipient: Recipient, opener: Opener) -> bytes:
         key = opener.open(recipient.wrapped, _info(recipient.kind, recipient.name))
@@ -137,21 +136,28 @@ class Container:
             raise SealedError("sealed_malformed", f"the content key has {len(key)} bytes")
         return key
 
-    def _decrypt(self, stream: Stream, view: memoryview) -> None:
-        starts = range(0, max(1, len(view)), CHUNK)
+    def _chunks(self, stream: Stream, scratch: memoryview) -> Iterator[memoryview]:
+        """Each chunk in plain, which is there until the next one is asked for."""
+        starts = range(0, max(1, self.plain_bytes), CHUNK)
         for start in starts:
-            plain = view[start : start + CHUNK]
+            plain = scratch[: self.plain_bytes - start]
             sealed = self._file.read(len(plain) + TAG)
             if len(sealed) < len(plain) + TAG:
                 raise SealedError("sealed_cut", "the file became shorter while it was read")
             stream.decrypt_into(sealed, plain, last=start == starts[-1])
+            yield plain
 
-    def _parts(self, view: memoryview) -> Sequence[tuple[str, bytes]]:
-        start, parts = 0, []
-        for name in sorted(self.hidden):
-            parts.append((name, bytes(view[start : start + self.hidden[name]])))
-            start += self.hidden[name]
-        return parts
+    def _parts(self, chunks: Iterator[memoryview]) -> Iterator[tuple[str, bytes]]:
+        rest = memoryview(b"")
+        for name, size in sorted(self.hidden.items()):
+            part = BytesIO()  # which hands out what was written without copying it
+            while missing := size - part.tell():
+                rest = rest or next(chunks)
+                part.write(rest[:missing])
+                rest = rest[missing:]
+            yield name, part.getvalue()
+        for _ in chunks:  # the empty one, where there is nothing else
+            pass
 
 
 def _front(head: _Head) -> bytes:
@@ -177,10 +183,3 @@ def _parsed(said: bytes) -> _Head:
 
 def _info(kind: Kind, name: str) -> bytes:
     return b"sealpress.sealed/1\x00%s\x00%s" % (kind.encode(), name.encode())
-
-
-def _wipe(view: memoryview) -> None:
-    zeros = bytes(CHUNK)
-    for start in range(0, len(view), CHUNK):
-        part = view[start : start + CHUNK]
-        part[:] = zeros[: len(part)]

@@ -10,14 +10,13 @@ from typing import Any
 import pytest
 
 from compliance.crypto import Opener, Sealer, Stream, Unauthentic
-from compliance.sealed import container
 from compliance.sealed.container import CHUNK, MAX_RECIPIENTS, Container, Sealing, write
 from compliance.sealed.errors import SealedError
 from compliance.sealed.granted import in_force, key_of, made_key, sealing_to
 from compliance.state.grants.meter import Kept, Used
 from policies.facts import Manifest
 from tests.granted import END, ISSUER, KEY, NOW, grant
-from tests.vectors.make_sealed import BOX, LONG, STRANGER, long, made, named, opener, sealing
+from tests.vectors.make_sealed import BOX, LONG, MIDDLE, STRANGER, long, made, named, opener, sealing
 
 MODEL = Manifest(
     format=1, name="minilm", version="1", digest="cd" * 32, task="embed", licence="MIT", inputs=(), outputs=()
@@ -70,18 +69,23 @@ def test_recipients_are_some_and_each_is_named_once(to: tuple[Sealing, ...]) -> 
     assert file.getvalue() == b""
 
 
-def test_what_was_decrypted_on_the_way_is_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[bytes] = []
-    wipe = container._wipe
+def test_the_buffer_of_the_chunks_is_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
+    buffers: list[bytearray] = []
+    held: list[bytes] = []
+    decrypt = Stream.decrypt_into
 
-    def watched(view: memoryview) -> None:
-        seen.append(bytes(view[:7]))
-        wipe(view)
-        seen.append(bytes(view[:7]))
+    def watched(self: Stream, sealed: bytes, plain: memoryview, *, last: bool) -> None:
+        decrypt(self, sealed, plain, last=last)
+        assert isinstance(plain.obj, bytearray)
+        buffers.append(plain.obj)
+        held.append(bytes(plain))
 
-    monkeypatch.setattr(container, "_wipe", watched)
+    monkeypatch.setattr(Stream, "decrypt_into", watched)
     assert content(made({}, {"model.onnx": b"weights"}, sealing(BOX))) == {"model.onnx": b"weights"}
-    assert seen == [b"weights", bytes(7)]
+    with pytest.raises(SealedError):
+        content(long()[:-1] + b"\0")
+    assert held[:2] == [b"weights", MIDDLE[:CHUNK]]
+    assert not any(any(buffer) for buffer in buffers)
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_refused(tmp_path: Path) -> None:
