@@ -18,11 +18,13 @@ from compliance.sealed.granted import made_key
 from compliance.state.grants.errors import GrantError
 from compliance.state.grants.meter import Kept
 from compliance.state.grants.odrl import odrl
+from compliance.state.grants.revocation import is_revocation, read_revocation
 from compliance.state.grants.tariff import MAX_FILE as MAX_TARIFF
 from compliance.state.grants.tariff import charged, read_tariff
 from compliance.state.grants.terms import MAX_FILE, Signed, Tariffed, Terms, issued, new_id, read
 from toolkit.box import Box
 from toolkit.cli import output, with_settings
+from toolkit.commands.revocation import end_by, revoke
 from toolkit.commands.statement import merge, read_file, statement
 
 __all__ = ["grant"]
@@ -132,11 +134,16 @@ def issue(
 @click.option("--dry-run", is_flag=True, help="Check it, and take nothing in.")
 @with_settings
 def import_(file: Path, dry_run: bool, settings: str | None, as_json: bool) -> None:
-    """Take in a usage grant that an issuer made for this box. It counts from the next call on.
+    """Take in a usage grant that an issuer made for this box, or the revocation of one that lies here. It counts from
+    the next call on.
 
     Example: sealpress grant import st-mary.grant
     """
-    signed = read(read_file(file, MAX_FILE, "usage_grant_malformed"))
+    content = read_file(file, MAX_FILE, "usage_grant_malformed")
+    if is_revocation(content):
+        end_by(read_revocation(content), settings, as_json, dry_run=dry_run)
+        return
+    signed = read(content)
     box = Box.open(settings)
     with closing(box.journal) as journal, closing(box.meter) as meter:
         meter.must_take(signed, journal.now(), box.trusted("grants"))
@@ -173,32 +180,11 @@ def show(id: str | None, as_odrl: bool, settings: str | None, as_json: bool) -> 
     output(value, as_json, "\n".join(lines if found else [*lines, "No usage grant was imported here."]))
 
 
-@grant.command()
-@click.argument("id")
-@click.option("--dry-run", is_flag=True, help="Show what would end, and end nothing.")
-@with_settings
-def revoke(id: str, dry_run: bool, settings: str | None, as_json: bool) -> None:
-    """End a usage grant on this box, for good: no call is made under it from now on, and it is not taken in again.
-
-    Example: sealpress grant revoke 3f2a9c41d5e6b7083f2a9c41d5e6b708 --dry-run
-    """
-    box = Box.open(settings)
-    with closing(box.journal) as journal, closing(box.meter) as meter:
-        found = meter.one(id)
-        if not dry_run and found.revoked is None:
-            # on record, and under a head, first: an old file of state does not bring it back
-            journal.counted("usage_grant_revoked", {"id": id}, box.settings.box.tenant, id, _ONE_END)
-            journal.checkpoint()
-            meter.revoke(id, journal.now())
-    said = "It would be revoked" if dry_run else "Revoked"
-    output({**_terms(found.signed), "revoked": not dry_run}, as_json, f"{_line(found.signed)}{_left(found)}\n{said}.")
-
-
+grant.add_command(revoke)
 grant.add_command(statement)
 grant.add_command(merge)
 
 _ONE_IMPORT = {"imported": 1}
-_ONE_END = {"revoked": 1}
 
 
 def _tariffed(file: Path | None, band: str | None) -> Tariffed | None:

@@ -102,7 +102,9 @@ def explain(bundle: Path, settings: str | None, as_json: bool) -> None:
     parts = parts or {manifest.licence: licences.facts(manifest.licence)}
     found = tuple(_decided(licences.facts(manifest.licence), parts))
     lines = [f"{manifest.name} {manifest.version}: {manifest.licence}"]
-    lines += [f"  {one.relation:12} {one.name}  {one.licence}  {one.digest[:16]}" for one in manifest.lineage]
+    lines += [
+        f"  {one.relation:12} {one.name}  {one.licence}  {one.digest[:16] or 'not seen'}" for one in manifest.lineage
+    ]
     lines += [f"  {one.fact:14} {_plain(one.value):30}  by {', '.join(one.by)}" for one in found]
     lines += [f"  {one.file:12} {one.text or _untold(one)}  words {one.words[:16]}" for one in papers]
     value = {"licence": manifest.licence, "lineage": manifest.lineage, "facts": found, "texts": papers}

@@ -110,7 +110,9 @@ def texts_of(lineage: Sequence[Forebear], texts: Sequence[Texts]) -> dict[str, b
 
     Where a source brought no text, it is that of the table; notices that a licence asks for are added.
     """
-    pages, policies, notices = [], [], [one.notice for one in texts if one.notice is not None]
+    pages: list[str] = []
+    policies: list[str] = []
+    notices = [one.notice for one in texts if one.notice is not None]
     for one, came in zip(lineage, texts, strict=True):
         pages += [] if one.licence == OWN else [*licences.pages(came.licence or ""), _text(one.licence, came)]
         policies += came.use_policies

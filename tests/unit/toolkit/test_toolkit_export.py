@@ -99,16 +99,15 @@ def test_a_text_that_a_licence_asks_for_is_missed(box: Box, tmp_path: Path) -> N
     joined = held.replace(b"\f", b"")
     whole = again(tmp_path, "Llama-a", "Llama-whole", NOTICE=notice)
     export(box, whole, tmp_path / "whole.tar", Context())
-    for number, files in enumerate(
-        (
-            {"LICENSE": one_less},
-            {"LICENSE": altered},
-            {"LICENSE": joined},
-            {"USE_POLICY": None},
-            {"USE_POLICY": policy.replace(b"Violence", b"Silence", 1)},
-        )
-    ):
-        fault = refused(box, again(tmp_path, "Llama-a", f"Llama-{number}", NOTICE=notice, **files))
+    broken: tuple[dict[str, bytes | None], ...] = (
+        {"LICENSE": one_less},
+        {"LICENSE": altered},
+        {"LICENSE": joined},
+        {"USE_POLICY": None},
+        {"USE_POLICY": policy.replace(b"Violence", b"Silence", 1)},
+    )
+    for number, files in enumerate(broken):
+        fault = refused(box, again(tmp_path, "Llama-a", f"Llama-{number}", **{"NOTICE": notice, **files}))
         assert fault.code == "licence_texts", files
 
 

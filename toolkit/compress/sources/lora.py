@@ -34,16 +34,16 @@ def merged(base: Mapping[str, torch.Tensor], adapter: Adapter) -> dict[str, torc
         raise SourceError("source_adapter", "the adapter has no weights")
     found = dict(base)
     for layer, pair in factors.items():
-        name = _target(layer, base)
-        if name is None or pair.keys() != {"A", "B"}:
+        target = _target(layer, base)
+        if target is None or pair.keys() != {"A", "B"}:
             raise SourceError(
                 "source_adapter", f"the adapter is for {layer[:200]!r}, which is no one layer of the base"
             )
-        weight, down, up = base[name], pair["A"], pair["B"]
+        weight, down, up = base[target], pair["A"], pair["B"]
         fits = weight.dim() == down.dim() == up.dim() == 2 and weight.shape == (up.shape[0], down.shape[1])
-        if not fits or {up.shape[1], down.shape[0]} != {adapter.rank} or found[name] is not weight:
-            raise SourceError("source_adapter", f"the adapter does not fit {name[:200]!r}")
-        found[name] = weight.float() + adapter.scale * (up.float() @ down.float())
+        if not fits or {up.shape[1], down.shape[0]} != {adapter.rank} or found[target] is not weight:
+            raise SourceError("source_adapter", f"the adapter does not fit {target[:200]!r}")
+        found[target] = weight.float() + adapter.scale * (up.float() @ down.float())
     refuse_infinite(found)
     return found
 
