@@ -32,6 +32,8 @@ Kind = Literal[
     "auditor-public",
     "bundle-signing",
     "bundle-verifying",
+    "declaration-signing",
+    "declaration-verifying",
     "grant-signing",
     "grant-verifying",
     "journal-root",
@@ -47,6 +49,8 @@ _SIZES: Mapping[Kind, int] = {
     "auditor-public": 1216,
     "bundle-signing": 32,
     "bundle-verifying": 32,
+    "declaration-signing": 32,
+    "declaration-verifying": 32,
     "grant-signing": 32,
     "grant-verifying": 32,
     "journal-root": 32,
@@ -55,7 +59,14 @@ _SIZES: Mapping[Kind, int] = {
     "witness-signing": 32,
     "witness-verifying": 32,
 }
-_PUBLIC = {"auditor-public", "bundle-verifying", "grant-verifying", "journal-root-public", "witness-verifying"}
+_PUBLIC = {
+    "auditor-public",
+    "bundle-verifying",
+    "declaration-verifying",
+    "grant-verifying",
+    "journal-root-public",
+    "witness-verifying",
+}
 _MAX_FILE = 16_384
 _COMMAND_SECONDS = 60.0
 

@@ -24,6 +24,7 @@ from compliance.disk import put_folder
 from compliance.keys import to_text
 from policies.errors import Refused, Unusable
 from policies.facts import Manifest
+from policies.licences import LicenceError, facts
 from toolkit.runtime.inputs import ImageInput, TextInput
 from toolkit.runtime.lane import reader_of
 from toolkit.runtime.readers import Reader
@@ -37,6 +38,7 @@ __all__ = [
     "Found",
     "Measured",
     "Measurements",
+    "must_stand",
     "write_bundle",
 ]
 
@@ -171,6 +173,15 @@ class Bundle(Struct, frozen=True, kw_only=True):
     signer: str
     model: bytes
     tokenizer: bytes | None
+    notice: str = ""
+
+    @property
+    def noticed(self) -> bool:
+        """Whether its NOTICE file has the words that its licences ask for; not where one of them is not known."""
+        try:
+            return all(words in self.notice for words in facts(self.manifest.licence).notices)
+        except LicenceError:
+            return False
 
     @classmethod
     def read(cls, path: Path, trusted: Collection[str]) -> Bundle:
@@ -195,6 +206,7 @@ class Bundle(Struct, frozen=True, kw_only=True):
             signer=signer,
             model=content["model.onnx"],
             tokenizer=content.get("tokenizer.json"),
+            notice=content.get("NOTICE", b"").decode(errors="replace"),
         )
         return bundle, content
 
@@ -203,6 +215,18 @@ class Bundle(Struct, frozen=True, kw_only=True):
         manifest = self.manifest
         text, image = manifest.text or None, manifest.image or None
         return reader_of(manifest.inputs, text, image, self.tokenizer, manifest.labels or ())
+
+
+def must_stand(manifest: Manifest, at: int) -> None:
+    """Return when the licence that somebody stated for a model counts at the time `at` (ns), or none was stated.
+
+    Raises LicenceError: licence_expired.
+    """
+    stated = manifest.stated
+    if stated is not UNSET and not stated.starts <= at < stated.ends:
+        raise LicenceError(
+            "licence_expired", f"that {manifest.name} is under {stated.licence} was stated for another time"
+        )
 
 
 def write_bundle(

@@ -31,6 +31,8 @@ class LicenceError(Refused):
         "SPDX id, for example --licence Apache-2.0: the statement is signed into the bundle.",
         "licence_conflict": "Find out from the publisher which one holds. --licence fills a gap only: it cannot "
         "overrule the papers of the source.",
+        "licence_expired": "Read the papers of the source again, and press the model again with --licence where they "
+        "still name none: what somebody stated counts for a time only.",
         "licence_notices": "Press the model again with this version: it puts the notices that the licences ask for "
         "into the NOTICE file.",
         "licence_name": "Rename the folder of the source so that its name begins as the licence asks, and press it "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -50,6 +51,11 @@ class _WithDiagnose(click.RichCommand):
 @click.option("--resume", is_flag=True, help="Go on with the run in OUT.run, instead of refusing to touch it.")
 @click.option("--plan", is_flag=True, help="Show the steps, the time and the memory, and do nothing.")
 @click.option("--licence", help="SPDX identifier, where the source's own papers name none.")
+@click.option(
+    "--licence-until",
+    type=click.DateTime(["%Y-%m-%d"]),
+    help="The first day on which --licence counts no more, in UTC.  [default: in 365 days]",
+)
 @click.option("--data-licence", help="SPDX identifier for --calibrate; LicenseRef-own for your own data.")
 @with_settings
 def compress(
@@ -65,6 +71,7 @@ def compress(
     resume: bool,
     plan: bool,
     licence: str | None,
+    licence_until: datetime | None,
     data_licence: str | None,
     settings: str | None,
     as_json: bool,
@@ -95,6 +102,7 @@ def compress(
                 source,
                 out=out,
                 data_licence=data_licence,
+                licence_until=licence_until and licence_until.date(),
                 minutes=minutes,
                 memory=None if memory is None else 1_000_000 * memory,
                 resume=resume,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Collection, Sequence
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,7 @@ def compress(
     out: str | os.PathLike[str] | None = None,
     licence: str | None = None,
     data_licence: str | None = None,
+    licence_until: date | None = None,
     trials: int = TRIALS,
     minutes: float | None = None,
     memory: int | None = None,
@@ -78,7 +80,8 @@ def compress(
     in both. A run that would take more than `memory` bytes is not begun.
 
     Every trial and the report lie in OUT.run beside the bundle, also when nothing is handed out; `resume` goes on with
-    it. The licence comes from the source's own papers; `licence`, an SPDX identifier, only fills a gap, and
+    it. The licence comes from the source's own papers; `licence`, an SPDX identifier, only fills a gap, which is signed
+    into the bundle and counts until before `licence_until` (default: a year), and
     `data_licence` is that of the data to calibrate on ("LicenseRef-own" for one's own): the bundle may be used for what
     both allow. They must allow derivatives, else Denied, on record.
 
@@ -97,6 +100,7 @@ def compress(
         evaluate=evaluate,
         licence=licence,
         data_licence=data_licence,
+        licence_until=licence_until,
         progress=progress,
         example=example,
         image=image,
@@ -323,6 +327,7 @@ def _manifest(
         inputs=press.float.session.inputs,
         outputs=press.float.session.outputs,
         lineage=task.lineage,
+        stated=task.stated,
         text=text or UNSET,
         image=found.image or UNSET,
         labels=found.labels or UNSET,

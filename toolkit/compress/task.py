@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from policies import licences
-from policies.facts import Ancestor, Manifest
+from policies.facts import Ancestor, Manifest, Stated
 from policies.gate import Grant, gate
+from policies.licences import LicenceError
 from policies.payload import Payload
-from toolkit.box import Box, Context
+from toolkit.box import DAY, Box, Context
 from toolkit.compress.data import NONE, Data, Items, Kind, gathered, read_items
 from toolkit.compress.engine import Press
 from toolkit.compress.errors import ItemsError
@@ -28,6 +30,7 @@ __all__ = ["SEED", "Given", "Task"]
 
 EXAMPLES = 64  # items to measure on, where none are given
 SEED = 0  # of inputs that are made up
+STATED_DAYS = 365  # that a stated licence counts for, unless something else is said
 
 Given = str | os.PathLike[str] | Iterable[Any]
 T = TypeVar("T")
@@ -35,13 +38,14 @@ T = TypeVar("T")
 
 class Task(Struct, frozen=True, kw_only=True):
     """`licence` is the SPDX expression of what comes of it: what the papers of the source agree on, together with the
-    licence of the data that steps learn from, where one was stated. `lineage` holds these; `progress` hears what is
-    being done."""
+    licence of the data that steps learn from, where one was stated. `lineage` holds these; `stated` is
+    there where the papers name no licence and somebody did; `progress` hears what is being done."""
 
     box: Box
     source: Source
     licence: str
     lineage: tuple[Ancestor, ...]
+    stated: Stated | UnsetType
     data: Data
     progress: Callable[[str], None]
 
@@ -55,6 +59,7 @@ class Task(Struct, frozen=True, kw_only=True):
         evaluate: Given | None,
         licence: str | None,
         data_licence: str | None = None,
+        licence_until: date | None = None,
         progress: Callable[[str], None],
         example: object = None,
         image: ImageInput | None = None,
@@ -71,6 +76,8 @@ class Task(Struct, frozen=True, kw_only=True):
         else:
             found = module_taken_in(source, example, image, labels)
         own = licences.agreed(licence, found.licences)
+        # where the papers say the same, they are what counts
+        stated_here = UNSET if licence is None or found.licences else _stated(own, licence_until, box.journal.now())
         lineage = [Ancestor(name=found.name, digest=found.digest, licence=own, relation="parent")]
         data = Data(
             calibrate=NONE if calibrate is None else _items(source, found, calibrate),
@@ -87,6 +94,7 @@ class Task(Struct, frozen=True, kw_only=True):
             source=found,
             licence=licences.together([one.licence for one in lineage]),
             lineage=tuple(lineage),
+            stated=stated_here,
             data=data,
             progress=progress,
         )
@@ -116,6 +124,16 @@ class Task(Struct, frozen=True, kw_only=True):
 
         call = self.box.call("compress", found.digest, Context())
         return gate(self.box.policy, parent, call, Payload.checked({**asked, "texts": read}), self.box.journal, under)
+
+
+def _stated(licence: str, until: date | None, at: int) -> Stated:
+    """That somebody stated this licence at the time `at` (ns): it counts from the beginning of that day, for a year
+    where nothing else is said. Raises LicenceError."""
+    day = at // DAY
+    ends = day + STATED_DAYS if until is None else (until - date(1970, 1, 1)).days
+    if ends <= day:
+        raise LicenceError("licence_expired", f"the statement would be over on {until}, before it begins")
+    return Stated(licence=licence, starts=day * DAY, ends=ends * DAY)
 
 
 def _items(source: str | os.PathLike[str] | torch.nn.Module, found: Source, given: Given) -> Items:
