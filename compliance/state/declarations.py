@@ -58,8 +58,8 @@ class DeclarationError(Refused):
 class Declaration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is signed. Times are in nanoseconds since 1970: it was `made`, and counts from `starts` until before `ends`.
 
-    `box` is the identity of its journal and `by` who declares. `domicile` is a country (ISO 3166-1), `users` are
-    those of a month, `revenue` is that of a year in US dollars, both with those of affiliates where a licence counts them, and
+    `box` is the identity of its journal and `by` who declares. `domicile` is a country (ISO 3166-1), `users` are those
+    of a month and `revenue` is that of a year in US dollars, with those of affiliates where a licence counts them;
     `commercial` says whether models are used for commerce. What is left out is not declared.
     """
 

@@ -1,8 +1,8 @@
 """Make the cases of the pack `licence` for each licence in the table: policies/packs/licence/rows.toml.
 
-For each stage (compress, embedded, served, export, train) a call that the licence lets pass, and for each fact that differs
-there a call that it refuses, with the rules that do. What is expected is written down here, and taken from no engine. A
-test holds the file against the table, so that a fact which changes shows in both:
+For each stage (compress, embedded, served, export, train) a call that the licence lets pass, and for each fact that
+differs there a call that it refuses, with the rules that do. What is expected is written down here, and taken from no
+engine. A test holds the file against the table, so that a fact which changes shows in both:
 
     python -m tests.vectors.make_licence_rows
 """
@@ -27,8 +27,8 @@ INSIDE = {"EU": "DE"}  # a country in a union
 NO_DERIVATIVES = "CC-BY-ND-4.0"
 
 _HEAD = """\
-# Made of the table by tests/vectors/make_licence_rows.py: for each licence and stage a call that passes, and for each fact that
-# differs there one that is refused. Not written by hand.
+# Made of the table by tests/vectors/make_licence_rows.py: for each licence and stage a call that passes, and for
+# each fact that differs there one that is refused. Not written by hand.
 
 [purposes.trade]
 bases = ["contract"]

@@ -16,6 +16,7 @@ from compliance.crypto import Signer
 from policies.errors import Denied, Fault
 from policies.licences import LicenceError, facts
 from tests.bundles import GOLDEN, put_bundle, trusting_box
+from tests.declaring import declaring_box, took
 from tests.vectors.make_bundles import SIGNER
 from toolkit.box import Box, Context
 from toolkit.bundle import Bundle, BundleError, write_bundle
@@ -79,19 +80,37 @@ def test_what_may_not_be_shared_does_not_leave(
     assert sorted(rules(refused(box, tmp_path / "m.bundle", purpose))) == expected
 
 
-def test_a_copy_carries_the_notice_and_the_name_that_its_licence_asks_for(box: Box, tmp_path: Path) -> None:
+def named(box: Box, folder: Path, name: str) -> Path:
+    """A bundle of Llama 3.3 under this name, with the words that its licence asks for."""
+    golden = Bundle.read(GOLDEN, box.trusted())
+    draft = structs.replace(golden.manifest, name=name, licence=LLAMA)
+    files = {file: (GOLDEN / file).read_bytes() for file in golden.manifest.files}
+    files["NOTICE"] = facts(LLAMA).notices[0].encode()
+    return write_bundle(folder / f"{name}.bundle", draft, files, golden.measurements, SIGNER).path
+
+
+def test_a_copy_carries_the_notice_and_the_name_that_its_licence_asks_for(tmp_path: Path) -> None:
+    box = declaring_box(tmp_path, LLAMA)
+    with closing(box.journal):
+        put_bundle(tmp_path / "bare.bundle", name="Llama-small", licence=LLAMA)
+        assert rules(refused(box, tmp_path / "bare.bundle")) == ["licence.users", "licence.notices"]
+        took(box, users=5)
+        assert rules(refused(box, tmp_path / "bare.bundle")) == ["licence.notices"]
+        for name in ("small", "llama-small"):
+            assert rules(refused(box, named(box, tmp_path, name))) == ["licence.name"]
+        export(box, named(box, tmp_path, "Llama-small"), tmp_path / "out.tar", Context())
+        assert (tmp_path / "out.tar").exists()
+
+
+def test_where_rules_of_ones_own_let_models_be_handed_on_a_copy_carries_them_too(box: Box, tmp_path: Path) -> None:
+    rule = '@id("own.share") @reason("All is handed on.") permit (principal, action == Action::"export", resource);'
+    (box.folder / "own.cedar").write_text(rule)
+    text = box.path.read_text("utf-8").replace(', "licence"]', "]").replace("rules = []", 'rules = ["own.cedar"]')
+    box.path.write_text(text, "utf-8")
+    assert box.reload()
     put_bundle(tmp_path / "bare.bundle", name="Llama-small", licence=LLAMA)
     assert refused(box, tmp_path / "bare.bundle").code == "licence_notices"
-    for name, code in (("small", "licence_name"), ("llama-small", "licence_name"), ("Llama-small", None)):
-        golden = Bundle.read(GOLDEN, box.trusted())
-        draft = structs.replace(golden.manifest, name=name, licence=LLAMA)
-        files = {file: (GOLDEN / file).read_bytes() for file in golden.manifest.files}
-        files["NOTICE"] = facts(LLAMA).notices[0].encode()
-        write_bundle(tmp_path / f"{name}.bundle", draft, files, golden.measurements, SIGNER)
-        if code is not None:
-            assert refused(box, tmp_path / f"{name}.bundle").code == code
-    export(box, tmp_path / "Llama-small.bundle", tmp_path / "out.tar", Context())
-    assert (tmp_path / "out.tar").exists()
+    assert refused(box, named(box, tmp_path, "small")).code == "licence_name"
 
 
 def test_nothing_is_overwritten_and_no_stranger_is_passed_on(box: Box, tmp_path: Path) -> None:
