@@ -89,6 +89,7 @@ rules = []  # your own rule files in Cedar, e.g. ["rules/opening-hours.cedar"]
 
 # What models may be used for. A caller names one of these; any other purpose is refused.
 # bases: consent, contract, legal_obligation, vital_interests, public_task, legitimate_interests (GDPR Art. 6(1))
+# uses, where the licence of a model asks: uses = ["medical_advice"], or [] for none of them (docs/licences.md)
 [purposes.search]
 bases = ["consent", "contract", "legal_obligation", "public_task", "legitimate_interests"]
 commercial = false
