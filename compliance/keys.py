@@ -39,6 +39,8 @@ Kind = Literal[
     "journal-root",
     "journal-root-public",
     "journal-signing",
+    "sealing-private",
+    "sealing-public",
     "witness-signing",
     "witness-verifying",
 ]
@@ -56,6 +58,8 @@ _SIZES: Mapping[Kind, int] = {
     "journal-root": 32,
     "journal-root-public": 32,
     "journal-signing": 32,
+    "sealing-private": 96,
+    "sealing-public": 1216,
     "witness-signing": 32,
     "witness-verifying": 32,
 }
@@ -65,6 +69,7 @@ _PUBLIC = {
     "declaration-verifying",
     "grant-verifying",
     "journal-root-public",
+    "sealing-public",
     "witness-verifying",
 }
 _MAX_FILE = 16_384

@@ -18,6 +18,7 @@ line turns them into its exit status.
         │   ├── OverrideError           compliance/state: an override that cannot be made, or is not there
         │   ├── DeclarationError        compliance/state: a declaration that is not accepted
         │   ├── GrantError              compliance/state: a usage grant that is not accepted, or not here
+        │   ├── SealedError             compliance/sealed: a sealed bundle that is broken, or does not open here
         │   ├── HoldError               compliance/state: a legal hold that is in the way, or is not there
         │   ├── WitnessError            compliance/witness: a head that is not co-signed, or an answer that is not kept
         │   ├── BackupError             compliance/backup: a backup that cannot be restored
@@ -44,9 +45,11 @@ line turns them into its exit status.
         │   ├── SourceMissing           toolkit/compress: no model where one was named
         │   ├── RecipeError             toolkit/compress: a recipe that cannot be followed
         │   ├── ItemsError              toolkit/compress: data that cannot be learned from, or measured on
+        │   ├── ParentError             toolkit/compress: statements about ancestors
         │   ├── BudgetError             toolkit/compress: a budget that cannot be read
         │   ├── ComparisonError         toolkit/compress: bundles that cannot be held against each other
         │   ├── ReportExists            compliance/report: a report that would be overwritten
+        │   ├── EvidenceError           compliance/evidence: evidence that cannot be made as it was asked for
         │   └── MissingExtra            toolkit: an optional part that is not installed
         └── Failed                      exit 3: disk, memory, or our own fault
             ├── StateError              compliance/state: a store beside the journal that cannot be used

@@ -10,8 +10,6 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from policies.licences.table import Use as Forbidden
-
 __all__ = [
     "Action",
     "Ancestor",
@@ -22,6 +20,7 @@ __all__ = [
     "Declared",
     "Declaring",
     "Finding",
+    "Forbidden",
     "Manifest",
     "Metered",
     "Obligation",
@@ -42,7 +41,9 @@ Basis = Literal["consent", "contract", "legal_obligation", "vital_interests", "p
 Sanitising = Literal["redact", "pseudonymise"]
 Carried = Literal["attribution", "ai_notice"]
 
-# uses that licences forbid or, as with research, allow alone
+# uses that licences forbid, as far as a rule can tell them
+Forbidden = Literal["automated_decisions", "law_enforcement", "medical_advice", "military"]
+# and what some are for alone
 Use = Forbidden | Literal["research"]
 
 # what Cedar's Long holds, without the negative half

@@ -264,6 +264,10 @@ class Box:
         """The key that signs bundles pressed here. Raises KeyFault."""
         return Signer(secret(self.settings.keys.bundle, "bundle-signing", self.folder))
 
+    def sealing_key(self) -> Opener:
+        """The key that opens what is sealed to this box. Raises KeyFault."""
+        return Opener(secret(self.settings.keys.sealing, "sealing-private", self.folder))
+
     def call(
         self,
         action: Action,
@@ -398,7 +402,7 @@ def _user_folder(variable: str, default: str) -> Path:
 
 def _fill(beside: Path, name: str) -> None:
     box, id_, made = beside / "box", fresh(16).hex(), time.time_ns()
-    bundle, root, opener = Signer.generate(), Signer.generate(), Opener.generate()
+    bundle, root, opener, sealing = Signer.generate(), Signer.generate(), Opener.generate(), Opener.generate()
     keys, days = box / "keys", DayKeys(box / "keys" / "days", box / "journal" / CERTIFICATES, id_, root.public)
     for folder in (box, keys, days.folder, auditors(box).folder, box / "state", beside / "auditor", beside / "root"):
         folder.mkdir(mode=0o700)
@@ -408,6 +412,8 @@ def _fill(beside: Path, name: str) -> None:
     write_key(keys / "root.pub", "journal-root-public", root.public)
     write_key(keys / "bundle.key", "bundle-signing", bundle.private_bytes())
     write_key(keys / "bundle.pub", "bundle-verifying", bundle.public)
+    write_key(keys / "sealing.key", "sealing-private", sealing.private_bytes())
+    write_key(keys / "sealing.pub", "sealing-public", sealing.public)
     today = day_of(made)
     wanted = [today + timedelta(ahead) for ahead in range(DAYS_AHEAD)]
     asked = Request(id_, root.public, tuple((day, days.make(day)) for day in wanted))

@@ -26,6 +26,7 @@ from toolkit.runtime.entities import ENTITIES, Entity
 from toolkit.runtime.lane import Lane
 from toolkit.runtime.readers import Outputs, checked_texts
 from toolkit.runtime.session import ModelError
+from toolkit.sealed import opened as bundle_at
 
 __all__ = ["Answer", "Asked", "Model", "load"]
 
@@ -65,7 +66,12 @@ class Model:
         self._box = box
         # whatever is wrong with a detector shows now, and not at the first call
         self._detectors = box.detectors
+        began = time.perf_counter()
         self._lane = Lane(bundle.model, bundle.manifest.digest, bundle.reader(), threads=plan.threads, batch=plan.batch)
+        # how long it took to read the bundle and to make it ready, and what of that was unsealing
+        self.seconds = bundle.seconds + time.perf_counter() - began
+        self.unsealed = bundle.unsealed
+        self._under = None if bundle.unsealed is None else bundle.unsealed.grant
         self._signer = bundle.signer
         self._served = served
         self._noticed = bundle.noticed
@@ -149,7 +155,7 @@ class Model:
         """
         in_force = self._box.policy
         # where no model needs a grant, a call costs nothing more
-        metering = bool(self._box.meter.models)
+        metering = bool(self._box.meter.models) or self._under is not None
         opened = [self._opened(one, in_force, metering) for one in asked]
         places = [place for place, one in enumerate(opened) if isinstance(one, Grant)]
         grants = [one for one in opened if isinstance(one, Grant)]
@@ -173,7 +179,8 @@ class Model:
         try:
             if metering:
                 # held before it is decided, and given back where it is refused
-                metered = self._box.meter.hold(self.manifest, self._box.journal.now(), self._box.trusted("grants"))
+                issuers = self._box.trusted("grants")
+                metered = self._box.meter.hold(self.manifest, self._box.journal.now(), issuers, self._under)
             # a signer may have been revoked since the model was loaded
             signer = self._signer if self._signer in self._box.trusted() else None
             call = self._box.call(
@@ -280,10 +287,11 @@ def _context(
 
 
 def load(path: str | os.PathLike[str], settings: str | os.PathLike[str] | None = None) -> Model:
-    """Read a bundle, check that a trusted signer signed it and that every byte holds, and make it ready.
+    """Read a bundle, check that a trusted signer signed it and that every byte holds, and make it ready. A sealed one
+    is opened in memory.
 
     `settings` is the path of a sealpress.toml; without it $SEALPRESS_SETTINGS and ./sealpress.toml are looked for.
-    Raises BundleMissing, BundleError, ModelError, SettingsError, KeyFault, PolicyError, JournalError.
+    Raises BundleMissing, BundleError, SealedError, ModelError, SettingsError, KeyFault, PolicyError, JournalError.
     """
     box = Box.embedded(settings)
-    return Model(Bundle.read(Path(path), box.trusted()), box)
+    return Model(bundle_at(Path(path), box), box)

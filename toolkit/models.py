@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from compliance.disk import put
+from compliance.sealed.errors import SealedError
 from policies import licences
 from policies.errors import Fault, Unusable
 from policies.licences import LicenceError
@@ -26,12 +27,13 @@ from toolkit.bundle import Bundle, BundleError, BundleManifest, BundleMissing, m
 from toolkit.model import Model
 from toolkit.plan import planned
 from toolkit.runtime.session import ModelError
+from toolkit.sealed import must_still_open, opened, told
 
 __all__ = ["Entry", "Models", "State", "Unserved"]
 
 State = Literal["ready", "resting", "unloaded", "refused"]
 MAX_NAME = 200
-UNFIT = (BundleError, BundleMissing, ModelError, LicenceError)  # what is wrong with a bundle itself
+UNFIT = (BundleError, BundleMissing, ModelError, LicenceError, SealedError)  # what is wrong with a bundle itself
 
 
 class Unserved(Unusable):
@@ -75,7 +77,7 @@ class _Unloaded(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Models:
-    """Bundles at `places`, each a bundle or a folder of bundles (`*.bundle`).
+    """Bundles at `places`, each a bundle or a folder of bundles (`*.bundle`, and sealed ones, `*.sealed`).
 
     `cores` are those that a model may use; `refused` hears of every bundle that is not taken, and `gone`, once it is
     set, of every model that is served no more.
@@ -119,11 +121,19 @@ class Models:
         if not self._names:
             if self._last is not None:
                 raise self._last
-            raise BundleMissing("bundle_not_found", f"{', '.join(map(str, self._places))}: there is no *.bundle")
+            places = ", ".join(map(str, self._places))
+            raise BundleMissing("bundle_not_found", f"{places}: there is no *.bundle or *.sealed")
 
     def ready(self) -> list[Model]:
         """The models in memory."""
         return [entry.model for entry in self._entries.values() if entry.model is not None]
+
+    def opened(self) -> dict[str, str]:
+        """What is served, by the names of `entries`, and how long it took to open each model in memory, in words."""
+        return {
+            name: "" if entry.model is None else told(entry.model.seconds, entry.model.unsealed)
+            for name, entry in self.entries.items()
+        }
 
     def find(self, name: str, version: str | None = None) -> Entry:
         """What is served under a name, `NAME@VERSION`, or an alias. Its `model` is None while it rests: `wake` it.
@@ -148,7 +158,7 @@ class Models:
                 if entry.state != "resting":
                     raise Unserved("model_refused", f"the bundle is refused ({entry.reason})")
                 try:
-                    self._take(entry, Bundle.read(entry.path, self._box.trusted()))
+                    self._take(entry, opened(entry.path, self._box))
                 except UNFIT as fault:
                     entry.reason = fault.code
                     self._refused(fault)
@@ -196,16 +206,24 @@ class Models:
             if (place / "manifest.json").exists() or not place.is_dir():
                 yield place
             else:
-                yield from sorted(place.glob("*.bundle"))
+                yield from sorted([*place.glob("*.bundle"), *place.glob("*.sealed")])
 
     def _look(self, entry: Entry, *, again: bool) -> None:
         """Take what is at the place of an entry, where it is new there, or where nothing was taken before."""
+        if entry.model is not None:
+            try:
+                must_still_open(entry.model.unsealed, self._box)
+            except SealedError as fault:
+                # out of memory, and no call opens it again
+                self._rest(entry, "resting", "grant")
+                entry.reason = fault.code
+                self._refused(fault)
         stamp = _stamp(entry.path)
         if stamp == entry.stamp and entry.state != "unloaded" and not (again and entry.reason is not None):
             return
         entry.stamp = stamp
         try:
-            bundle = Bundle.read(entry.path, self._box.trusted())
+            bundle = opened(entry.path, self._box)
             if entry.model is not None and entry.model.manifest.digest == bundle.manifest.digest:
                 return
             self._take(entry, bundle)
@@ -312,7 +330,8 @@ def _in_order(version: str) -> list[tuple[int, int, str]]:
 def _stamp(path: Path) -> tuple[int, int, int] | None:
     """What changes when a bundle is put in the place of another."""
     try:
-        found = (path / "signature.json").stat()
+        # of a sealed one the file itself
+        found = (path / "signature.json" if path.is_dir() else path).stat()
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino

@@ -33,6 +33,13 @@ class LicenceError(Refused):
         "overrule the papers of the source.",
         "licence_expired": "Read the papers of the source again, and press the model again with --licence where they "
         "still name none: what somebody stated counts for a time only.",
+        "licence_ancestor": "State its licence with --parent NAME=SPDX, or give its folder with --parent "
+        "NAME=./FOLDER, whose papers are read then: what was made from something unknown may be used for nothing.",
+        "licence_data": "State it with --data-licence and an SPDX id, or with --data-licence LicenseRef-own where "
+        "the data is your own: the statement is signed into the bundle.",
+        "licence_left_out": "Press the model again with this version: its licence has to cover all of its lineage.",
+        "licence_texts": "Press the model again with this version, from a source with all of its papers: the texts go "
+        "into the bundle. A text that is altered is none.",
         "licence_notices": "Press the model again with this version: it puts the notices that the licences ask for "
         "into the NOTICE file.",
         "licence_name": "Rename the folder of the source so that its name begins as the licence asks, and press it "

@@ -54,9 +54,16 @@ class _WithDiagnose(click.RichCommand):
 @click.option(
     "--licence-until",
     type=click.DateTime(["%Y-%m-%d"]),
-    help="The first day on which --licence counts no more, in UTC.  [default: in 365 days]",
+    help="The first day on which --licence and --parent count no more, in UTC.  [default: in 365 days]",
 )
 @click.option("--data-licence", help="SPDX identifier for --calibrate; LicenseRef-own for your own data.")
+@click.option(
+    "--parent",
+    "parents",
+    multiple=True,
+    metavar="NAME=LICENCE|./FOLDER",
+    help="Of a model that SOURCE was made from: its SPDX identifier, or the folder where its own papers lie.",
+)
 @with_settings
 def compress(
     source: str,
@@ -73,6 +80,7 @@ def compress(
     licence: str | None,
     licence_until: datetime | None,
     data_licence: str | None,
+    parents: tuple[str, ...],
     settings: str | None,
     as_json: bool,
 ) -> None:
@@ -83,7 +91,8 @@ def compress(
     With --budget, the smallest bundle that keeps to it is looked for. OUT.run holds every trial and the report, also
     when nothing can be handed out. `sealpress compress diagnose` says where a recipe hurts.
 
-    Example: sealpress compress ./my-model --budget "size<=20MB, fidelity>=0.99" --calibrate texts.txt --out my.bundle
+    Example: sealpress compress ./my-model --budget "size<=20MB, fidelity>=0.99" --calibrate texts.txt
+    --data-licence LicenseRef-own --out my.bundle
     """
     given: dict[str, Any] = {
         "budget": budget,
@@ -91,6 +100,8 @@ def compress(
         "calibrate": calibrate,
         "evaluate": evaluate,
         "licence": licence,
+        "data_licence": data_licence,
+        "parents": parents,
         "trials": trials,
         "settings": found_settings(settings),
     }
@@ -101,7 +112,6 @@ def compress(
             bundle = pressing.compress(
                 source,
                 out=out,
-                data_licence=data_licence,
                 licence_until=licence_until and licence_until.date(),
                 minutes=minutes,
                 memory=None if memory is None else 1_000_000 * memory,

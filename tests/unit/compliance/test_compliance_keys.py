@@ -30,6 +30,8 @@ KEYS: dict[Kind, bytes] = {
     "journal-root": SIGNER.private_bytes(),
     "journal-root-public": SIGNER.public,
     "journal-signing": SIGNER.private_bytes(),
+    "sealing-private": OPENER.private_bytes(),
+    "sealing-public": OPENER.public,
     "witness-signing": SIGNER.private_bytes(),
     "witness-verifying": SIGNER.public,
 }
@@ -41,6 +43,7 @@ PRIVATE: tuple[Kind, ...] = (
     "grant-signing",
     "journal-root",
     "journal-signing",
+    "sealing-private",
     "witness-signing",
 )
 

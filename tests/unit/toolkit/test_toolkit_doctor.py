@@ -28,7 +28,6 @@ from toolkit.commands.doctor import doctor
 from toolkit.doctor import Finding, examine
 from toolkit.settings import NAME, read_settings
 
-
 DAY_NS = 86_400 * 10**9
 
 

@@ -87,4 +87,7 @@ def test_the_zeros_of_the_manifest_are_those_of_the_file(tmp_path: Path) -> None
     assert (data.relation, data.licence) == ("calibration", "CC-BY-SA-4.0")
     assert data.digest == (bundle.manifest.data or {})["calibrate"]
     papers = (bundle.path / "LICENSE").read_text("utf-8")
-    assert papers == f"{licences.text('MIT')}\n\n{licences.text('CC-BY-SA-4.0')}"
+    assert licences.pages(papers) == tuple(licences.text(one).strip("\n") for one in ("MIT", "CC-BY-SA-4.0"))
+    assert [one.text for one in bundle.manifest.lineage] == [
+        licences.digest(licences.text(one)) for one in ("MIT", "CC-BY-SA-4.0")
+    ]
