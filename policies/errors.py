@@ -16,6 +16,7 @@ line turns them into its exit status.
         │   ├── ReportError             compliance/report: a journal whose records and signed counters disagree
         │   ├── ConsentError            compliance/state: a consent that cannot be recorded, or is not there
         │   ├── OverrideError           compliance/state: an override that cannot be made, or is not there
+        │   ├── DeclarationError        compliance/state: a declaration that is not accepted
         │   ├── GrantError              compliance/state: a usage grant that is not accepted, or not here
         │   ├── SealedError             compliance/sealed: a sealed bundle that is broken, or does not open here
         │   ├── HoldError               compliance/state: a legal hold that is in the way, or is not there

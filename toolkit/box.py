@@ -21,6 +21,7 @@ from compliance.journal.signing import Auditors, DayKeys
 from compliance.journal.writer import Journal
 from compliance.keys import fingerprint, from_text, kind_of, read_key, secret, to_text, write_key
 from compliance.state.consents import Consents
+from compliance.state.declarations import Declarations
 from compliance.state.grants.meter import Meter
 from compliance.state.overrides import Overrides
 from compliance.state.policies import archive
@@ -48,7 +49,7 @@ from toolkit.settings import (
 if TYPE_CHECKING:
     from toolkit.detector import ModelDetector
 
-__all__ = ["Box", "Context", "PrivateKeys", "auditors", "create_box", "day_keys", "exposed"]
+__all__ = ["DAY", "Box", "Context", "PrivateKeys", "auditors", "create_box", "day_keys", "exposed"]
 
 MAX_CONTEXT = 256
 DAY = 86_400 * 10**9
@@ -88,6 +89,7 @@ rules = []  # your own rule files in Cedar, e.g. ["rules/opening-hours.cedar"]
 
 # What models may be used for. A caller names one of these; any other purpose is refused.
 # bases: consent, contract, legal_obligation, vital_interests, public_task, legitimate_interests (GDPR Art. 6(1))
+# uses, where the licence of a model asks: uses = ["medical_advice"], or [] for none of them (docs/licences.md)
 [purposes.search]
 bases = ["consent", "contract", "legal_obligation", "public_task", "legitimate_interests"]
 commercial = false
@@ -158,6 +160,7 @@ class Box:
         archive(self.policies_folder, self.policy.digest, self.policy.source)
         self.consents = Consents(self.folder / "state")
         journal = identity(self.journal_folder, from_text(self.settings.journal.root))
+        self.declarations = Declarations(self.folder / "state", journal)
         self.overrides = Overrides(self.folder / "state" / "overrides", journal, self.settings.override.approvers)
         self.journal = Journal(
             self.journal_folder,
@@ -273,10 +276,13 @@ class Box:
         signer: str | None = None,
         policy: Engine | None = None,
         metered: Metered | None = None,
+        *,
+        served: bool = False,
+        noticed: bool = False,
     ) -> Call:
         """A call of this moment. `signer` is whose signature on the model was checked, `policy` by which it will be
-        decided, if that was looked up before; `metered` what is held for it of a usage grant. Raises JournalError,
-        StateError.
+        decided, if that was looked up before; `metered` what is held for it of a usage grant; `served`: others ask
+        over a network; `noticed`: the NOTICE file of the model has what it must. Raises JournalError, StateError.
 
         Whether a consent stands is looked up now, so that one withdrawn a moment ago counts no more. A call to infer
         names the detector of the settings, and the gate lets none pass without it.
@@ -307,6 +313,9 @@ class Box:
             usage=context.usage,
             quota=context.quota,
             metered=metered,
+            declared=self.declarations.standing(at, self.trusted("declarations")),
+            served=served,
+            noticed=noticed,
             detector=self.detector.digest if action == "infer" and self.detector is not None else None,
             **{**said, "actor": context.actor or self.settings.box.actor, "tenant": tenant, "override": override},
         )

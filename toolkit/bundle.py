@@ -23,7 +23,7 @@ from compliance.crypto import Signer, sha256
 from compliance.disk import put_folder
 from compliance.keys import to_text
 from policies.facts import Manifest
-from policies.licences import Forebear, must_be_covered
+from policies.licences import Forebear, LicenceError, facts, must_be_covered
 from toolkit.runtime.inputs import ImageInput, TextInput
 from toolkit.runtime.lane import reader_of
 from toolkit.runtime.readers import Reader
@@ -41,6 +41,7 @@ __all__ = [
     "Measured",
     "Measurements",
     "Unsealed",
+    "must_stand",
     "write_bundle",
 ]
 
@@ -150,6 +151,15 @@ class Bundle(Described, frozen=True, kw_only=True):
     seconds: float = 0.0
     unsealed: Unsealed | None = None
 
+    @property
+    def noticed(self) -> bool:
+        """Whether its NOTICE file has the words that its licences ask for; not where one of them is not known."""
+        notice = self.papers.get("NOTICE", b"").decode(errors="replace")
+        try:
+            return all(words in notice for words in facts(self.manifest.licence).notices)
+        except LicenceError:
+            return False
+
     @classmethod
     def read(cls, path: Path, trusted: Collection[str]) -> Bundle:
         """Check the signer against `trusted` (ed25519:... texts), the signature, and every file.
@@ -191,6 +201,18 @@ class Bundle(Described, frozen=True, kw_only=True):
         manifest = self.manifest
         text, image = manifest.text or None, manifest.image or None
         return reader_of(manifest.inputs, text, image, self.tokenizer, manifest.labels or ())
+
+
+def must_stand(manifest: Manifest, at: int) -> None:
+    """Return when the licence that somebody stated for a model counts at the time `at` (ns), or none was stated.
+
+    Raises LicenceError: licence_expired.
+    """
+    stated = manifest.stated
+    if stated is not UNSET and not stated.starts <= at < stated.ends:
+        raise LicenceError(
+            "licence_expired", f"that {manifest.name} is under {stated.licence} was stated for another time"
+        )
 
 
 def write_bundle(

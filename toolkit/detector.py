@@ -66,6 +66,7 @@ class ModelDetector:
             raise SettingsError("settings_detector", f"{manifest.name} is for {manifest.task}, not for {ENTITIES}")
         self.manifest = manifest
         self._signer = bundle.signer
+        self._noticed = bundle.noticed
         self._box = box
         self._lane = Lane(bundle.model, manifest.digest, bundle.reader())
         self._least = settings.score
@@ -105,6 +106,7 @@ class ModelDetector:
             detector=None,
             detected=frozenset(),
             unseen=False,
+            noticed=self._noticed,
             scan_of=call.id,
         )
 

@@ -38,7 +38,7 @@ def export(box: Box, path: Path, out: Path, context: Context) -> Bundle:
         put(out, _archive(path.name, content))
         return bundle
 
-    call = box.call("export", manifest.digest, context, bundle.signer)
+    call = box.call("export", manifest.digest, context, bundle.signer, noticed=bundle.noticed)
     return gate(box.policy, manifest, call, Payload.checked({"archive": out.name}), box.journal, work)
 
 

@@ -59,8 +59,8 @@ class Answer(Struct, frozen=True):
 class Model:
     """A verified bundle in memory, under the policy and with the journal of a box."""
 
-    def __init__(self, bundle: Bundle, box: Box, plan: Plan = PLAIN) -> None:
-        """Raises ModelError, JournalError, StateError."""
+    def __init__(self, bundle: Bundle, box: Box, plan: Plan = PLAIN, *, served: bool = False) -> None:
+        """`served`: others ask it over a network. Raises ModelError, JournalError, StateError."""
         self.manifest: BundleManifest = bundle.manifest
         self.plan = plan
         self._box = box
@@ -73,6 +73,8 @@ class Model:
         self.unsealed = bundle.unsealed
         self._under = None if bundle.unsealed is None else bundle.unsealed.grant
         self._signer = bundle.signer
+        self._served = served
+        self._noticed = bundle.noticed
         # how much longer the same takes on the model that this one was pressed from, as it was measured
         measured = bundle.measurements
         self._longer = measured.before.latency_ms / measured.after.latency_ms if measured.after.latency_ms > 0 else 1.0
@@ -181,7 +183,16 @@ class Model:
                 metered = self._box.meter.hold(self.manifest, self._box.journal.now(), issuers, self._under)
             # a signer may have been revoked since the model was loaded
             signer = self._signer if self._signer in self._box.trusted() else None
-            call = self._box.call("infer", self.manifest.digest, asked.context, signer, in_force, metered)
+            call = self._box.call(
+                "infer",
+                self.manifest.digest,
+                asked.context,
+                signer,
+                in_force,
+                metered,
+                served=self._served,
+                noticed=self._noticed,
+            )
             pseudonymise = self._box.pseudonymise(asked.context)
             return decide_and_open(
                 in_force, self.manifest, call, asked.payload, self._box.journal, self._detectors, pseudonymise

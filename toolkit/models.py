@@ -23,7 +23,7 @@ from policies import licences
 from policies.errors import Fault, Unusable
 from policies.licences import LicenceError
 from toolkit.box import Box
-from toolkit.bundle import Bundle, BundleError, BundleManifest, BundleMissing
+from toolkit.bundle import Bundle, BundleError, BundleManifest, BundleMissing, must_stand
 from toolkit.model import Model
 from toolkit.plan import planned
 from toolkit.runtime.session import ModelError
@@ -241,10 +241,11 @@ class Models:
         """
         if "licence" in self._box.settings.policy.packs:
             licences.facts(bundle.manifest.licence)
+            must_stand(bundle.manifest, self._box.journal.now())
         size = len(bundle.model) + len(bundle.tokenizer or b"")
         before = entry.model
         self._make_room(size, entry)
-        model = Model(bundle, self._box, planned(bundle, self._box, self._cores))
+        model = Model(bundle, self._box, planned(bundle, self._box, self._cores), served=True)
         entry.model, entry.manifest, entry.bytes = model, bundle.manifest, size
         entry.state, entry.reason, entry.used = "ready", None, time.monotonic()
         self._name()

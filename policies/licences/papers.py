@@ -31,6 +31,8 @@ class LicenceError(Refused):
         "SPDX id, for example --licence Apache-2.0: the statement is signed into the bundle.",
         "licence_conflict": "Find out from the publisher which one holds. --licence fills a gap only: it cannot "
         "overrule the papers of the source.",
+        "licence_expired": "Read the papers of the source again, and press the model again with --licence where they "
+        "still name none: what somebody stated counts for a time only.",
         "licence_ancestor": "State its licence with --parent NAME=SPDX, or give its folder with --parent "
         "NAME=./FOLDER, whose papers are read then: what was made from something unknown may be used for nothing.",
         "licence_data": "State it with --data-licence and an SPDX id, or with --data-licence LicenseRef-own where "

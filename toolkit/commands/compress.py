@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -50,6 +51,11 @@ class _WithDiagnose(click.RichCommand):
 @click.option("--resume", is_flag=True, help="Go on with the run in OUT.run, instead of refusing to touch it.")
 @click.option("--plan", is_flag=True, help="Show the steps, the time and the memory, and do nothing.")
 @click.option("--licence", help="SPDX identifier, where the source's own papers name none.")
+@click.option(
+    "--licence-until",
+    type=click.DateTime(["%Y-%m-%d"]),
+    help="The first day on which --licence and --parent count no more, in UTC.  [default: in 365 days]",
+)
 @click.option("--data-licence", help="SPDX identifier for --calibrate; LicenseRef-own for your own data.")
 @click.option(
     "--parent",
@@ -72,6 +78,7 @@ def compress(
     resume: bool,
     plan: bool,
     licence: str | None,
+    licence_until: datetime | None,
     data_licence: str | None,
     parents: tuple[str, ...],
     settings: str | None,
@@ -105,6 +112,7 @@ def compress(
             bundle = pressing.compress(
                 source,
                 out=out,
+                licence_until=licence_until and licence_until.date(),
                 minutes=minutes,
                 memory=None if memory is None else 1_000_000 * memory,
                 resume=resume,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Collection, Sequence
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,7 @@ def compress(
     out: str | os.PathLike[str] | None = None,
     licence: str | None = None,
     data_licence: str | None = None,
+    licence_until: date | None = None,
     parents: Sequence[str] = (),
     trials: int = TRIALS,
     minutes: float | None = None,
@@ -79,7 +81,8 @@ def compress(
     in both. A run that would take more than `memory` bytes is not begun.
 
     Every trial and the report lie in OUT.run beside the bundle, also when nothing is handed out; `resume` goes on with
-    it. The licence comes from the source's own papers; `licence`, an SPDX identifier, only fills a gap. `data_licence`
+    it. The licence comes from the source's own papers; `licence`, an SPDX identifier, only fills a gap, and counts
+    until before `licence_until` (default: a year). `data_licence`
     is that of the data to calibrate on ("LicenseRef-own" for one's own), and `parents` hold, as "NAME=LICENCE" or
     "NAME=./FOLDER", what the source was made from: each model that its papers name has to be among them. The bundle may
     be used for what all of them allow. They must allow derivatives, else Denied, on record.
@@ -99,6 +102,7 @@ def compress(
         evaluate=evaluate,
         licence=licence,
         data_licence=data_licence,
+        licence_until=licence_until,
         parents=parents,
         progress=progress,
         example=example,
@@ -334,6 +338,7 @@ def _manifest(
         inputs=press.float.session.inputs,
         outputs=press.float.session.outputs,
         lineage=task.lineage,
+        stated=task.stated,
         text=text or UNSET,
         image=found.image or UNSET,
         labels=found.labels or UNSET,

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from policies import licences
 from policies.errors import Denied
-from policies.facts import Manifest
+from policies.facts import Manifest, Stated
 from policies.gate import Grant, gate
-from policies.licences import UNKNOWN, Forebear
+from policies.licences import UNKNOWN, Forebear, LicenceError
 from policies.payload import Payload
-from toolkit.box import Box, Context
+from toolkit.box import DAY, Box, Context
 from toolkit.compress.ancestry import Ancestry, Texts, forebear
 from toolkit.compress.data import NONE, Data, Items, Kind, gathered, read_items
 from toolkit.compress.engine import Press
@@ -32,6 +33,7 @@ __all__ = ["SEED", "Given", "Task"]
 
 EXAMPLES = 64  # items to measure on, where none are given
 SEED = 0  # of inputs that are made up
+STATED_DAYS = 365  # that a stated licence counts for, unless something else is said
 
 Given = str | os.PathLike[str] | Iterable[Any]
 T = TypeVar("T")
@@ -39,14 +41,15 @@ T = TypeVar("T")
 
 class Task(Struct, frozen=True, kw_only=True):
     """`licence` is the SPDX expression of what comes of it: those of the source and of all that it was made from, and
-    of the data that steps learn from. `lineage` holds these, `texts` the papers of each; `progress` hears what is
-    being done."""
+    of the data that steps learn from. `lineage` holds these, `texts` the papers of each; `stated` is there where papers
+    name no licence and somebody did; `progress` hears what is being done."""
 
     box: Box
     source: Source
     licence: str
     lineage: tuple[Forebear, ...]
     texts: tuple[Texts, ...]
+    stated: Stated | UnsetType
     data: Data
     progress: Callable[[str], None]
 
@@ -61,6 +64,7 @@ class Task(Struct, frozen=True, kw_only=True):
         licence: str | None,
         data_licence: str | None,
         parents: Sequence[str],
+        licence_until: date | None = None,
         progress: Callable[[str], None],
         example: object = None,
         image: ImageInput | None = None,
@@ -89,12 +93,17 @@ class Task(Struct, frozen=True, kw_only=True):
             ancestry = ancestry.and_then(Ancestry(lineage=(learned,), texts=(Texts(),)))
         elif data_licence is not None:
             raise ItemsError("data_missing", "a licence was stated for data to calibrate on, and none was given")
+        # an ancestor whose papers nobody gave has no digest; where papers say what a person says, they are what counts
+        said = {one.licence for one in ancestry.lineage if not one.digest and one.licence != UNKNOWN}
+        if licence is not None and not found.licences:
+            said.add(licences.spdx(licence))
         return cls(
             box=box,
             source=found,
             licence=licences.licence_of(ancestry.lineage),
             lineage=ancestry.lineage,
             texts=ancestry.texts,
+            stated=_stated(said, licence_until, box.journal.now()) if said else UNSET,
             data=data,
             progress=progress,
         )
@@ -132,6 +141,16 @@ class Task(Struct, frozen=True, kw_only=True):
         except Denied:
             licences.must_be_known(self.lineage)
             raise
+
+
+def _stated(said: Collection[str], until: date | None, at: int) -> Stated:
+    """That somebody stated these licences at the time `at` (ns): that counts from the beginning of that day, for a year
+    where nothing else is said. Raises LicenceError."""
+    day = at // DAY
+    ends = day + STATED_DAYS if until is None else (until - date(1970, 1, 1)).days
+    if ends <= day:
+        raise LicenceError("licence_expired", f"the statement would be over on {until}, before it begins")
+    return Stated(licence=licences.expression(said), starts=day * DAY, ends=ends * DAY)
 
 
 def _items(source: str | os.PathLike[str] | torch.nn.Module, found: Source, given: Given) -> Items:

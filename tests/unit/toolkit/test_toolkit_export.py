@@ -17,6 +17,7 @@ from compliance.keys import to_text
 from policies.errors import Denied, Fault
 from policies.licences import LicenceError, digest, facts, text
 from tests.bundles import put_bundle, texts, trusting_box
+from tests.declaring import declaring_box, took
 from tests.vectors.make_bundles import SIGNER
 from toolkit.box import Box, Context
 from toolkit.bundle import Bundle, BundleError, write_bundle
@@ -80,18 +81,35 @@ def test_what_may_not_be_shared_does_not_leave(
     assert sorted(rules(refused(box, tmp_path / "m.bundle", purpose))) == expected
 
 
-def test_a_copy_carries_the_notice_and_the_name_that_its_licence_asks_for(box: Box, tmp_path: Path) -> None:
+def test_a_copy_carries_the_notice_and_the_name_that_its_licence_asks_for(tmp_path: Path) -> None:
+    box = declaring_box(tmp_path, LLAMA)
+    notice = facts(LLAMA).notices[0].encode()
+    with closing(box.journal):
+        put_bundle(tmp_path / "bare.bundle", name="Llama-bare", licence=LLAMA)
+        assert rules(refused(box, tmp_path / "bare.bundle")) == ["licence.users", "licence.notices"]
+        took(box, users=5)
+        assert rules(refused(box, tmp_path / "bare.bundle")) == ["licence.notices"]
+        for name in ("small", "llama-small"):
+            assert rules(refused(box, again(tmp_path, "bare", name, NOTICE=notice))) == ["licence.name"]
+        export(box, again(tmp_path, "bare", "Llama-small", NOTICE=notice), tmp_path / "out.tar", Context())
+        assert (tmp_path / "out.tar").exists()
+
+
+def test_where_rules_of_ones_own_let_models_be_handed_on_a_copy_carries_them_too(box: Box, tmp_path: Path) -> None:
+    rule = '@id("own.share") @reason("All is handed on.") permit (principal, action == Action::"export", resource);'
+    (box.folder / "own.cedar").write_text(rule)
+    text = box.path.read_text("utf-8").replace(', "licence"]', "]").replace("rules = []", 'rules = ["own.cedar"]')
+    box.path.write_text(text, "utf-8")
+    assert box.reload()
     put_bundle(tmp_path / "bare.bundle", name="Llama-small", licence=LLAMA)
     assert refused(box, tmp_path / "bare.bundle").code == "licence_notices"
-    for name, code in (("small", "licence_name"), ("llama-small", "licence_name"), ("Llama-small", None)):
-        again(tmp_path, "bare", name, NOTICE=facts(LLAMA).notices[0].encode())
-        if code is not None:
-            assert refused(box, tmp_path / f"{name}.bundle").code == code
-    export(box, tmp_path / "Llama-small.bundle", tmp_path / "out.tar", Context())
-    assert (tmp_path / "out.tar").exists()
+    small = again(tmp_path, "bare", "small", NOTICE=facts(LLAMA).notices[0].encode())
+    assert refused(box, small).code == "licence_name"
 
 
-def test_a_text_that_a_licence_asks_for_is_missed(box: Box, tmp_path: Path) -> None:
+def test_a_text_that_a_licence_asks_for_is_missed(tmp_path: Path) -> None:
+    box = declaring_box(tmp_path, LLAMA)
+    took(box, users=5)
     put_bundle(tmp_path / "Llama-a.bundle", name="Llama-a", licence=f"{LLAMA} AND MIT")
     notice = facts(LLAMA).notices[0].encode()
     held, policy = texts(f"{LLAMA} AND MIT")["LICENSE"], texts(LLAMA)["USE_POLICY"]
