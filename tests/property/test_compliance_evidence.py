@@ -79,10 +79,11 @@ def test_outcomes_that_are_read_in_parts_say_what_the_whole_says(call: str, outc
         assert Alike().closed(text.encode()) == (whole["record"], whole["call"], whole["outcome"])
 
 
+_PIECES = st.lists(st.sampled_from([b"\0\0\0\0", b"\0\0\0\2"]) | st.binary(min_size=33, max_size=90), max_size=9)
+
+
 @settings(max_examples=40)
-@given(
-    st.lists(st.sampled_from([b"\0\0\0\0", b"\0\0\0\2"]) | st.binary(min_size=33, max_size=90)), st.binary(max_size=9)
-)
+@given(_PIECES, st.binary(min_size=1, max_size=3))
 def test_openings_are_cut_as_they_were_put_together(pieces: list[bytes], behind: bytes) -> None:
     data = b"".join(piece if len(piece) == 4 else len(piece).to_bytes(4, "big") + piece for piece in pieces)
     found = list(openings(_Bytes(data)))
