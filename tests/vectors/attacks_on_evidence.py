@@ -317,6 +317,8 @@ def _papers(case: Case) -> Iterator[Mutation]:
     edited = json.dumps(json.loads(case.parts[grant]) | {"signature": _coded(bytes(64))}).encode()
     yield _mutation("grant edited", case, case.parts | {grant: edited}, f"{grant} evidence_grant")
     yield _mutation("grant of another box", case, case.parts | {grant: foreign[grant]}, f"{grant} evidence_grant")
+    forged = json.dumps(json.loads(case.parts["policy.proof"]) | {"signature": _coded(bytes(64))}).encode()
+    yield _mutation("proof forged", case, case.parts | {"policy.proof": forged}, "policy.proof evidence_proof")
     yield _mutation("proof that is none", case, case.parts | {"policy.proof": b"{}"}, "policy.proof evidence_proof")
     for name, found in (
         ("journal.note", "journal.note genesis_signature"),
@@ -352,7 +354,7 @@ def _periods(case: Case) -> Iterator[Mutation]:
 
 def _missing(case: Case) -> Iterator[Mutation]:
     for name in case.parts:
-        if not name.startswith(("policies/", "grants/")):
+        if not name.startswith(("policies/", "grants/", "policy.proof")):
             yield _mutation(f"without {name}", case, _without(case.parts, name), f"{name} evidence_missing")
     yield _mutation("an entry more", case, case.parts | {"notes.txt": b""}, "evidence evidence_malformed")
 
