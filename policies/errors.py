@@ -29,7 +29,8 @@ line turns them into its exit status.
         │   ├── JwtError                compliance/issuer: a token that says nothing at the server of this box
         │   ├── ScopeError              serve: a caller who is known, and asks for what is not theirs
         │   ├── SourceError             toolkit/compress: a model that cannot be taken in
-        │   └── CompressionError        toolkit/compress: a result that is not faithful enough to hand out
+        │   ├── CompressionError        toolkit/compress: a result that is not faithful enough to hand out
+        │   └── TrainingError           toolkit/train: a training that came to nothing
         ├── Unusable                    exit 2: arguments, missing files, settings
         │   ├── InputError              policies/payload: an input that no model can be given
         │   ├── SettingsError           toolkit/settings: sealpress.toml, packs, trust
