@@ -74,7 +74,9 @@ def together(licences: Sequence[str]) -> str:
 
 def spdx(statement: str) -> str:
     """The SPDX id that a statement names ("apache-2.0", "MIT License"). Raises LicenceError where it is not known."""
-    found = _names().get(" ".join(words(statement))) if len(statement) <= MAX_CHARACTERS else None
+    # two plus signs make another licence of it (RAIL++), and are no word
+    plain = statement.replace("++", " plusplus ") if len(statement) <= MAX_CHARACTERS else ""
+    found = _names().get(" ".join(words(plain)))
     if found is None:
         raise _unknown(statement)
     return found

@@ -135,6 +135,8 @@ def test_another_text_is_unknown(other: str) -> None:
         ("cc-by-4.0", "CC-BY-4.0"),
         ("gpl-3.0", "GPL-3.0-only"),
         ("llama3.2", "LicenseRef-scancode-llama-3.2-license-2024"),
+        ("creativeml-openrail-m", "LicenseRef-scancode-stable-diffusion-2022-08-22"),
+        ("CreativeML Open RAIL++-M", "LicenseRef-creativeml-openrail-plusplus-m-2023"),
         ("gemma", "LicenseRef-scancode-gemma-tou-2025-03-24"),
         ("nvidia-open-model-license", "LicenseRef-scancode-nvidia-open-model-2025-04-28"),
         ("LicenseRef-own", "LicenseRef-own"),
