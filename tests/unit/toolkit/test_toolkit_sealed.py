@@ -268,6 +268,26 @@ def test_a_folder_of_models_takes_sealed_ones_lets_them_rest_and_wakes_them(tmp_
         assert models.find("golden").model is not None
 
 
+def test_a_model_sealed_anew_to_another_grant_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
+    box = granted_box(tmp_path)
+    with closing(box.journal):
+        (box.folder / "a.bundle").rename(box.folder / "plain.gone")
+        path, first = grant_sealed(box)
+        took(box, id=first.id, sealing=first.sealing, calls=1)
+        models = Models(box, [box.folder], cores=1)
+        models.refresh()
+        entry = models.find("golden")
+        assert models.wake(entry).ask({"texts": ["where"]}, ASKED).call
+        with pytest.raises(Denied):  # used up
+            models.wake(entry).ask({"texts": ["where"]}, ASKED)
+        path.unlink()
+        _, second = grant_sealed(box)
+        took(box, id=second.id, sealing=second.sealing)
+        models.refresh()
+        assert models.wake(entry).under == second.id
+        assert models.wake(entry).ask({"texts": ["where"]}, ASKED).call
+
+
 def test_sealing_to_others_is_handing_on(make: Make, tmp_path: Path) -> None:
     one, other = make("a"), make("b")
     put_bundle(one.folder / "nd.bundle", licence="CC-BY-ND-4.0")
