@@ -196,6 +196,11 @@ class Bundle(Described, frozen=True, kw_only=True):
         )
         return bundle, content
 
+    @property
+    def under(self) -> str | None:
+        """The grant that it was opened with, and whose end is the end of its use."""
+        return None if self.unsealed is None else self.unsealed.grant
+
     def reader(self) -> Reader:
         """What turns inputs into tensors. Raises ModelError."""
         manifest = self.manifest

@@ -82,7 +82,7 @@ class ModelDetector:
         if settings.detector is None:
             return None
         bundle = opened(Path(box.folder, settings.detector), box)
-        if bundle.unsealed is not None and bundle.unsealed.grant is not None:
+        if bundle.under is not None:
             # a look is not metered, so that nothing would tell that the grant is over
             raise SettingsError("settings_detector", f"{settings.detector} is sealed to a grant, not to this box")
         return cls(bundle, settings, box)

@@ -71,7 +71,7 @@ class Model:
         # how long it took to read the bundle and to make it ready, and what of that was unsealing
         self.seconds = bundle.seconds + time.perf_counter() - began
         self.unsealed = bundle.unsealed
-        self._under = None if bundle.unsealed is None else bundle.unsealed.grant
+        self.under = bundle.under
         self._signer = bundle.signer
         self._served = served
         self._noticed = bundle.noticed
@@ -155,7 +155,7 @@ class Model:
         """
         in_force = self._box.policy
         # where no model needs a grant, a call costs nothing more
-        metering = bool(self._box.meter.models) or self._under is not None
+        metering = bool(self._box.meter.models) or self.under is not None
         opened = [self._opened(one, in_force, metering) for one in asked]
         places = [place for place, one in enumerate(opened) if isinstance(one, Grant)]
         grants = [one for one in opened if isinstance(one, Grant)]
@@ -180,7 +180,7 @@ class Model:
             if metering:
                 # held before it is decided, and given back where it is refused
                 issuers = self._box.trusted("grants")
-                metered = self._box.meter.hold(self.manifest, self._box.journal.now(), issuers, self._under)
+                metered = self._box.meter.hold(self.manifest, self._box.journal.now(), issuers, self.under)
             # a signer may have been revoked since the model was loaded
             signer = self._signer if self._signer in self._box.trusted() else None
             call = self._box.call(

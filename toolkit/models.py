@@ -212,9 +212,9 @@ class Models:
         """Take what is at the place of an entry, where it is new there, or where nothing was taken before."""
         if entry.model is not None:
             try:
-                must_still_open(entry.model.unsealed, self._box)
-            except SealedError as fault:
-                # out of memory, and no call opens it again
+                must_still_open(entry.model.under, self._box)
+            except Fault as fault:
+                # out of memory, and no call opens it again before this is mended
                 self._rest(entry, "resting", "grant")
                 entry.reason = fault.code
                 self._refused(fault)
@@ -224,7 +224,8 @@ class Models:
         entry.stamp = stamp
         try:
             bundle = opened(entry.path, self._box)
-            if entry.model is not None and entry.model.manifest.digest == bundle.manifest.digest:
+            model = entry.model
+            if model is not None and (model.manifest.digest, model.under) == (bundle.manifest.digest, bundle.under):
                 return
             self._take(entry, bundle)
         except Fault as fault:

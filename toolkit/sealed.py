@@ -63,15 +63,15 @@ def opened(path: Path, box: Box) -> Bundle:
     return Bundle.checked(path, content, trusted, began, unsealed)[0]
 
 
-def must_still_open(unsealed: Unsealed | None, box: Box) -> None:
-    """Return while what was opened may stay in memory: a model whose grant is over or was revoked may not. One that is
-    used up may, since each call is refused for that, with the finding.
+def must_still_open(under: str | None, box: Box) -> None:
+    """Return while what was opened, `under` a grant or none, may stay in memory: one whose grant is over or was revoked
+    may not. Where it is used up it may, since each call is refused for that, with the finding.
 
     Raises SealedError: sealed_grant_issuer, sealed_grant_over, sealed_grant_revoked, sealed_foreign; StateError,
     JournalError.
     """
-    if unsealed is not None and unsealed.grant is not None:
-        kept = [one for one in box.meter.all() if one.signed.terms.id == unsealed.grant]
+    if under is not None:
+        kept = [one for one in box.meter.all() if one.signed.terms.id == under]
         try:
             in_force(kept, None, box.journal.now(), box.trusted("grants"))
         except SealedError as fault:
