@@ -22,8 +22,8 @@ from compliance.journal.reader import Contributions, Walk
 from compliance.journal.records import Closed, Opened, contribution
 from compliance.state.grants.terms import Signed, Terms, issued
 from compliance.verify.archive import DATE, canonical, parsed
-from compliance.verify.evidence import Recounted
 from compliance.verify.note import Note, cosigned
+from compliance.verify.recount import Recounted
 from compliance.verify.statements import key_text
 from policies.facts import Call, Finding, Metered, Outcome
 from tests.forge import SECOND, Forge, ForgedShard, Record, notes_file, opener, signer

@@ -8,7 +8,7 @@ from typing import Any
 
 __all__ = ["Alike", "value_of_json"]
 
-_SCAN = json.JSONDecoder().scan_once
+_DECODER = json.JSONDecoder()
 _OPENED = re.compile(rb'\{"record":"opened","call":\{"id":"([^"\\\x00-\x1f]*)","at":(0|[1-9][0-9]*),')
 _CLOSED = re.compile(rb'\{"record":"closed","at":(?:0|[1-9][0-9]*),"call":"([^"\\\x00-\x1f]*)","outcome":')
 _MOST = 4096  # that are remembered
@@ -53,10 +53,7 @@ class Alike:
 def value_of_json(data: bytes) -> Any:
     """The value of JSON with nothing around it: what json.loads does beside takes as long again. Raises ValueError."""
     text = data.decode()
-    try:
-        value, end = _SCAN(text, 0)
-    except StopIteration:
-        raise ValueError("no JSON") from None
+    value, end = _DECODER.raw_decode(text)
     if end != len(text):
         raise ValueError("something stands behind the value")
     return value

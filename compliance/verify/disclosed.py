@@ -49,7 +49,7 @@ class Span:
     first: Head
     last: Head
     peaks: tuple[bytes, ...]
-    marks: Mapping[int, bytes] = field(default_factory=dict)
+    marks: dict[int, bytes] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
