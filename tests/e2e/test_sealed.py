@@ -58,6 +58,6 @@ def test_sealed_to_a_grant_served_and_refused_elsewhere(tmp_path: Path) -> None:
         told = within(folder, "run", here / "m.sealed", "--text", "where", "--purpose", "search", "--json")
         code = "sealed_grant_revoked" if folder == clinic.folder else "sealed_foreign"
         assert (told.returncode, json.loads(told.stdout)["code"]) == (1, code)
-    serve = [COMMAND, "serve", here / "m.sealed", "--port", "0", "--json"]
+    serve = [str(COMMAND), "serve", str(here / "m.sealed"), "--port", "0", "--json"]
     ended = subprocess.run(serve, cwd=other.folder, capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, json.loads(ended.stdout)["code"]) == (1, "sealed_foreign")
