@@ -11,7 +11,15 @@ from importlib import import_module
 from benchmarks.frame import page, shorten
 
 NAMES = ("calls", "seal", "verify", "bundle", "serving", "compression", "policy", "privacy", "privacy.alone")
-PARTS = ("serving-closed", "serving-start", "serving-cpu", "serving-overload", "serving-soak")
+PARTS = (
+    "compression-press",
+    "compression-points",
+    "serving-closed",
+    "serving-start",
+    "serving-cpu",
+    "serving-overload",
+    "serving-soak",
+)
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks")
 parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join((*NAMES, *PARTS)))
