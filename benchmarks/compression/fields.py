@@ -35,8 +35,8 @@ class Field(Struct, frozen=True, kw_only=True):
     """A model with its data. What a recipe is chosen by is the evaluation of `task`; `held_out` are items that nothing
     was learned from and nothing chosen by, `alike` of them in a row made of one (views of a photo).
 
-    `reader` makes feeds for the FP32 file, `answered` one row of an answer; `asked` is what a run is timed on, `runs`
-    times in a round. `quantisers` are other tools that make a file for ONNX Runtime, by the name of what they make.
+    `reader` makes feeds for the FP32 file, `answered` one row of an answer; `asked` is what a run is timed on.
+    `quantisers` are other tools that make a file for ONNX Runtime, by the name of what they make.
     """
 
     name: str
@@ -49,7 +49,6 @@ class Field(Struct, frozen=True, kw_only=True):
     reader: Callable[[Path], Reader]
     answered: Callable[[NDArray[Any], peers.Feeds], NDArray[np.float32]]
     asked: Callable[[Path], peers.Feeds]
-    runs: int
     quantisers: Mapping[str, Peer]
     transformer: bool
     said: str
@@ -82,7 +81,6 @@ def _encoder() -> Iterator[Field]:
             reader=lambda _: reader,
             answered=embedding,
             asked=lambda _: minilm.tokens(1, 32),
-            runs=20,
             quantisers={"ONNX Runtime dynamic int8": lambda fp32, _, folder: minilm.dynamic(fp32, folder)},
             transformer=True,
             said=f"{len(learn)} texts to learn from, {len(choose)} others to choose recipes by and {len(texts)} more "
@@ -122,7 +120,6 @@ def _photos() -> Iterator[Field]:
             reader=reader,
             answered=lambda logits, _: logits,
             asked=lambda fp32: reader(fp32).feeds([learn[0]]),
-            runs=20,
             quantisers={"ONNX Runtime static int8": efficientnet.static},
             transformer=False,
             said=f"{len(learn)} views of ten photos to learn from, {len(choose)} other views of the same ten to choose "

@@ -60,14 +60,13 @@ def opened(files: Mapping[str, Path], name: str, folder: Path) -> peers.Candidat
 def qualities(field: Field, files: Mapping[str, Path]) -> dict[str, Quality]:
     """How near each candidate is to FP32; what is not known is found."""
     found: dict[str, Quality] = {}
-    sets = field.task.data.evaluate.items, field.held_out.items
-    reader = field.reader(files[FP32])
+    batches: list[list[peers.Feeds]] = []
     original: list[NDArray[np.float32]] = []
     with TemporaryDirectory() as folder:
         for name, path in files.items():
             known = path.with_suffix(".quality.json")
             if not known.exists():
-                batches = [[reader.feeds([item]) for item in items] for items in sets]
+                batches = batches or _batches(field, files[FP32])
                 original = original or _answers(field, peers.Runtime(files[FP32]), batches)
                 one = opened(files, name, Path(folder))
                 answers = _answers(field, one, batches)
@@ -88,6 +87,14 @@ def _press(press: Press, field: Field, files: Mapping[str, Path]) -> None:
         if not files[name].exists():
             print(f"  press: {name}", flush=True)
             _write(files[name], press.follow(Recipe.of(tables)).model)
+
+
+def _batches(field: Field, fp32: Path) -> list[list[peers.Feeds]]:
+    """One item a batch: of those to choose by, and of those held out."""
+    reader = field.reader(fp32)
+    return [
+        [reader.feeds([item]) for item in items] for items in (field.task.data.evaluate.items, field.held_out.items)
+    ]
 
 
 def _answers(field: Field, one: peers.Candidate, batches: list[list[peers.Feeds]]) -> list[NDArray[np.float32]]:

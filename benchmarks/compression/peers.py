@@ -88,7 +88,7 @@ class OpenVino:
 
     def _saved(self, feeds: Feeds) -> Path:
         path = self._folder / "feeds.npz"
-        np.savez(path, **dict(feeds))
+        np.savez(path, **dict(feeds))  # type: ignore[arg-type]  # none is called allow_pickle
         return path
 
     def _asked(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -121,5 +121,6 @@ def _openvino() -> Path:
 
 def _batches(learn: Sequence[Feeds], folder: Path) -> Path:
     path = folder / "learn.npz"
-    np.savez(path, **{f"{number}/{name}": array for number, one in enumerate(learn) for name, array in one.items()})
+    arrays = {f"{number}/{name}": array for number, one in enumerate(learn) for name, array in one.items()}
+    np.savez(path, **arrays)  # type: ignore[arg-type]  # none is called allow_pickle
     return path

@@ -25,6 +25,7 @@ from toolkit.compress.source import Measure
 __all__ = ["run"]
 
 BOUNDS = (15, 12, 10)  # MB
+RUNS, ROUNDS = 7, 21  # short rounds, and many: on a shared machine what disturbs falls on everybody
 SMALL = 4_000_000  # bytes of EfficientNet-Lite0
 LEAST = 0.97  # of the cosine, where the fastest is looked for
 ALONE = (*recipes.ALONE, "ONNX Runtime dynamic int8")
@@ -46,7 +47,7 @@ def run() -> list[Result]:
             files = files_of(one)
             found = qualities(one, files)
             candidates = {name: opened(files, name, Path(folder)) for name in files}
-            rounds = timed(candidates, one.asked(files[FP32]), one.runs)
+            rounds = timed(candidates, one.asked(files[FP32]), RUNS, ROUNDS)
             for table in TABLES[one.name]:
                 names = [name for name in files if name in {FP32, *table.candidates}]
                 made.append(

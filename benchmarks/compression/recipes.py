@@ -37,10 +37,6 @@ WIDE = {"kind": "gptq", "block": 128, "scales": "hqq"}
 HALVES, THIRDS = {"kind": "table-codebook"}, {"kind": "table-codebook", "word": 3}
 
 
-def _eights(share: float) -> dict[str, Any]:
-    return {"kind": "mixed", "rough": "gptq", "share": share}
-
-
 # those that begin alike are neighbours: what they share is pressed once
 ALONE: Mapping[str, Tables] = {
     name: named(name).plain() for name in ("int8", "int8-static", "w8-t4", "w4-t4", "int8-smooth")
@@ -49,15 +45,12 @@ COMBINED: Mapping[str, Tables] = {
     "int8-smooth, tables in words of three": (SMOOTH, LAYERS, THIRDS),
     "gptq-t4": named("gptq-t4").plain(),
     "gptq-words": named("gptq-words").plain(),
+    "gptq by 16, tables in words of two": ({"kind": "gptq", "block": 16}, HALVES),
     "gptq by 128, tables in words of two": (WIDE, HALVES),
     "gptq by 128, tables in words of three": (WIDE, THIRDS),
     "words": named("words").plain(),
     "words, tables in words of three": ({"kind": "codebook"}, THIRDS),
     "neurons 95 %, int8-smooth, tables in words of three": (_neurons(95), SMOOTH, LAYERS, THIRDS),
-    "gptq, a third in 8 bits, tables in words of two": (_eights(0.33), HALVES),
-    "gptq, two thirds in 8 bits, tables in words of three": (_eights(0.66), THIRDS),
-    "neurons 85 %, words": (_neurons(85), {"kind": "codebook"}, HALVES),
-    "neurons 75 %, int8-smooth, tables in words of three": (_neurons(75), SMOOTH, LAYERS, THIRDS),
 }
 PRUNED: Mapping[str, Tables] = {
     "neurons 75 %": (_neurons(75),),
@@ -66,12 +59,9 @@ PRUNED: Mapping[str, Tables] = {
     "ranks 81 %": ({"kind": "factorise", "keep": 0.81},),
 }
 SPARSE: Mapping[str, Tables] = {
-    **{
-        f"zeros, {told} by {method}": _zeros(method, pattern)
-        for pattern, told in (("unstructured", "half"), ("2:4", "2:4"), ("block", "blocks of 4 x 4"))
-        for method in ("sparsegpt", "wanda", "magnitude")
-    },
-    "zeros, half by sparsegpt, int8-smooth": (*_zeros("sparsegpt", "unstructured"), SMOOTH, INTEGERS),
+    f"zeros, {told} by {method}": _zeros(method, pattern)
+    for method in ("magnitude", "wanda", "sparsegpt")
+    for pattern, told in (("unstructured", "half"), ("2:4", "2:4"), ("block", "blocks of 4 x 4"))
 }
 
 CORRECTED = ({"kind": "equalise"}, {"kind": "bias-correction", "scales": "pairs"})
@@ -82,15 +72,13 @@ GRAPH = {"kind": "static-int8", "range": "mse", "scales": "pairs"}
 MIDDLE = tuple(f"node_Conv_{number}" for number in (857, 860, 862, 865, 867, 870))
 
 
-def _large(least: int, exclude: Sequence[str] = (), before: Tables = CORRECTED) -> Tables:
-    return (*before, {"kind": "codebook", "pointwise": least, "exclude": list(exclude)}, GRAPH)
+def _large(exclude: Sequence[str] = ()) -> Tables:
+    return (*CORRECTED, {"kind": "codebook", "pointwise": 200_000, "exclude": list(exclude)}, GRAPH)
 
 
 PHOTOS: Mapping[str, Tables] = {
     "int8-static": named("int8-static").plain(),
     "int8-corrected": named("int8-corrected").plain(),
-    "head and nine large convolutions in words": _large(200_000),
-    "head and three large convolutions in words": _large(200_000, MIDDLE),
-    "head in words": _large(0),
-    "channels 80 %, head in words": _large(0, before=({"kind": "prune-channels", "keep": 0.8}, *CORRECTED)),
+    "head and nine large convolutions in words": _large(),
+    "head and three large convolutions in words": _large(MIDDLE),
 }

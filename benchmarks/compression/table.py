@@ -63,12 +63,14 @@ def results(
     return made
 
 
-def timed(candidates: Mapping[str, Candidate], feeds: Feeds, runs: int) -> dict[str, list[float]]:
+def timed(
+    candidates: Mapping[str, Candidate], feeds: Feeds, runs: int, rounds: int = ROUNDS
+) -> dict[str, list[float]]:
     """Milliseconds of a run of each candidate, the median of `runs` in each round, round by round in turn."""
     for one in candidates.values():
         one.seconds(feeds, max(1, runs // 3))  # warm up
     asked = {key: partial(_milliseconds, one, feeds, runs) for key, one in candidates.items()}
-    return in_turn(asked, times(ROUNDS))
+    return in_turn(asked, times(rounds))
 
 
 def agreed(measure: Measure, original: NDArray[np.float32], answers: NDArray[np.float32], alike: int) -> Interval:

@@ -9,7 +9,6 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks.compression import table
 from benchmarks.compression.peers import Feeds
 from benchmarks.compression.table import agreed, encoder_share, timed
 
@@ -69,9 +68,8 @@ class Counting:
         return float(len(self._log))
 
 
-def test_candidates_are_warmed_up_and_then_asked_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table, "ROUNDS", 2)
+def test_candidates_are_warmed_up_and_then_asked_in_turn() -> None:
     log: list[str] = []
-    rounds = timed({name: Counting(log, name) for name in ("a", "b")}, {}, 6)
+    rounds = timed({name: Counting(log, name) for name in ("a", "b")}, {}, 6, rounds=2)
     assert log == ["a 2", "b 2", "a 6", "b 6", "a 6", "b 6"]
     assert rounds == {"a": [3000.0, 5000.0], "b": [4000.0, 6000.0]}
