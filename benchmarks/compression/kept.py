@@ -45,7 +45,7 @@ def files_of(field: Field) -> dict[str, Path]:
             print(f"  made by another tool: {name}", flush=True)
             batches = [reader.feeds([item]) for item in field.task.data.calibrate.items]
             if name == PEER:
-                made = peers.nncf(files[FP32], batches, Path(folder), transformer=field.transformer)
+                made = peers.nncf(files[FP32], batches, Path(folder), transformer=False)
                 path.with_suffix(".bin").write_bytes(made.with_suffix(".bin").read_bytes())
             else:
                 made = field.quantisers[name](files[FP32], batches, Path(folder))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,9 +22,7 @@ from toolkit.compress.measure import evaluation_texts
 from toolkit.compress.sources import huggingface, pretrained
 from toolkit.runtime.lane import reader_of
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "wiki_passages"
-DATA = Path(os.environ.get("SEALPRESS_PASSAGES", SHARED))  # a folder with FILES
-FILES = ("calib.txt", "dev.txt")
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "wiki_passages"
 LEARN, MEASURE = 300, 200
 RECIPES = ("int8", "int8-smooth", "int8-t4", "mixed-t4", "w8-t4", "w4-t4")
 SMALLEST = "size<=90MB, fidelity>=0.98"
@@ -34,12 +31,12 @@ SMALLEST = "size<=90MB, fidelity>=0.98"
 def run() -> list[Result]:
     with TemporaryDirectory() as scratch, box(Path(scratch)) as settings:
         folder = Path(scratch)
-        learn, texts, where = passages()
+        learn, texts, where = _texts()
         found = huggingface.read(source())
         reader = reader_of((), found.text, None, found.tokenizer)
         fp32 = folder / "fp32.onnx"
         fp32.write_bytes(pretrained.load(found).export())
-        files = {FP32: fp32, "ONNX Runtime dynamic int8": dynamic(fp32, folder)}
+        files = {FP32: fp32, "ONNX Runtime dynamic int8": _dynamic(fp32, folder)}
         for name in RECIPES:
             print(f"  press: {name}", flush=True)
             bundle = compress(
@@ -68,9 +65,9 @@ def run() -> list[Result]:
             embedding,
             ("cosine",),
             {
-                "1x32": (tokens(1, 32), 40),
-                "1x128": (tokens(1, 128), 15),
-                "32x128": (tokens(32, 128), 1),
+                "1x32": (_tokens(1, 32), 40),
+                "1x128": (_tokens(1, 128), 15),
+                "32x128": (_tokens(32, 128), 1),
             },
             [
                 f"{len(learn)} texts to calibrate on and {len(texts)} to measure on: {where}; no text stands in both",
@@ -88,19 +85,18 @@ def box(folder: Path) -> Iterator[Path]:
     yield folder / "box" / "sealpress.toml"
 
 
-def passages() -> tuple[list[str], list[str], str]:
+def _texts() -> tuple[list[str], list[str], str]:
     if DATA.exists():
-        learn, texts = (lines(DATA / name) for name in FILES)
+        learn, texts = ([line for line in (DATA / name).read_text().splitlines() if line.strip()] for name in FILES)
         return learn[:LEARN], texts[:MEASURE], "Wikipedia passages"
     texts = evaluation_texts()
     return texts[::2], texts[1::2], "passages of the standard library"
 
 
-def lines(path: Path) -> list[str]:
-    return [line for line in path.read_text().splitlines() if line.strip()]
+FILES = ("calib.txt", "dev.txt")
 
 
-def dynamic(fp32: Path, folder: Path) -> Path:
+def _dynamic(fp32: Path, folder: Path) -> Path:
     path = folder / "dynamic.onnx"
     onnxruntime.quantization.quantize_dynamic(
         fp32, path, per_channel=True, weight_type=onnxruntime.quantization.QuantType.QInt8
@@ -108,6 +104,6 @@ def dynamic(fp32: Path, folder: Path) -> Path:
     return path
 
 
-def tokens(batch: int, length: int) -> peers.Feeds:
-    ids = np.random.default_rng(0).integers(1000, 20_000, size=(batch, length), dtype=np.int64)
+def _tokens(batch: int, tokens: int) -> peers.Feeds:
+    ids = np.random.default_rng(0).integers(1000, 20_000, size=(batch, tokens), dtype=np.int64)
     return {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
