@@ -16,6 +16,7 @@ from compliance.report.evidence import Evidence, collect
 from compliance.verify.journal import Verified, verify_journal
 from toolkit.box import Box, exposed
 from toolkit.cli import output, with_settings
+from toolkit.commands.evidence import evidence, verifier, verify
 from toolkit.commands.receipt import head_file, read_text
 from toolkit.extras import needs
 from toolkit.reading import on_box
@@ -29,6 +30,11 @@ _REPORT = "report.html"
 @click.group()
 def audit() -> None:
     """Report on what was served, for an auditor."""
+
+
+audit.add_command(evidence)
+audit.add_command(verify)
+audit.add_command(verifier)
 
 
 @audit.command()

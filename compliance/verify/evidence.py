@@ -1,0 +1,397 @@
+"""Check an evidence file with nothing but public keys: that it shows what one journal holds of one period.
+
+The order of the checks, their places and their codes are those of docs/formats.md, "Evidence". The first that fails
+ends it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from compliance.crypto import Unauthentic, sha256, verify
+from compliance.verify.archive import Archive
+from compliance.verify.claims import Claimed, decoded
+from compliance.verify.counts import Counts
+from compliance.verify.disclosed import Disclosed, Span
+from compliance.verify.errors import NotVerified
+from compliance.verify.journal import genesis_in
+from compliance.verify.keyring import Keyring
+from compliance.verify.leaf import HEADER, NOTED, PLACED, Broken, metadata_commitment, record_name, shard_name
+from compliance.verify.merkle import check_consistency, check_inclusion, leaf_hash
+from compliance.verify.note import WITNESS, Note, cosigned_at, notes_in, witness_id
+from compliance.verify.statements import Genesis, Head, JointHead, head_parsed, key_bytes
+
+__all__ = ["SAMPLE", "Recounted", "Sampled", "VerifiedEvidence", "recounted", "verify_evidence"]
+
+SAMPLE = 32  # leaves
+_GRANT, _PROOF = b"sealpress.usage-grant/1\x00", b"sealpress.policy-proof/1\x00"
+
+
+class Sampled(NamedTuple):
+    """A leaf that the auditor's nonce chose, and the number of its kind: one to be looked at by a person."""
+
+    record: str
+    kind: int
+
+
+class Recounted(NamedTuple):
+    """What the leaves gave: counts by group and name, to whom they are sealed, crashes, and the sample."""
+
+    counts: Mapping[str, Mapping[str, int]]
+    auditors: tuple[str, ...]
+    gaps: int
+    sample: tuple[Sampled, ...]
+
+
+@dataclass(frozen=True)
+class VerifiedEvidence:
+    """What evidence that holds says.
+
+    `first` and `last` are the joint heads between which all leaves stand; `counts` were taken from the leaves.
+    `unbound` calls were answered by a model whose papers are not in the evidence. `given` says whether a head from
+    outside was compared, `witnessed` what a witness saw when (s); with neither, the evidence is unwitnessed.
+    """
+
+    claimed: Claimed
+    genesis: Genesis
+    keyring: Keyring
+    first: JointHead
+    last: JointHead
+    spans: tuple[Span, ...]
+    counts: Mapping[str, Mapping[str, int]]
+    unbound: int
+    auditors: tuple[str, ...]
+    gaps: int
+    sample: tuple[Sampled, ...]
+    given: bool
+    witnessed: tuple[int, int] | None
+
+
+def verify_evidence(
+    path: Path,
+    root: bytes | str,
+    *,
+    head: str | None = None,
+    nonce: str | None = None,
+    witness: bytes | None = None,
+    period: tuple[int, int] | None = None,
+    progress: Callable[[int], None] = lambda _: None,
+) -> VerifiedEvidence:
+    """Check an evidence file against the public key of the journal's root (32 bytes), or that key's fingerprint.
+
+    `head` is a signed head that the auditor holds from before, from outside this file: that, or a `witness` by its key,
+    shows that history was not written anew. `nonce` is any text that whoever made the evidence could not foresee; it
+    chooses a sample of leaves. `period` (ns) is what was asked for. `progress` hears how many bytes more of the leaves
+    were read. Raises NotVerified with the one failure.
+    """
+    with Archive(path) as archive:
+        claimed = Claimed.parsed(archive.read("evidence.json"))
+        check = _Check(archive, claimed, root)
+        check.joint_heads(period)
+        check.witness(witness)
+        check.heads()
+        if head is not None:
+            check.given(head)
+        check.earlier()
+        check.leaves(nonce, progress)
+        check.papers()
+        return check.verified(head is not None)
+
+
+class _Check:
+    """The steps, and what each leaves to those behind it."""
+
+    def __init__(self, archive: Archive, claimed: Claimed, root: bytes | str) -> None:
+        self._archive = archive
+        self._claimed = claimed
+        try:
+            self._genesis = genesis_in(archive.read("journal.note"), root)
+        except Unauthentic:
+            raise NotVerified.at("journal.note", "genesis_signature") from None
+        if self._genesis.id != claimed.journal:
+            raise NotVerified.at("evidence.json", "evidence_journal")
+        self._keyring = Keyring(self._genesis.id, self._genesis.root)
+        for place, note in self._notes("certificates.notes", "certificate", "certificate_invalid"):
+            with _failing(place):
+                self._keyring.take(note)
+        self._counts = Counts()
+        self._witnessed: tuple[int, int] | None = None
+
+    def joint_heads(self, period: tuple[int, int] | None) -> None:
+        """The two between which the leaves stand, around the period."""
+        notes = list(self._notes("joint.notes", "joint", "joint_signature"))
+        if len(notes) != 2:
+            raise NotVerified.at("joint.notes", "joint_missing")
+        (_, first), (_, last) = notes
+        self._first, self._note = self._joint("joint 0", first)
+        self._last, self._note = self._joint("joint 1", last)
+        if not self._first.grows_to(self._last):
+            raise NotVerified.at("joint 1", "joint_order")
+        sizes = tuple(size for size, _ in self._first.shards)
+        sizes += (0,) * (len(self._last.shards) - len(sizes))
+        ends = tuple(zip(sizes, (size for size, _ in self._last.shards), strict=True))
+        if ends != tuple(bounds for bounds, _ in self._claimed.shards):
+            raise NotVerified.at("evidence.json", "evidence_malformed")
+        since, until = self._claimed.since, self._claimed.until
+        asked = period or (since, until)
+        if not self._first.at <= since <= asked[0] or not asked[1] <= until <= self._last.at or since > until:
+            raise NotVerified.at("evidence.json", "evidence_period")
+
+    def witness(self, public: bytes | None) -> None:
+        """The co-signature of the witness under the last joint head."""
+        if public is None:
+            return
+        if (WITNESS, witness_id(public)) not in (signature[:2] for signature in self._note.signatures):
+            raise NotVerified.at("joint 1", "witness_missing")
+        try:
+            self._witnessed = self._last.total, cosigned_at(self._note, public)
+        except Unauthentic:
+            raise NotVerified.at("joint 1", "witness_signature") from None
+
+    def heads(self) -> None:
+        """The heads of the shards at both ends: their counters are what is counted again."""
+        found: dict[int, list[Head]] = {number: [] for number in range(len(self._last.shards))}
+        for place, note in self._notes("heads.notes", "head", "head_signature"):
+            head, key = self._signed(place, note, Head.parsed, "head_signature")
+            if head.id != self._keyring.id or head.shard not in found:
+                raise NotVerified.at(place, "head_origin")
+            if self._keyring.certificate(key, head.at) is None:
+                raise NotVerified.at(place, "head_expired")
+            found[head.shard].append(head)
+        self._spans = tuple(self._span(number, *heads) for number, heads in found.items())
+
+    def given(self, text: str) -> None:
+        """The head that the auditor holds, which must be one of the same history."""
+        with _refused("head", "given_signature"):
+            note = Note.parsed(text)
+            head = head_parsed(note.text)
+            if head.id != self._keyring.id:
+                raise NotVerified.at("head", "given_foreign")
+            if self._keyring.certificate(self._keyring.signer_of(note), head.at) is None:
+                raise NotVerified.at("head", "given_signature")
+        for number, (size, root) in head.by_shard().items():
+            if number >= len(self._spans):
+                # a shard that was begun later, or that a head before this evidence had already
+                if head.at <= self._last.at and size:
+                    raise NotVerified.at("head", "given_missing")
+                continue
+            span = self._spans[number]
+            if span.first.size <= size <= span.last.size:
+                span.marks[size] = root
+            else:
+                self._consistent(span, size, root, head.at)
+
+    def earlier(self) -> None:
+        """The notes from before the period, of which no two may be the same."""
+        seen = set()
+        for one in self._claimed.earlier:
+            place = one.shard, one.sequence
+            with _refused(one.name, "evidence_earlier"):
+                if place in seen or one.shard >= len(self._spans) or len(one.body) < HEADER:
+                    raise ValueError("not before the period")
+                _, kind, shard, sequence, *_ = PLACED.unpack_from(one.body)
+                if (kind, shard, sequence) != (NOTED, *place):
+                    raise ValueError("another record")
+                first = self._spans[one.shard].first
+                check_inclusion(leaf_hash(one.body), one.sequence, first.size, one.path, first.root)
+            seen.add(place)
+            if metadata_commitment(one.opening, one.metadata) != one.body[42:74]:
+                raise NotVerified.at(one.name, "evidence_opening")
+            with _failing(one.name):
+                self._counts.noted(one.metadata)
+
+    def leaves(self, nonce: str | None, progress: Callable[[int], None]) -> None:
+        """Every leaf of the period, the calls that ended in another shard, and all counts."""
+        found = recounted(self._archive, self._spans, self._counts, self._chosen(nonce), progress)
+        _compare(self._claimed.counts, found.counts)
+        self._found = found
+
+    def papers(self) -> None:
+        """The texts of the policies, the grants, and the proof of the claims: each is bound by what it is."""
+        policies = set()
+        for name in self._archive.names:
+            folder, _, file = name.partition("/")
+            if folder == "policies":
+                digest = file.removesuffix(".json")
+                if sha256(self._archive.read(name)).hex() != digest or digest not in self._counts.policies:
+                    raise NotVerified.at(name, "evidence_policy")
+                policies.add(digest)
+            elif folder == "grants":
+                self._grant(name, file.removesuffix(".json"))
+            elif name == "policy.proof":
+                with _refused(name, "evidence_proof"):
+                    if _signed_json(self._archive.read(name), _PROOF)["policy"] not in self._counts.policies:
+                        raise ValueError("of another policy")
+        for digest in sorted(self._counts.policies - policies):
+            raise NotVerified.at(f"policies/{digest}.json", "evidence_policy")
+
+    def verified(self, given: bool) -> VerifiedEvidence:
+        return VerifiedEvidence(
+            claimed=self._claimed,
+            genesis=self._genesis,
+            keyring=self._keyring,
+            first=self._first,
+            last=self._last,
+            spans=self._spans,
+            counts=self._found.counts,
+            unbound=self._counts.unbound(),
+            auditors=self._found.auditors,
+            gaps=self._found.gaps,
+            sample=self._found.sample,
+            given=given,
+            witnessed=self._witnessed,
+        )
+
+    def _notes(self, name: str, what: str, malformed: str) -> Iterator[tuple[str, str]]:
+        try:
+            for number, note in enumerate(notes_in(self._archive.read(name), malformed, malformed)):
+                yield f"{what} {number}", note
+        except Broken as broken:
+            raise NotVerified.at(name, broken.code) from None
+
+    def _signed(self, place: str, text: str, parse: Callable[[str], Any], code: str) -> tuple[Any, bytes]:
+        """The statement in a note, and the certified key that signed it."""
+        with _refused(place, code):
+            note = Note.parsed(text)
+            return parse(note.text), self._keyring.signer_of(note)
+
+    def _joint(self, place: str, text: str) -> tuple[JointHead, Note]:
+        joint, key = self._signed(place, text, JointHead.parsed, "joint_signature")
+        if joint.id != self._keyring.id:
+            raise NotVerified.at(place, "joint_origin")
+        if self._keyring.certificate(key, joint.at) is None:
+            raise NotVerified.at(place, "joint_expired")
+        if self._keyring.revoked(key, joint.at):
+            raise NotVerified.at(place, "joint_revoked")
+        return joint, Note.parsed(text)
+
+    def _span(self, number: int, *heads: Head) -> Span:
+        """The heads of a shard are those that the joint heads are made of."""
+        (size, end), peaks = self._claimed.shards[number]
+        lines = self._first.shards[number] if number < len(self._first.shards) else None, self._last.shards[number]
+        if len(heads) != 2 or (heads[0].size, heads[1].size) != (size, end):
+            raise NotVerified.at(shard_name(number), "head_missing")
+        if lines[0] not in (None, (heads[0].size, heads[0].root)) or lines[1] != (heads[1].size, heads[1].root):
+            raise NotVerified.at(shard_name(number), "joint_root")
+        return Span(heads[0], heads[1], peaks, {})
+
+    def _consistent(self, span: Span, size: int, root: bytes, at: int) -> None:
+        """A head of another size than the leaves have here: a proof leads from one to the other."""
+        number, first, last = span.last.shard, span.first, span.last
+        if size > last.size and at <= self._last.at:
+            raise NotVerified.at("head", "given_missing")
+        path = self._claimed.consistency.get((number, size))
+        if path is None:
+            raise NotVerified.at("head", "given_unproved")
+        with _refused("head", "given_root"):
+            if size < first.size:
+                check_consistency(size, root, first.size, first.root, path)
+            else:
+                check_consistency(last.size, last.root, size, root, path)
+
+    def _chosen(self, nonce: str | None) -> dict[int, set[int]]:
+        """The leaves of the sample, by shard: the same for the same nonce and the same last joint head."""
+        sizes = [(span.last.shard, span.first.size, span.last.size - span.first.size) for span in self._spans]
+        total = sum(count for _, _, count in sizes)
+        found: dict[int, set[int]] = {}
+        if nonce is None or not total:
+            return found
+        seed = sha256(b"sealpress.sample/1\x00", nonce.encode(), b"\x00", self._last.text().encode())
+        for number in range(SAMPLE):
+            at = int.from_bytes(sha256(seed, number.to_bytes(4, "big"))[:16], "big") % total
+            for shard, start, count in sizes:
+                if at < count:
+                    found.setdefault(shard, set()).add(start + at)
+                    break
+                at -= count
+        return found
+
+    def _grant(self, name: str, id_: str) -> None:
+        with _refused(name, "evidence_grant"):
+            terms = _signed_json(self._archive.read(name), _GRANT)
+            if (terms["id"], terms["box"]) != (id_, self._keyring.id):
+                raise ValueError("of another box")
+
+
+def recounted(
+    archive: Archive,
+    spans: Sequence[Span],
+    counts: Counts,
+    chosen: Mapping[int, set[int]],
+    progress: Callable[[int], None],
+) -> Recounted:
+    """Read all leaves of these spans, and count them. Raises NotVerified where they do not hold."""
+    ciphertexts: set[bytes] = set()
+    read: list[Disclosed] = []
+    sample: list[Sampled] = []
+    for span in spans:
+        one = Disclosed(archive, span, counts, ciphertexts)
+        read.append(one)
+        sampled = one.check(chosen.get(span.last.shard, set()), progress)
+        sample += (Sampled(record_name(span.last.shard, number), kind) for number, kind in sampled)
+    _settle(read)
+    counts.settle()
+    records: Counter[str] = Counter()
+    for one in read:
+        records.update(one.kinds)
+    gaps = sum(one.records.gaps for one in read)
+    with _failing("evidence.json"):
+        groups = counts.groups(records, sum(len(one.records.open) for one in read))
+        counts.compare(((span.first, span.last) for span in spans), gaps)
+    auditors = sorted(set().union(*(one.records.auditors for one in read)))
+    return Recounted(groups, tuple(auditors), gaps, tuple(sample))
+
+
+def _settle(read: Sequence[Disclosed]) -> None:
+    """The calls that ended in another shard than they began in."""
+    for one in read:
+        for sequence, of_shard, of_sequence in one.records.elsewhere:
+            of = read[of_shard].records if of_shard < len(read) else None
+            if of is not None and of_sequence in of.open:
+                of.open.remove(of_sequence)
+            elif of is not None and of_sequence < of.start and of_sequence not in of.earlier:
+                of.earlier.add(of_sequence)
+            else:
+                raise NotVerified.at(record_name(one.records.number, sequence), "record_of")
+
+
+def _compare(claimed: Mapping[str, Mapping[str, int]], counted: Mapping[str, Mapping[str, int]]) -> None:
+    """Every number that is claimed is what was counted, and no other is. Raises NotVerified: evidence_count."""
+    for group in sorted(claimed.keys() | counted.keys()):
+        one, other = claimed.get(group), counted.get(group)
+        if one is None or other is None:
+            raise NotVerified.at(f"counts.{group}", "evidence_count")
+        for name in sorted(one.keys() | other.keys()):
+            if one.get(name) != other.get(name):
+                raise NotVerified.at(f"counts.{group}.{name[:80]}", "evidence_count")
+
+
+@contextmanager
+def _refused(place: str, code: str) -> Iterator[None]:
+    """What is no statement, or not signed by whom it must, is refused with this code."""
+    try:
+        yield
+    except (Unauthentic, AttributeError, KeyError, TypeError, ValueError, RecursionError):
+        raise NotVerified.at(place, code) from None
+
+
+@contextmanager
+def _failing(place: str) -> Iterator[None]:
+    try:
+        yield
+    except Broken as broken:
+        raise NotVerified.at(place, broken.code) from None
+
+
+def _signed_json(data: bytes, label: bytes) -> Any:
+    """The statement in a signed file. Raises Unauthentic, and what a malformed one gives."""
+    found = json.loads(data)
+    statement = decoded(found["statement"])
+    verify(key_bytes(found["key"]), decoded(found["signature"]), label + statement)
+    return json.loads(statement)
