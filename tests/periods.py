@@ -70,6 +70,8 @@ class Period:
         for number in range(3):
             _call(first, number)
         _checkpoint(forge)
+        first.noted("read", {"auditor": "ab"})
+        _checkpoint(forge)
         since = forge.at
         forge.tick()
         for number in range(4):

@@ -22,8 +22,8 @@
 
 The subject of a call stands here under a pseudonym, and payloads stand nowhere. `calls` may be gone over as often as
 wanted, and has a length; it is not indexed, since of a large bundle it is read again from the disk. It gives calls in
-the order in which they ended, then those that have no outcome. A check takes Evidence and nothing else. Tests make one
-with `tests.evidences.evidence`.
+the order in which they ended, shard by shard, then those that have no outcome. A check takes Evidence and nothing else.
+Tests make one with `tests.evidences.evidence`.
 """
 
 from __future__ import annotations

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from compliance.verify.errors import NotVerified
 
-__all__ = ["DATE", "MAX_SMALL", "NAME", "Archive", "canonical", "parsed"]
+__all__ = ["DATE", "MAX_SMALL", "NAME", "Archive", "Part", "canonical", "parsed"]
 
 DATE = (1980, 1, 1, 0, 0, 0)
 MAX_ENTRIES = 20_000
@@ -28,6 +29,9 @@ NAME = re.compile(
     r"|policies/[0-9a-f]{64}\.json|grants/[0-9a-f]{32}\.json|shard-[0-9]{3}\.(log|opened)"
 )
 _LOCAL, _LISTED = 30, 46  # bytes of the header of an entry, and of its line in the list, without their names
+_MADE = (3, 0o600 << 16, 0, 0, 0)  # the system, the rights and the volume of an entry, the same on every machine
+_VERSIONS = (20, 45)
+_PLAIN = bytes(4) + b"\x00\x00\x21\x00"  # no flags, no compression, and the date
 _ENDS = (22, 22 + 20 + 56)  # bytes behind the list, and those where it is far behind
 
 
@@ -35,6 +39,7 @@ class Archive:
     """An evidence file, open. Raises NotVerified: evidence_malformed, for whatever is not in its one spelling."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         try:
             self._file = path.open("rb")
         except OSError:
@@ -61,19 +66,18 @@ class Archive:
         """Bytes of an entry. Raises NotVerified: evidence_missing."""
         return self._entry(name).file_size
 
-    def open(self, name: str) -> IO[bytes]:
-        """To be read to its end, where its CRC is compared. Raises NotVerified: evidence_missing."""
-        try:
-            return self._zip.open(self._entry(name))
-        except BadZipFile:
-            raise NotVerified.at(name, "evidence_malformed") from None
+    def open(self, name: str) -> Part:
+        """An entry to be read in pieces; nothing but what is signed says that its bytes are right. Raises NotVerified:
+        evidence_missing, OSError."""
+        entry = self._entry(name)
+        return Part(self._path, entry.header_offset + self._local(entry), entry.file_size)
 
     def read(self, name: str) -> bytes:
-        """A small entry as a whole. Raises NotVerified: evidence_missing, evidence_malformed."""
+        """A small entry as a whole, whose CRC is compared. Raises NotVerified: evidence_missing, evidence_malformed."""
         if self.size(name) > MAX_SMALL:
             raise NotVerified.at(name, "evidence_malformed")
         try:
-            with self.open(name) as entry:
+            with self._zip.open(self._entry(name)) as entry:
                 return entry.read()
         except (BadZipFile, OSError, EOFError):
             raise NotVerified.at(name, "evidence_malformed") from None
@@ -95,7 +99,10 @@ class Archive:
             known = NAME.fullmatch(entry.filename) and entry.filename == entry.orig_filename
             if not plain or not known or entry.filename in found or entry.flag_bits or entry.comment:
                 raise ValueError("not as evidence is written")
-            if entry.header_offset != end or entry.date_time != DATE:
+            made = entry.create_system, entry.external_attr, entry.internal_attr, entry.volume, entry.reserved
+            if entry.header_offset != end or entry.date_time != DATE or made != _MADE:
+                raise ValueError("not as evidence is written")
+            if entry.create_version != entry.extract_version or entry.extract_version not in _VERSIONS:
                 raise ValueError("not as evidence is written")
             end += self._local(entry) + entry.file_size
             found[entry.filename] = entry
@@ -103,6 +110,10 @@ class Archive:
         rest = self._file.seek(0, 2) - end - listed
         if end != self._zip.start_dir or rest not in _ENDS:
             raise ValueError("something stands between the entries and their list, or behind it")
+        self._file.seek(-_ENDS[0], 2)
+        tail = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, len(entries), len(entries), listed, end, 0)
+        if rest == _ENDS[0] and self._file.read() != tail:
+            raise ValueError("the list says something else of itself")
         return found
 
     def _local(self, entry: ZipInfo) -> int:
@@ -113,6 +124,8 @@ class Archive:
         extra = int.from_bytes(header[28:30], "little")
         sizes = header[14:18], header[18:22], header[22:26]
         expected = [number.to_bytes(8, "little") for number in (entry.CRC, entry.compress_size, entry.file_size)]
+        if header[:6] != b"PK\x03\x04" + bytes((entry.extract_version, 0)) or header[6:14] != _PLAIN:
+            raise ValueError("not as evidence is written")
         if (
             extra not in (0, 20)
             or self._file.read(len(name)) != name
@@ -126,6 +139,27 @@ class Archive:
         if extra and sizes != (expected[0][:4], b"\xff" * 4, b"\xff" * 4):
             raise ValueError("other sizes")
         return _LOCAL + len(name) + extra
+
+
+class Part:
+    """The bytes of an entry in turn. Raises OSError."""
+
+    def __init__(self, path: Path, start: int, size: int) -> None:
+        self._left = size
+        self._file = path.open("rb")
+        self._file.seek(start)
+
+    def __enter__(self) -> Part:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._file.close()
+
+    def read(self, size: int) -> bytes:
+        """So many bytes more, fewer where the entry ends."""
+        data = self._file.read(min(size, self._left))
+        self._left -= len(data)
+        return data
 
 
 def canonical(value: Any) -> bytes:

@@ -132,17 +132,13 @@ class Counts:
         found["unread"] = self._unread
         found["records"] = Counter(records)
         found["calls"] = Counter(
-            done=self._done, failed=sum(self._failed.values()), unfinished=unfinished, earlier=self._earlier
+            done=self._done,
+            failed=sum(self._failed.values()),
+            unfinished=unfinished,
+            earlier=self._earlier,
+            unbound=self._unbound(),
         )
         return {group: {name: count for name, count in counts.items() if count} for group, counts in found.items()}
-
-    def unbound(self) -> int:
-        """Calls that a model answered whose papers were not opened."""
-        return sum(
-            count
-            for (allowed, _, model, _, _, action), count in self._calls.items()
-            if allowed and action in ("infer", "scan") and model not in self.manifests
-        )
 
     def compare(self, heads: Iterable[tuple[Head, Head]], gaps: int) -> None:
         """Compare with what the heads count by name from the first to the last of each shard.
@@ -168,6 +164,14 @@ class Counts:
             more = usage[f"{OTHERS}/{unit}"]
             if (not unclear and self._used[name] < usage[name]) or (not gaps and self._used[name] > usage[name] + more):
                 raise Broken("evidence_usage")
+
+    def _unbound(self) -> int:
+        """Calls that a model answered whose papers were not opened."""
+        return sum(
+            count
+            for (allowed, _, model, _, _, action), count in self._calls.items()
+            if allowed and action in ("infer", "scan") and model not in self.manifests
+        )
 
     def _ended(self, opened: tuple[str, str] | None, call: str, outcome: Mapping[str, Any]) -> None:
         if opened is None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import IO
-from zipfile import BadZipFile
 
 from compliance.crypto import Unauthentic
-from compliance.verify.archive import Archive
+from compliance.verify.archive import Archive, Part
 from compliance.verify.counts import Counts
 from compliance.verify.errors import NotVerified
 from compliance.verify.leaf import (
@@ -85,12 +83,12 @@ class Disclosed:
                 self._read(log, openings(opened), nodes, progress)
         except Broken as broken:
             raise NotVerified.at(record_name(self.records.number, self.records.tree.size), broken.code) from None
-        except (BadZipFile, OSError, EOFError):
+        except OSError:
             raise NotVerified.at(self.span.name, "evidence_malformed") from None
         self._compare()
         return nodes.proved()
 
-    def _read(self, log: IO[bytes], opened: Iterator[bytes], nodes: _Nodes, progress: Callable[[int], None]) -> None:
+    def _read(self, log: Part, opened: Iterator[bytes], nodes: _Nodes, progress: Callable[[int], None]) -> None:
         """Raises Broken, NotVerified."""
         records, tree, marks, start = self.records, self.records.tree, self.span.marks, self.span.first.size
         if start in marks and marks[start] != self.span.first.root:
@@ -106,7 +104,7 @@ class Disclosed:
                 nodes.take(number, made, body[1])
             if number + 1 in marks and tree.root() != marks[number + 1]:
                 raise NotVerified.at("head", "given_root")
-        if next(opened, None) is not None or log.read(1):
+        if next(opened, None) is not None:
             raise Broken("evidence_malformed")
 
     def _take(self, body: bytes, number: int, opened: Iterator[bytes]) -> None:
@@ -188,7 +186,7 @@ class _Nodes:
         return sorted(self._kinds.items())
 
 
-def openings(file: IO[bytes]) -> Iterator[bytes]:
+def openings(file: Part) -> Iterator[bytes]:
     """What was opened of each sealed leaf in turn: the opening (32 bytes) and the metadata behind it, or one byte that
     says why there is none. Raises Broken: evidence_malformed."""
     data, offset = b"", 0

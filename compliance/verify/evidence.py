@@ -54,8 +54,8 @@ class VerifiedEvidence:
     """What evidence that holds says.
 
     `first` and `last` are the joint heads between which all leaves stand; `counts` were taken from the leaves.
-    `unbound` calls were answered by a model whose papers are not in the evidence. `given` says whether a head from
-    outside was compared, `witnessed` what a witness saw when (s); with neither, the evidence is unwitnessed.
+    `given` says whether a head from outside was compared, `witnessed` what a witness saw when (s); with neither, the
+    evidence is unwitnessed.
     """
 
     claimed: Claimed
@@ -65,7 +65,6 @@ class VerifiedEvidence:
     last: JointHead
     spans: tuple[Span, ...]
     counts: Mapping[str, Mapping[str, int]]
-    unbound: int
     auditors: tuple[str, ...]
     gaps: int
     sample: tuple[Sampled, ...]
@@ -125,12 +124,10 @@ class _Check:
 
     def joint_heads(self, period: tuple[int, int] | None) -> None:
         """The two between which the leaves stand, around the period."""
-        notes = list(self._notes("joint.notes", "joint", "joint_signature"))
-        if len(notes) != 2:
+        joints = [self._joint(place, note) for place, note in self._notes("joint.notes", "joint", "joint_signature")]
+        if len(joints) != 2:
             raise NotVerified.at("joint.notes", "joint_missing")
-        (_, first), (_, last) = notes
-        self._first, self._note = self._joint("joint 0", first)
-        self._last, self._note = self._joint("joint 1", last)
+        (self._first, _), (self._last, self._note) = joints
         if not self._first.grows_to(self._last):
             raise NotVerified.at("joint 1", "joint_order")
         sizes = tuple(size for size, _ in self._first.shards)
@@ -240,7 +237,6 @@ class _Check:
             last=self._last,
             spans=self._spans,
             counts=self._found.counts,
-            unbound=self._counts.unbound(),
             auditors=self._found.auditors,
             gaps=self._found.gaps,
             sample=self._found.sample,
@@ -249,11 +245,14 @@ class _Check:
         )
 
     def _notes(self, name: str, what: str, malformed: str) -> Iterator[tuple[str, str]]:
-        try:
-            for number, note in enumerate(notes_in(self._archive.read(name), malformed, malformed)):
-                yield f"{what} {number}", note
-        except Broken as broken:
-            raise NotVerified.at(name, broken.code) from None
+        number, notes = 0, notes_in(self._archive.read(name), malformed, malformed)
+        while True:
+            with _failing(f"{what} {number}"):
+                note = next(notes, None)
+            if note is None:
+                return
+            yield f"{what} {number}", note
+            number += 1
 
     def _signed(self, place: str, text: str, parse: Callable[[str], Any], code: str) -> tuple[Any, bytes]:
         """The statement in a note, and the certified key that signed it."""

@@ -24,7 +24,6 @@ def value_of(found: VerifiedEvidence) -> dict[str, Any]:
         "heads": [found.first.at, found.last.at],
         "shards": [{"shard": span.name, "since": span.first.size, "until": span.last.size} for span in found.spans],
         "counts": {group: dict(counts) for group, counts in found.counts.items()},
-        "unbound": found.unbound,
         "auditors": list(found.auditors),
         "gaps": found.gaps,
         "sample": [{"record": one.record, "kind": _KINDS.get(one.kind, "public")} for one in found.sample],
@@ -47,8 +46,8 @@ def said(found: VerifiedEvidence) -> str:
     if unread:
         what = ", ".join(f"{count:,} {name}" for name, count in sorted(unread.items()))
         lines.append(f"Not opened, as whoever made this says: {what}.")
-    if found.unbound:
-        lines.append(f"{found.unbound:,} calls were answered by a model whose papers are not in the evidence.")
+    if "unbound" in calls:
+        lines.append(f"{calls['unbound']:,} calls were answered by a model whose papers are not in the evidence.")
     if found.gaps:
         lines.append(f"{found.gaps:,} times the journal was found torn after a crash and went on.")
     if found.sample:
