@@ -1,4 +1,4 @@
-"""What can be wrong with what is asked of the catalogue of controls."""
+"""What can be wrong with what is asked of the catalogue of controls, or with an answer to one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ __all__ = ["ControlError"]
 
 
 class ControlError(Refused):
-    """A control that there is not."""
+    """A control that there is not, or an answer that does not hold."""
 
     hints: ClassVar[Mapping[str, str]] = {
         "control_unknown": "Give the id of a control, as a report shows it.",
+        "answer_forged": "Ask the person for the answer again: its text is not what was signed.",
     }

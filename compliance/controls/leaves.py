@@ -13,8 +13,8 @@ def ranges(records: Iterable[str]) -> Leaves:
     """Records such as shard-000/3, in any order and more than once, as the fewest ranges, in the journal's order."""
     by_shard: dict[str, set[int]] = {}
     for record in records:
-        shard, _, sequence = record.rpartition("/")
-        by_shard.setdefault(shard, set()).add(int(sequence))
+        shard, _, number = record.rpartition("/")
+        by_shard.setdefault(shard, set()).add(int(number))
     found = []
     for shard, sequences in sorted(by_shard.items()):
         start = last = -2

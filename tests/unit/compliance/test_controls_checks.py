@@ -52,7 +52,7 @@ OPENED = told(0, "override_opened", id="o1")
 OVERRIDE = Override(id="o1", name="emergency", approvers=frozenset({"a", "b"}))
 PARENT = {"name": "p", "digest": "aa" * 32, "licence": "MIT", "relation": "parent"}
 PROOF = Trial(kind="policy_proof", about=POLICY, data={})
-LISTED = {"pack": "ai_act", "high_risk": ["search"]}
+LISTED: dict[str, Any] = {"pack": "ai_act", "high_risk": ["search"]}
 
 # the name of a check, evidence in which it holds, and evidence in which it does not
 CASES: list[tuple[str, Evidence, Evidence]] = [
