@@ -38,8 +38,9 @@ class Answer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Signed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The JSON of an answer, the key (`ed25519:...`) and its signature in base64."""
+    """A file of format 1: the JSON of an answer, the key (`ed25519:...`) and its signature in base64."""
 
+    format: Literal[1] = 1
     statement: Annotated[str, Meta(max_length=16_000)]
     key: str
     signature: str

@@ -15,5 +15,7 @@ class ControlError(Refused):
 
     hints: ClassVar[Mapping[str, str]] = {
         "control_unknown": "Give the id of a control, as a report shows it.",
+        "control_measured": "Change what the check looks at; the report says how, under what is to be fixed first.",
+        "answer_person": "Sign with the key of a person whom the settings name under [override.approvers].",
         "answer_forged": "Ask the person for the answer again: its text is not what was signed.",
     }

@@ -19,6 +19,7 @@ from compliance.verify.evidence import verify_evidence
 from compliance.verify.journal import Verified, verify_journal
 from toolkit.box import Box, exposed
 from toolkit.cli import output, with_settings
+from toolkit.commands.answer import answer
 from toolkit.commands.copies import root_given
 from toolkit.commands.evidence import evidence, evidence_of, verifier, verify
 from toolkit.commands.receipt import head_file, read_text
@@ -38,6 +39,7 @@ def audit() -> None:
     """Report on what was served, for an auditor."""
 
 
+audit.add_command(answer)
 audit.add_command(evidence)
 audit.add_command(verify)
 audit.add_command(verifier)
