@@ -23,7 +23,7 @@ from toolkit.extras import MissingExtra, needs
 if TYPE_CHECKING:
     from compliance.report.audit.contents import Contents, Previous
 
-__all__ = ["ANSWERS", "FORMS", "Form", "answers_in", "recounts", "write"]
+__all__ = ["ANSWERS", "FORMS", "Form", "answers_in", "parts", "recounts", "write"]
 
 Form = Literal["html", "pdf", "json", "oscal"]
 FORMS: tuple[Form, ...] = get_args(Form)
@@ -48,7 +48,7 @@ def write(
 
     Raises ReportExists, ReportError, ControlError, NotVerified, MissingExtra.
     """
-    with _parts(forms):
+    with parts(forms):
         from compliance.report.audit.contents import Inputs
         from compliance.report.audit.formats import FILES, written
         from compliance.report.audit.made import made
@@ -67,7 +67,7 @@ def write(
         previous=None if previous is None else _kept(previous),
     )
     contents = made(evidence, inputs)
-    with _parts(forms):
+    with parts(forms):
         content = {form: written(contents, form) for form in forms}
     for form, target in targets.items():
         put(target, content[form])
@@ -83,7 +83,7 @@ def recounts(reports: Sequence[Path], file: Path, found: VerifiedEvidence) -> li
     evidence = read(file, found)
     for path in reports:
         form = _form(path)
-        with _parts([form]):
+        with parts([form]):
             recount(_content(path), form, evidence)
     return [str(path) for path in reports]
 
@@ -101,7 +101,7 @@ def answers_in(folder: Path) -> tuple[Signed, ...]:
 
 
 @contextmanager
-def _parts(forms: Sequence[Form]) -> Iterator[None]:
+def parts(forms: Sequence[Form]) -> Iterator[None]:
     """What a format needs is there. Raises MissingExtra with what to install; Pango is a library of the system."""
     try:
         with needs("pdf" if "pdf" in forms else "report"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import msgspec
 import pytest
 from msgspec import structs
 
-from compliance.controls.answers import Answer, signed
+from compliance.controls.answers import Answer, Signed, opened, signed
 from compliance.controls.catalogue import Lang
 from compliance.controls.errors import ControlError
 from compliance.evidence.model import Evidence
@@ -25,6 +26,8 @@ from compliance.report.errors import ReportError
 from policies.facts import Outcome
 from tests.evidences import MODEL, a_call, evidence, told
 from tests.forge import signer
+from toolkit.commands.reports import parts
+from toolkit.extras import MissingExtra
 
 HOSTILE = "<script>alert(1)</script>\"'&{{ 7*7 }}\u202e]]></svg></style>"
 INPUTS = Inputs(profile="licence", lang="en", made=1_795_000_000 * 10**9, version="0.1.0", witnessed=True)
@@ -270,3 +273,41 @@ def test_oscal_says_satisfied_of_what_passed_only(period: Evidence) -> None:
     assert satisfied == {one.id for one in contents.controls if one.kind == "pass"}
     for one in [*result["props"], *document["metadata"]["props"]]:
         assert re.fullmatch(r"\S(.*\S)?", one["value"])
+
+
+def test_what_the_first_format_wrote_stays_readable() -> None:
+    golden = ROOT / "tests" / "vectors" / "reports" / "golden-v1"
+    for name in ("report.json", "answer.json"):
+        assert re.match(rb'\{\s*"format": 1,', (golden / name).read_bytes())
+    contents = msgspec.json.decode((golden / "report.json").read_bytes(), type=Contents)
+    assert kept(contents).kinds["hipaa-logoff"] == "pass"
+    assert opened(msgspec.json.decode((golden / "answer.json").read_bytes(), type=Signed)) == answer()
+
+
+@pytest.mark.slow
+def test_a_pdf_is_tagged_and_made_the_same_again() -> None:
+    pytest.importorskip("weasyprint", reason="the extra pdf is not installed", exc_type=ImportError)
+    few = evidence(calls=(), models=(), tests=())
+    content = written(made(few, INPUTS), "pdf")
+    assert content.startswith(b"%PDF-")
+    streams = re.findall(rb"FlateDecode.*?stream\r?\n(.*?)\r?\nendstream", content, re.DOTALL)
+    assert any(b"/StructTreeRoot" in zlib.decompressobj().decompress(stream) for stream in streams)
+    assert recount(content, "pdf", few).inputs == INPUTS
+    for broken in (b"%PDF-1.7", content.replace(b"/EmbeddedFile", b"/EmbeddedFilm")):
+        with pytest.raises(ReportError) as refused:
+            recount(broken, "pdf", few)
+        assert refused.value.code == "report_malformed"
+
+
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [(ModuleNotFoundError(name="weasyprint"), r"sealpress\[pdf\]"), (OSError("cannot load"), "Pango")],
+)
+def test_pdf_is_refused_with_what_to_install(missing: Exception, said: str) -> None:
+    with pytest.raises(MissingExtra, match=said), parts(["pdf"]):
+        raise missing
+
+
+def test_a_disk_that_is_full_is_no_missing_part() -> None:
+    with pytest.raises(OSError, match="space"), parts(["pdf"]):
+        raise OSError(28, "No space left on device")
