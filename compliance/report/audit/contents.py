@@ -11,6 +11,7 @@ from compliance.controls.answers import Signed
 from compliance.controls.catalogue import Crosswalk, Lang, Profile
 from compliance.controls.result import Kind
 from compliance.report.audit.figures import Figure, Table
+from compliance.report.audit.processing import Processing
 
 __all__ = ["Answered", "Changed", "Contents", "Control", "Event", "Fix", "Inputs", "Model", "Parent", "Previous"]
 
@@ -141,6 +142,7 @@ class Contents(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     controls: tuple[Control, ...]
     models: tuple[Model, ...]
     personal: tuple[Table, ...]
+    processing: tuple[Processing, ...]
     acts: tuple[Figure, ...]
     licences: tuple[Table, ...]
     incidents: tuple[Table, ...]
@@ -157,5 +159,7 @@ class Contents(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             *(one for table in tables for row in table.rows for one in row.figures),
             *(one for control in self.controls for one in (control.n, control.of) if one is not None),
             *(one for model in self.models for one in (model.answered, *model.measured)),
+            *(one.observed for one in self.processing),
+            *(different.calls for one in self.processing for different in one.differences),
             *self.acts,
         )

@@ -29,6 +29,7 @@ from compliance.report.audit.contents import (
     Previous,
 )
 from compliance.report.audit.figures import Figure, Row, Table, figure
+from compliance.report.audit.processing import processing
 from compliance.report.audit.served import Served, served, tables
 from compliance.report.wording import plain, step
 
@@ -78,6 +79,7 @@ def made(evidence: Evidence, inputs: Inputs) -> Contents:
         controls=controls,
         models=_models(evidence, found),
         personal=tables(found, ("data",)),
+        processing=processing(evidence),
         acts=tuple(
             figure(f"acts.{name}", [one.record for one in evidence.notes if one.kind in kinds])
             for name, kinds in _ACTS.items()

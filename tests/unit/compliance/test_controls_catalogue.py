@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import string
 from datetime import date
+from importlib.metadata import entry_points
 
+import click
 import msgspec
 import pytest
 
@@ -105,3 +108,13 @@ def test_a_control_that_there_is_not_is_refused() -> None:
     with pytest.raises(ControlError, match="no control 'gdpr-nothing'"):
         catalogue().control("gdpr-nothing")
     assert catalogue().control("hipaa-audit").at == "164.312(b)"
+
+
+@pytest.mark.parametrize("name", sorted(wordings()))
+def test_what_to_do_names_commands_that_exist(name: str) -> None:
+    top = {point.name: point for point in entry_points(group="sealpress.commands")}
+    for first, second in re.findall(r"sealpress ([a-z]+)(?: ([a-z]+))?", wordings()[name].fix.en):
+        if first in ("made", "that"):
+            continue  # prose, not a command
+        command = top[first].load()
+        assert not isinstance(command, click.Group) or not second or second in command.commands
