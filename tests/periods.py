@@ -22,8 +22,9 @@ from compliance.journal.reader import Contributions, Walk
 from compliance.journal.records import Closed, Opened, contribution
 from compliance.state.grants.terms import Signed, Terms, issued
 from compliance.verify.archive import DATE, canonical, parsed
-from compliance.verify.evidence import Recounted
 from compliance.verify.note import Note, cosigned
+from compliance.verify.recount import Recounted
+from compliance.verify.statements import key_text
 from policies.facts import Call, Finding, Metered, Outcome
 from tests.forge import SECOND, Forge, ForgedShard, Record, notes_file, opener, signer
 
@@ -113,6 +114,14 @@ class Period:
         )
         return issued(terms, signer("issuer"))
 
+    @property
+    def proof(self) -> bytes:
+        """The statement of somebody that the claims of the policy hold."""
+        statement = msgspec.json.encode({"format": 1, "policy": POLICY, "claims": {}, "at": 1})
+        prover = signer("a prover")
+        signature = prover.sign(b"sealpress.policy-proof/1\x00" + statement)
+        return msgspec.json.encode({"statement": statement, "key": key_text(prover.public), "signature": signature})
+
     def source(self) -> Contributions:
         """What the salts give, of which those of who was erased are gone."""
         found = {}
@@ -126,7 +135,7 @@ class Period:
         return Walk(self.folder, self.forge.id, opener("auditor"))
 
     def make(self, path: Path, *, heads: tuple[str, ...] | None = None, whole: bool = False) -> Recounted:
-        papers = Papers(self.folder / "policies", (self.grant,), None, {"name": "clinic"})
+        papers = Papers(self.folder / "policies", (self.grant,), self.proof, {"name": "clinic"})
         found = bounds(self.folder, None if whole else self.since, None if whole else self.until)
         given = tuple(self.kept.values()) if heads is None else heads
         return make(path, self.folder, found, self.walk(), self.source(), papers, given)

@@ -16,8 +16,10 @@ __all__ = ["alone"]
 _SHEBANG = b"#!/usr/bin/env python3\n"
 _MAIN = """import sys
 
-from compliance.verify.alone import main
-
+try:
+    from compliance.verify.alone import main
+except ImportError as error:
+    sys.exit(f"audit.pyz needs Python 3.11 and cryptography 50, or later ones: {error}")
 sys.exit(main())
 """
 _BESIDE = {"compliance": ("__init__.py", "crypto.py"), "policies": ("__init__.py", "errors.py")}

@@ -26,9 +26,9 @@ from compliance.state.policies import archived
 from compliance.verify.archive import DATE, MAX_ENTRIES, Archive, canonical
 from compliance.verify.counts import Counts
 from compliance.verify.disclosed import UNREAD, Span
-from compliance.verify.evidence import Recounted, recounted
 from compliance.verify.leaf import NOBODY, NOTED, shard_name
 from compliance.verify.note import regular
+from compliance.verify.recount import Recounted, recounted
 
 __all__ = ["STANDING", "Papers", "make"]
 

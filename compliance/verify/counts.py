@@ -5,13 +5,14 @@ The metadata of a leaf are what its box wrote, so they are read with the same ca
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import date
+from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from compliance.verify.alike import Alike, value_of_json
 from compliance.verify.errors import NotVerified
 from compliance.verify.leaf import ALLOWED, Broken, record_name
 from compliance.verify.statements import Head
@@ -22,8 +23,6 @@ OTHERS, UNREAD = "(others)", "(before-a-restart)"  # in counters by name, what i
 _EVENTS = ("imported", "revoked")  # lines of usage that say something of a grant, and count no use
 _DAY = 86_400 * 10**9
 _EPOCH = date(1970, 1, 1).toordinal()
-_MODEL = b',"model":{'
-_SCAN = json.JSONDecoder().scan_once
 
 _Call = tuple[bool, int, str, str, str | None, str]  # allowed, day, model, policy, purpose, action
 
@@ -53,7 +52,7 @@ class Counts:
         self._open: dict[tuple[int, int], tuple[str, str]] = {}  # the id of the call, and its usage grant
         self._earlier = 0  # outcomes of calls that stand before the period, or that were not opened
         self._unread: Counter[str] = Counter()
-        self._tails: dict[bytes, Any] = {}
+        self._alike = Alike()
 
     def unread(self, kind: str, why: str) -> None:
         """A leaf that is sealed still."""
@@ -62,17 +61,16 @@ class Counts:
     def opened(self, shard: int, sequence: int, kind: int, metadata: bytes) -> None:
         """The metadata of a call. Raises Broken: evidence_decision, evidence_model, evidence_metadata."""
         try:
-            value = self._parsed(metadata)
+            id_, at, value = self._alike.opened(metadata)
             call, model, allowed = value["call"], value["model"], value["allowed"]
             if value["record"] != "opened" or allowed is not (kind == ALLOWED):
                 raise Broken("evidence_decision")
             if call["model"] != model["digest"]:
                 raise Broken("evidence_model")
-            at = call["at"]
             self._calls[allowed, at // _DAY, call["model"], value["policy"], call.get("purpose"), call["action"]] += 1
             if allowed:
                 metered = call.get("metered")
-                self._open[shard, sequence] = call["id"], "-" if metered is None else metered.get("grant") or "-"
+                self._open[shard, sequence] = id_, "-" if metered is None else metered.get("grant") or "-"
             else:
                 for finding in value["against"]:
                     self._rules[_written(finding["rule"])] += 1
@@ -82,20 +80,20 @@ class Counts:
     def closed(self, shard: int, sequence: int, of: tuple[int, int], metadata: bytes) -> None:
         """The metadata of an outcome. Raises Broken: evidence_decision, evidence_call, evidence_metadata."""
         try:
-            value = _value(metadata)
-            if value["record"] != "closed":
+            record, call, outcome = self._alike.closed(metadata)
+            if record != "closed":
                 raise Broken("evidence_decision")
             if of[0] == shard:
-                self._ended(self._open.pop(of, None), value["call"], value["outcome"])
+                self._ended(self._open.pop(of, None), call, outcome)
             else:
-                self.elsewhere.append(Ending(shard, sequence, of, value["call"], value["outcome"]))
+                self.elsewhere.append(Ending(shard, sequence, of, call, outcome))
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
             raise Broken("evidence_metadata") from None
 
     def noted(self, metadata: bytes) -> None:
         """The metadata of anything else. Raises Broken: evidence_decision, evidence_metadata."""
         try:
-            value = _value(metadata)
+            value = value_of_json(metadata)
             if value["record"] != "noted" or type(value["kind"]) is not str:
                 raise Broken("evidence_decision")
             if value["kind"] == "loaded":
@@ -188,24 +186,6 @@ class Counts:
                 raise Broken("evidence_metadata")
             self._used[_written(f"{opened[1]}/{unit}")] += amount
 
-    def _parsed(self, metadata: bytes) -> Any:
-        """The value of JSON, of which what calls have in common is parsed once.
-
-        A quote behind a comma begins a member, so that `,"model":{` never stands within a string.
-        """
-        head, found, tail = metadata.partition(_MODEL)
-        if not found:
-            return _value(metadata)
-        common = self._tails.get(tail)
-        if common is None:
-            if len(self._tails) > 1000:
-                self._tails.clear()
-            common = self._tails[tail] = _value(b'{"model":{' + tail)
-        value = _value(head + b"}")
-        if value.keys() != {"record", "call"}:
-            raise ValueError("another form")
-        return common | value
-
 
 _GROUPS = (
     "records", "calls", "unread", "refused_by_rule", "failed_by_code", "used", "allowed_by_day", "allowed_by_model",
@@ -214,18 +194,7 @@ _GROUPS = (
 )  # fmt: skip
 
 
-def _value(data: bytes) -> Any:
-    """The object of JSON without anything around it: what json.loads does beside takes as long again."""
-    text = data.decode()
-    try:
-        value, end = _SCAN(text, 0)
-    except StopIteration:
-        raise ValueError("no JSON") from None
-    if end != len(text):
-        raise ValueError("something stands behind the value")
-    return value
-
-
+@lru_cache(maxsize=4096)
 def _written(name: str) -> str:
     """A name as heads hold it."""
     return "".join(c if "!" <= c <= "~" else quote(c) for c in name) or "-"

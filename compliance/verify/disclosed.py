@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import Protocol
 
 from compliance.crypto import Unauthentic
 from compliance.verify.archive import Archive, Part
@@ -48,7 +49,7 @@ class Span:
     first: Head
     last: Head
     peaks: tuple[bytes, ...]
-    marks: Mapping[int, bytes] = field(default_factory=dict)
+    marks: dict[int, bytes] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -148,6 +149,10 @@ class Disclosed:
             raise NotVerified.at(self.span.name, "head_counters")
 
 
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
 class _Nodes:
     """Those nodes of the tree that the inclusion proofs of a sample take, as they come to be."""
 
@@ -186,7 +191,7 @@ class _Nodes:
         return sorted(self._kinds.items())
 
 
-def openings(file: Part) -> Iterator[bytes]:
+def openings(file: _Readable) -> Iterator[bytes]:
     """What was opened of each sealed leaf in turn: the opening (32 bytes) and the metadata behind it, or one byte that
     says why there is none. Raises Broken: evidence_malformed."""
     data, offset = b"", 0

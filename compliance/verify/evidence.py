@@ -6,47 +6,30 @@ ends it.
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from compliance.crypto import Unauthentic, sha256, verify
+from compliance.crypto import Unauthentic, sha256
 from compliance.verify.archive import Archive
-from compliance.verify.claims import Claimed, decoded
+from compliance.verify.attached import check_attached
+from compliance.verify.claims import Claimed
 from compliance.verify.counts import Counts
-from compliance.verify.disclosed import Disclosed, Span
+from compliance.verify.disclosed import Span
 from compliance.verify.errors import NotVerified
 from compliance.verify.journal import genesis_in
 from compliance.verify.keyring import Keyring
-from compliance.verify.leaf import HEADER, NOTED, PLACED, Broken, metadata_commitment, record_name, shard_name
+from compliance.verify.leaf import HEADER, NOTED, PLACED, Broken, metadata_commitment, shard_name
 from compliance.verify.merkle import check_consistency, check_inclusion, leaf_hash
 from compliance.verify.note import WITNESS, Note, cosigned_at, notes_in, witness_id
-from compliance.verify.statements import Genesis, Head, JointHead, head_parsed, key_bytes
+from compliance.verify.recount import Sampled, recounted
+from compliance.verify.statements import Genesis, Head, JointHead, head_parsed
 
-__all__ = ["SAMPLE", "Recounted", "Sampled", "VerifiedEvidence", "recounted", "verify_evidence"]
+__all__ = ["SAMPLE", "VerifiedEvidence", "verify_evidence"]
 
 SAMPLE = 32  # leaves
-_GRANT, _PROOF = b"sealpress.usage-grant/1\x00", b"sealpress.policy-proof/1\x00"
-
-
-class Sampled(NamedTuple):
-    """A leaf that the auditor's nonce chose, and the number of its kind: one to be looked at by a person."""
-
-    record: str
-    kind: int
-
-
-class Recounted(NamedTuple):
-    """What the leaves gave: counts by group and name, to whom they are sealed, crashes, and the sample."""
-
-    counts: Mapping[str, Mapping[str, int]]
-    auditors: tuple[str, ...]
-    gaps: int
-    sample: tuple[Sampled, ...]
 
 
 @dataclass(frozen=True)
@@ -99,7 +82,7 @@ def verify_evidence(
             check.given(head)
         check.earlier()
         check.leaves(nonce, progress)
-        check.papers()
+        check_attached(archive, check.id, check.policies)
         return check.verified(head is not None)
 
 
@@ -209,24 +192,14 @@ class _Check:
         _compare(self._claimed.counts, found.counts)
         self._found = found
 
-    def papers(self) -> None:
-        """The texts of the policies, the grants, and the proof of the claims: each is bound by what it is."""
-        policies = set()
-        for name in self._archive.names:
-            folder, _, file = name.partition("/")
-            if folder == "policies":
-                digest = file.removesuffix(".json")
-                if sha256(self._archive.read(name)).hex() != digest or digest not in self._counts.policies:
-                    raise NotVerified.at(name, "evidence_policy")
-                policies.add(digest)
-            elif folder == "grants":
-                self._grant(name, file.removesuffix(".json"))
-            elif name == "policy.proof":
-                with _refused(name, "evidence_proof"):
-                    if _signed_json(self._archive.read(name), _PROOF)["policy"] not in self._counts.policies:
-                        raise ValueError("of another policy")
-        for digest in sorted(self._counts.policies - policies):
-            raise NotVerified.at(f"policies/{digest}.json", "evidence_policy")
+    @property
+    def id(self) -> str:
+        return self._keyring.id
+
+    @property
+    def policies(self) -> Set[str]:
+        """The digests of those that calls name."""
+        return self._counts.policies
 
     def verified(self, given: bool) -> VerifiedEvidence:
         return VerifiedEvidence(
@@ -311,54 +284,6 @@ class _Check:
                 at -= count
         return found
 
-    def _grant(self, name: str, id_: str) -> None:
-        with _refused(name, "evidence_grant"):
-            terms = _signed_json(self._archive.read(name), _GRANT)
-            if (terms["id"], terms["box"]) != (id_, self._keyring.id):
-                raise ValueError("of another box")
-
-
-def recounted(
-    archive: Archive,
-    spans: Sequence[Span],
-    counts: Counts,
-    chosen: Mapping[int, set[int]],
-    progress: Callable[[int], None],
-) -> Recounted:
-    """Read all leaves of these spans, and count them. Raises NotVerified where they do not hold."""
-    ciphertexts: set[bytes] = set()
-    read: list[Disclosed] = []
-    sample: list[Sampled] = []
-    for span in spans:
-        one = Disclosed(archive, span, counts, ciphertexts)
-        read.append(one)
-        sampled = one.check(chosen.get(span.last.shard, set()), progress)
-        sample += (Sampled(record_name(span.last.shard, number), kind) for number, kind in sampled)
-    _settle(read)
-    counts.settle()
-    records: Counter[str] = Counter()
-    for one in read:
-        records.update(one.kinds)
-    gaps = sum(one.records.gaps for one in read)
-    with _failing("evidence.json"):
-        groups = counts.groups(records, sum(len(one.records.open) for one in read))
-        counts.compare(((span.first, span.last) for span in spans), gaps)
-    auditors = sorted(set().union(*(one.records.auditors for one in read)))
-    return Recounted(groups, tuple(auditors), gaps, tuple(sample))
-
-
-def _settle(read: Sequence[Disclosed]) -> None:
-    """The calls that ended in another shard than they began in."""
-    for one in read:
-        for sequence, of_shard, of_sequence in one.records.elsewhere:
-            of = read[of_shard].records if of_shard < len(read) else None
-            if of is not None and of_sequence in of.open:
-                of.open.remove(of_sequence)
-            elif of is not None and of_sequence < of.start and of_sequence not in of.earlier:
-                of.earlier.add(of_sequence)
-            else:
-                raise NotVerified.at(record_name(one.records.number, sequence), "record_of")
-
 
 def _compare(claimed: Mapping[str, Mapping[str, int]], counted: Mapping[str, Mapping[str, int]]) -> None:
     """Every number that is claimed is what was counted, and no other is. Raises NotVerified: evidence_count."""
@@ -386,11 +311,3 @@ def _failing(place: str) -> Iterator[None]:
         yield
     except Broken as broken:
         raise NotVerified.at(place, broken.code) from None
-
-
-def _signed_json(data: bytes, label: bytes) -> Any:
-    """The statement in a signed file. Raises Unauthentic, and what a malformed one gives."""
-    found = json.loads(data)
-    statement = decoded(found["statement"])
-    verify(key_bytes(found["key"]), decoded(found["signature"]), label + statement)
-    return json.loads(statement)

@@ -35,6 +35,9 @@ class Given(NamedTuple):
     period: tuple[int, int] | None = None
 
 
+_KEPT = Given()
+
+
 class Mutation(NamedTuple):
     name: str
     parts: Parts
@@ -170,7 +173,7 @@ def _numbers(case: Case) -> Iterator[Mutation]:
 def _claims(case: Case) -> Iterator[Mutation]:
     """Other claims: the journal, the period, the shards, what stood before, the proofs."""
 
-    def edited(name: str, found: str, edit: Callable[[Any], object], given: Given = Given()) -> Mutation:  # noqa: B008
+    def edited(name: str, found: str, edit: Callable[[Any], object], given: Given = _KEPT) -> Mutation:
         claims = claims_of(case.parts)
         edit(claims)
         return _mutation(name, case, with_claims(case.parts, claims), found, given)
@@ -203,43 +206,46 @@ def _claims(case: Case) -> Iterator[Mutation]:
         lambda claims: claims["earlier"].pop(0),
     )
     for index, name in ((0, "shard-000/1"), (1, "shard-000/2")):
-        yield edited(
-            f"path of {name}",
-            f"{name} evidence_earlier",
-            lambda claims, index=index: claims["earlier"][index]["path"].reverse(),
-        )
-        yield edited(
-            f"place of {name}",
-            "shard-000/3 evidence_earlier",
-            lambda claims, index=index: claims["earlier"][index].update(record="shard-000/3"),
-        )
-        yield edited(
-            f"metadata of {name}",
-            f"{name} evidence_opening",
-            lambda claims, index=index: claims["earlier"][index].update(
-                metadata=_coded(
-                    base64.b64decode(claims["earlier"][index]["metadata"])
-                    .replace(b"00", b"01")
-                    .replace(b"abab", b"acab")
-                )
-            ),
-        )
-        yield edited(
-            f"body of {name}",
-            f"{name} evidence_earlier",
-            lambda claims, index=index: claims["earlier"][index].update(
-                body=_coded(base64.b64decode(claims["earlier"][index]["body"])[:-1] + b"\x00\x01")
-            ),
-        )
-        yield edited(
-            f"{name} twice",
-            f"{name} evidence_earlier",
-            lambda claims, index=index: claims["earlier"].append(claims["earlier"][index]),
-        )
+        yield from _earlier(edited, index, name)
     spaced = case.parts | {"evidence.json": case.parts["evidence.json"].replace(b'{"box"', b'{ "box"')}
     yield _mutation("another spelling", case, spaced, malformed)
     twice = case.parts | {"evidence.json": case.parts["evidence.json"].replace(b'{"box":', b'{"box":{},"box":')}
     yield _mutation("a member twice", case, twice, malformed)
+
+
+def _earlier(edited: Callable[..., Mutation], index: int, name: str) -> Iterator[Mutation]:
+    """A note from before the period with another proof, place, metadata or body, and one that stands there twice."""
+    yield edited(
+        f"path of {name}",
+        f"{name} evidence_earlier",
+        lambda claims: claims["earlier"][index]["path"].reverse(),
+    )
+    yield edited(
+        f"place of {name}",
+        "shard-000/3 evidence_earlier",
+        lambda claims: claims["earlier"][index].update(record="shard-000/3"),
+    )
+    yield edited(
+        f"metadata of {name}",
+        f"{name} evidence_opening",
+        lambda claims: claims["earlier"][index].update(
+            metadata=_coded(
+                base64.b64decode(claims["earlier"][index]["metadata"]).replace(b"00", b"01").replace(b"abab", b"acab")
+            )
+        ),
+    )
+    yield edited(
+        f"body of {name}",
+        f"{name} evidence_earlier",
+        lambda claims: claims["earlier"][index].update(
+            body=_coded(base64.b64decode(claims["earlier"][index]["body"])[:-1] + b"\x00\x01")
+        ),
+    )
+    yield edited(
+        f"{name} twice",
+        f"{name} evidence_earlier",
+        lambda claims: claims["earlier"].append(claims["earlier"][index]),
+    )
 
 
 def _signed(case: Case) -> Iterator[Mutation]:
@@ -317,6 +323,8 @@ def _papers(case: Case) -> Iterator[Mutation]:
     edited = json.dumps(json.loads(case.parts[grant]) | {"signature": _coded(bytes(64))}).encode()
     yield _mutation("grant edited", case, case.parts | {grant: edited}, f"{grant} evidence_grant")
     yield _mutation("grant of another box", case, case.parts | {grant: foreign[grant]}, f"{grant} evidence_grant")
+    forged = json.dumps(json.loads(case.parts["policy.proof"]) | {"signature": _coded(bytes(64))}).encode()
+    yield _mutation("proof forged", case, case.parts | {"policy.proof": forged}, "policy.proof evidence_proof")
     yield _mutation("proof that is none", case, case.parts | {"policy.proof": b"{}"}, "policy.proof evidence_proof")
     for name, found in (
         ("journal.note", "journal.note genesis_signature"),
@@ -352,12 +360,12 @@ def _periods(case: Case) -> Iterator[Mutation]:
 
 def _missing(case: Case) -> Iterator[Mutation]:
     for name in case.parts:
-        if not name.startswith(("policies/", "grants/")):
+        if not name.startswith(("policies/", "grants/", "policy.proof")):
             yield _mutation(f"without {name}", case, _without(case.parts, name), f"{name} evidence_missing")
     yield _mutation("an entry more", case, case.parts | {"notes.txt": b""}, "evidence evidence_malformed")
 
 
-def _mutation(name: str, case: Case, parts: Parts, found: str, given: Given = Given()) -> Mutation:  # noqa: B008
+def _mutation(name: str, case: Case, parts: Parts, found: str, given: Given = _KEPT) -> Mutation:
     assert parts != case.parts or given != Given(), name
     return Mutation(name, parts, given, found)
 
