@@ -14,7 +14,7 @@ line turns them into its exit status.
         │   ├── NotVerified             compliance/verify: a journal that does not hold; carries the failures
         │   ├── NotReadable             compliance/journal: a record that these keys do not open
         │   ├── ReportError             compliance/report: a journal or a report whose records and numbers disagree
-        │   ├── ControlError            compliance/controls: a control that there is not, or an answer that does not hold
+        │   ├── ControlError            compliance/controls: a control that is not there, or an answer that is forged
         │   ├── ConsentError            compliance/state: a consent that cannot be recorded, or is not there
         │   ├── OverrideError           compliance/state: an override that cannot be made, or is not there
         │   ├── GrantError              compliance/state: a usage grant that is not accepted, or not here

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import rich_click as click
 
+from compliance.controls.answers import Signed
 from compliance.controls.catalogue import Lang, Profile
 from compliance.disk import put
 from compliance.evidence.period import bounds
@@ -108,7 +109,7 @@ def report(
         return
     if (file is None) == (source is None):
         raise click.UsageError("give either --evidence, or --auditor-key to make it of this box")
-    answers = ()
+    answers: tuple[Signed, ...] = ()
     if file is None:
         file, box = out / _EVIDENCE, Box.open(settings)
         answers = answers_in(box.folder / ANSWERS)

@@ -21,7 +21,7 @@ __all__ = ["META", "render"]
 META = "sealpress-report"
 _FILTERS = ("grouped", "moment", "plain")
 # so that nothing depends on colour alone
-_MARKS = {"fail": "✕", "needs_person": "●", "not_measured": "○", "pass": "✓", "not_applicable": "–"}  # noqa: RUF001
+_MARKS = {"fail": "✕", "needs_person": "●", "not_measured": "○", "pass": "✓", "not_applicable": "–"}  # noqa: RUF001 - a mark that is seen
 
 
 def render(contents: Contents, ending: str = "html") -> str:

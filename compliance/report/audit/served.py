@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from compliance.evidence.model import Evidence, OpenedCall
@@ -56,8 +56,8 @@ class Served:
     def table(self, group: str, *, ordered: bool = False) -> Table:
         """A table of a group, the most calls first, or by name. After 40 rows the rest is one."""
         rows = self.groups.get(group, {})
-        by: Callable[[str], tuple[int, str]] = lambda name: (0 if ordered else -sum(map(len, rows[name])), name)  # noqa: E731
-        names = sorted(rows, key=by)
+        # of equals the order is that of their names, so that the same evidence gives the same report
+        names = sorted(rows) if ordered else sorted(rows, key=lambda name: (-sum(map(len, rows[name])), name))
         shown = names if ordered else names[:_MOST_ROWS]
         made = [Row(name=name, figures=self.pair(group, name)) for name in shown]
         if names[len(shown) :]:
