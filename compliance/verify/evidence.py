@@ -120,7 +120,9 @@ class _Check:
             raise NotVerified.at("evidence.json", "evidence_malformed")
         since, until = self._claimed.since, self._claimed.until
         asked = period or (since, until)
-        if not self._first.at <= since <= asked[0] or not asked[1] <= until <= self._last.at or since > until:
+        # nothing stands before a first head over nothing
+        begins = since <= asked[0] or not self._first.total
+        if not (begins and self._first.at <= since <= until <= self._last.at and asked[1] <= until):
             raise NotVerified.at("evidence.json", "evidence_period")
 
     def witness(self, public: bytes | None) -> None:

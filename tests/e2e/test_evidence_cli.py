@@ -80,7 +80,7 @@ def test_evidence_is_made_verified_and_outlives_an_erasure(folder: Path) -> None
 def test_what_does_not_hold_ends_with_its_reason(folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "e.zip"
     run(folder, "evidence", "--out", file, "--auditor-key", folder / "box-auditor" / "auditor.key")
-    today = time.strftime("%Y-%m-%d", time.gmtime())
+    today = time.strftime("%Y-%m-%dT%H:%M", time.gmtime())
     refused = run(folder, "verify", file, "--from", "2020-01-01", "--to", today, fails=1)
     assert "evidence_period" in json.dumps(refused)
     other = run(folder, "verify", file, "--key", "0" * 64, fails=1)

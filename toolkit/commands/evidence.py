@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from compliance.verify.spoken import said, value_of
 from toolkit.box import Box
 from toolkit.cli import output, with_settings
 from toolkit.commands.copies import auditor_key, root_given
+from toolkit.commands.journal.selection import Time
 from toolkit.commands.progress import progress
 from toolkit.commands.receipt import head_file, read_text
 from toolkit.commands.reports import recounts
@@ -31,27 +33,13 @@ from toolkit.settings import Settings
 __all__ = ["evidence", "evidence_of", "verifier", "verify"]
 
 
-class _Moment(click.ParamType):
-    """A day or a time in ISO 8601; what has no zone is in UTC."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        try:
-            moment = datetime.fromisoformat(value)
-            seconds = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
-        except (ValueError, OverflowError, OSError):
-            seconds = -1
-        if not 0 <= seconds < 2**33:
-            self.fail(f"{value!r} is no day such as 2026-11-01, nor a time such as 2026-11-01T12:00Z", param, ctx)
-        return seconds * 10**9
+_since = partial(click.option, "--from", "since", type=Time(end=False), metavar="TIME")
+_until = partial(click.option, "--to", "until", type=Time(end=True), metavar="TIME")
 
 
 @click.command()
-@click.option("--from", "since", type=_Moment(), help="The first day or time.  [default: the begin of the journal]")
-@click.option("--to", "until", type=_Moment(), help="The day or time before which it ends.  [default: now]")
+@_since(help="The first date or time, in UTC.  [default: that of the journal]")
+@_until(help="Until this time, or the end of this date.  [default: now]")
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The file; must not exist.")
 @click.option(
     "--head", "heads", type=head_file, multiple=True, help="A head that the auditor holds: proofs lead to it."
@@ -73,7 +61,7 @@ def evidence(
 
     The period is rounded out to signed heads. That it was made is on record in the journal.
 
-    Example: sealpress audit evidence --from 2026-11-01 --to 2026-12-01 --out evidence.zip --auditor-key auditor.key
+    Example: sealpress audit evidence --from 2026-11-01 --to 2026-11-30 --out evidence.zip --auditor-key auditor.key
     """
     if out.exists():
         raise EvidenceError("evidence_exists", f"{out} exists already")
@@ -100,8 +88,8 @@ def evidence(
 @click.option("--head", type=head_file, help="A head that you hold from before, from outside the evidence.")
 @click.option("--witness", type=head_file, help="The public key of a witness who co-signs the heads.")
 @click.option("--nonce", help="A text that nobody could foresee: it chooses the records of a sample.")
-@click.option("--from", "since", type=_Moment(), help="The period that you asked for: its first day or time.")
-@click.option("--to", "until", type=_Moment(), help="The day or time before which it ends.")
+@_since(help="The period that you asked for: its first date or time.")
+@_until(help="Until this time, or the end of this date.")
 @click.option(
     "--report",
     "reports",

@@ -156,6 +156,14 @@ def test_the_sample_is_chosen_by_the_nonce_alone(period: Period, file: Path) -> 
     assert sampled("one") == sampled("one") != sampled("other")
 
 
+def test_a_journal_that_began_within_the_period_is_whole_from_its_begin(period: Period, tmp_path: Path) -> None:
+    period.make(tmp_path / "whole.zip", whole=True)
+    asked = period.since - 86_400 * SECOND, period.until
+    found = verify_evidence(tmp_path / "whole.zip", period.root, period=asked)
+    assert found.claimed.since > asked[0]
+    assert found.counts["records"]["epoch"] == 2
+
+
 def test_without_a_head_from_outside_it_is_unwitnessed(period: Period, file: Path) -> None:
     found = verify_evidence(file, period.root)
     assert "Unwitnessed" in said(found)
