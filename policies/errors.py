@@ -13,7 +13,8 @@ line turns them into its exit status.
         │   ├── LicenceError            policies/licences: papers that are missing, unknown or in conflict
         │   ├── NotVerified             compliance/verify: a journal that does not hold; carries the failures
         │   ├── NotReadable             compliance/journal: a record that these keys do not open
-        │   ├── ReportError             compliance/report: a journal whose records and signed counters disagree
+        │   ├── ReportError             compliance/report: a journal or a report whose records and numbers disagree
+        │   ├── ControlError            compliance/controls: a control that is not there, or an answer that is forged
         │   ├── ConsentError            compliance/state: a consent that cannot be recorded, or is not there
         │   ├── OverrideError           compliance/state: an override that cannot be made, or is not there
         │   ├── DeclarationError        compliance/state: a declaration that is not accepted

@@ -25,11 +25,12 @@ from toolkit.commands.copies import auditor_key, root_given
 from toolkit.commands.journal.selection import Time
 from toolkit.commands.progress import progress
 from toolkit.commands.receipt import head_file, read_text
+from toolkit.commands.reports import recounts
 from toolkit.proof import MAX_FILE, NAME
 from toolkit.reading import BoxReading, on_box
 from toolkit.settings import Settings
 
-__all__ = ["evidence", "verifier", "verify"]
+__all__ = ["evidence", "evidence_of", "verifier", "verify"]
 
 
 _since = partial(click.option, "--from", "since", type=Time(end=False), metavar="TIME")
@@ -75,7 +76,7 @@ def evidence(
     with on_box(box, source) as reading:
         reading.tell("read", {"evidence": {"since": since, "until": until}})
         found = bounds(box.journal_folder, since, until)
-        made = _made(out, box, reading, found, texts)
+        made = evidence_of(out, box, reading, found, texts)
     digest = _digest(out)
     value = {"evidence": str(out), "sha256": digest, **_planned(found), "counts": made}
     output(value, as_json, f"{out} holds {_text(found)}.\nIts SHA-256 is {digest}")
@@ -89,6 +90,13 @@ def evidence(
 @click.option("--nonce", help="A text that nobody could foresee: it chooses the records of a sample.")
 @_since(help="The period that you asked for: its first date or time.")
 @_until(help="Until this time, or the end of this date.")
+@click.option(
+    "--report",
+    "reports",
+    type=head_file,
+    multiple=True,
+    help="A report on this evidence: every number is counted again.",
+)
 @with_settings
 def verify(
     file: Path,
@@ -98,6 +106,7 @@ def verify(
     nonce: str | None,
     since: int | None,
     until: int | None,
+    reports: tuple[Path, ...],
     settings: str | None,
     as_json: bool,
 ) -> None:
@@ -117,7 +126,9 @@ def verify(
             period=None if since is None or until is None else (since, until),
             progress=bar,
         )
-    output({"ok": True, "sha256": _digest(file), **value_of(found)}, as_json, said(found))
+    counted = recounts(reports, file, found)
+    value = {"ok": True, "sha256": _digest(file), **value_of(found), "reports": counted}
+    output(value, as_json, "\n".join([said(found), *(f"{path}: every number holds." for path in counted)]))
 
 
 @click.command()
@@ -141,7 +152,8 @@ def verifier(out: Path, settings: str | None, as_json: bool) -> None:
     output({"verifier": str(out), "bytes": len(content), "sha256": digest}, as_json, text)
 
 
-def _made(out: Path, box: Box, reading: BoxReading, found: Bounds, heads: list[str]) -> dict[str, dict[str, int]]:
+def evidence_of(out: Path, box: Box, reading: BoxReading, found: Bounds, heads: list[str]) -> dict[str, dict[str, int]]:
+    """Write the evidence of a period beside what lies on the box. Returns its counts, by group and name."""
     proof = box.folder / NAME
     papers = Papers(
         policies=box.policies_folder,
