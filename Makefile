@@ -2,7 +2,7 @@
 # CPU build of torch there, if the default one would bring more than the machine can use.
 
 PYTHON ?= python3
-EXTRAS ?= compress,images,serve,telemetry,report,dev
+EXTRAS ?= compress,images,serve,telemetry,report,pdf,dev
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup models demo test test-tensorflow check bench clean
+.PHONY: help setup models demo test test-tensorflow check bench audit.pyz clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,10 @@ check: $(READY) ## lint, format, types, arrows between packages
 
 bench: $(READY) models ## measure side by side, write docs/benchmarks.md
 	@$(BIN)/python -m benchmarks
+
+audit.pyz: $(READY) ## write the verifier of evidence as one file
+	@rm -f $@
+	@$(BIN)/sealpress audit verifier --out $@
 
 clean: ## remove what can be made again; the fetched models stay
 	@rm -rf $(VENV) .venv-tensorflow build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -14,6 +14,7 @@ NAMES = (
     "calls",
     "seal",
     "verify",
+    "evidence",
     "bundle",
     "serving",
     "compression",
@@ -22,7 +23,15 @@ NAMES = (
     "privacy",
     "privacy.alone",
 )
-PARTS = ("serving-closed", "serving-start", "serving-cpu", "serving-overload", "serving-soak")
+PARTS = (
+    "compression-press",
+    "compression-points",
+    "serving-closed",
+    "serving-start",
+    "serving-cpu",
+    "serving-overload",
+    "serving-soak",
+)
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks")
 parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join((*NAMES, *PARTS)))

@@ -27,7 +27,7 @@ def run() -> list[Result]:
     with TemporaryDirectory() as folder:
         create_box(Path(folder) / "box")
         box = Box(Path(folder) / "box" / "sealpress.toml")
-        _write(box)
+        write(box, CALLS)
         log = box.journal_folder / "shard-000.log"
         size = log.stat().st_size
         with log.open("rb") as file:
@@ -58,13 +58,14 @@ def run() -> list[Result]:
     ]
 
 
-def _write(box: Box) -> None:
+def write(box: Box, calls: int) -> None:
+    """So many calls into the journal of a box, each with its outcome."""
     # what the gate adds, and a signer where there is no bundle
     call = box.call("infer", MODEL.digest, Context(purpose="search"), "ed25519:none")
     call = replace(call, sealed=box.journal.sealed)
     decision = box.policy.decide(MODEL, call)
     payload = Payload.checked({"texts": ["x" * 800]})
-    for _ in range(CALLS):
+    for _ in range(calls):
         box.journal.closed(box.journal.opened(call, MODEL, decision, payload), Outcome(ok=True))
     box.journal.close()
 

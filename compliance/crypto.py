@@ -2,8 +2,8 @@
 
 SHA-256 and HMAC (FIPS 180-4, RFC 2104), keyed BLAKE2b (RFC 7693), Ed25519 (RFC 8032), AES-256-GCM with random nonces
 (NIST SP 800-38D), AES-256-SIV (RFC 5297), and HPKE (RFC 9180) over X-Wing, the hybrid of ML-KEM-768 and X25519, so that
-a journal copied today stays closed to a quantum computer of tomorrow. Everything that checks returns what it checked or
-raises; nothing returns a bool.
+a journal or a sealed model copied today stays closed to a quantum computer of tomorrow. Everything that checks returns
+what it checked or raises; nothing returns a bool.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ __all__ = [
     "Opener",
     "Sealer",
     "Signer",
+    "Stream",
     "Unauthentic",
     "derive",
     "fresh",
@@ -111,6 +112,33 @@ def unseal(key: bytes, sealed: bytes, bound: bytes) -> bytes:
         raise Unauthentic("ciphertext", "the ciphertext does not open with this key") from None
 
 
+class Stream:
+    """AES-256-GCM over the chunks of one message, in their order and with the last one marked, so that none can be
+    dropped, moved or added, nor the end cut off (STREAM of Hoang, Reyhanitabar, Rogaway and Vizár, 2015).
+
+    The nonce is the place of the chunk and the mark: a key is for one message alone.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._aead = AESGCM(key)
+        self._place = 0
+
+    def encrypt(self, chunk: bytes | memoryview, *, last: bool) -> bytes:
+        """The next chunk, with a tag of 16 bytes behind it."""
+        return self._aead.encrypt(self._nonce(last), chunk, None)
+
+    def decrypt_into(self, sealed: bytes | memoryview, plain: memoryview, *, last: bool) -> None:
+        """Put the next chunk into `plain`, which has its size. Raises Unauthentic; `plain` is of no use then."""
+        try:
+            self._aead.decrypt_into(self._nonce(last), sealed, None, plain)
+        except (InvalidTag, ValueError):
+            raise Unauthentic("ciphertext", f"chunk {self._place} does not open with this key") from None
+
+    def _nonce(self, last: bool) -> bytes:
+        self._place += 1
+        return self._place.to_bytes(NONCE - 1) + bytes([last])
+
+
 def pseudonymous(key: bytes, plaintext: bytes, bound: bytes) -> bytes:
     """Seal so that the same value gives the same bytes (AES-256-SIV, RFC 5297), the tag of 16 bytes first; for a key of
     64 bytes."""
@@ -161,7 +189,7 @@ def verify(public: bytes, signature: bytes, message: bytes) -> None:
 
 
 class Sealer:
-    """The public half of an auditor's key: what is sealed with it, this box cannot open again."""
+    """The public half of an auditor's key, or of one that bundles are sealed to: it seals, and opens nothing."""
 
     def __init__(self, public: bytes) -> None:
         try:
@@ -169,7 +197,7 @@ class Sealer:
             x25519 = X25519PublicKey.from_public_bytes(public[_MLKEM_PUBLIC:])
             X25519PrivateKey.generate().exchange(x25519)  # fails for a point of small order, now and not at a record
         except ValueError:
-            raise Unauthentic("key_invalid", "this is no public key of an auditor, which has 1216 bytes") from None
+            raise Unauthentic("key_invalid", "this is no public key to seal to, which has 1216 bytes") from None
         self._key = MLKEM768X25519PublicKey(mlkem, x25519)
         self.public = public
         self.fingerprint = sha256(public)
@@ -179,14 +207,14 @@ class Sealer:
 
 
 class Opener:
-    """The private half of an auditor's key, kept as its 96-byte seed."""
+    """The private half of such a key, kept as its 96-byte seed."""
 
     def __init__(self, private: bytes) -> None:
         try:
             mlkem = MLKEM768PrivateKey.from_seed_bytes(private[:_MLKEM_SEED])
             x25519 = X25519PrivateKey.from_private_bytes(private[_MLKEM_SEED:])
         except ValueError:
-            raise Unauthentic("key_invalid", "an auditor's private key has 96 bytes") from None
+            raise Unauthentic("key_invalid", "a private key that opens has 96 bytes") from None
         self._private = private
         self._key = MLKEM768X25519PrivateKey(mlkem, x25519)
         self.public = mlkem.public_key().public_bytes_raw() + x25519.public_key().public_bytes_raw()
@@ -204,4 +232,4 @@ class Opener:
         try:
             return _SUITE.decrypt(sealed, self._key, info)
         except (InvalidTag, ValueError):
-            raise Unauthentic("ciphertext", "the epoch was not sealed to this auditor's key") from None
+            raise Unauthentic("ciphertext", "this was not sealed to this key") from None

@@ -13,7 +13,16 @@ from typing import BinaryIO
 
 from policies.errors import Failed
 
-__all__ = ["destroy", "put", "put_folder", "refuse_unwritable", "staged", "sync_folder", "write_synced"]
+__all__ = [
+    "destroy",
+    "put",
+    "put_folder",
+    "refuse_unwritable",
+    "staged",
+    "staged_beside",
+    "sync_folder",
+    "write_synced",
+]
 
 
 def put(path: Path, data: bytes) -> None:
@@ -71,6 +80,24 @@ def staged(path: Path) -> Iterator[BinaryIO]:
         with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
             yield file
             file.flush()
+            os.fsync(file.fileno())
+        beside.rename(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise Failed("disk", f"{path} was not written: {error.strerror}") from None
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def staged_beside(path: Path) -> Iterator[Path]:
+    """The same by name, for what opens the new file more than once: it is there, and empty. Raises Failed."""
+    beside = path.with_name(f".{path.name}.new")
+    try:
+        beside.unlink(missing_ok=True)
+        os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        yield beside
+        with beside.open("rb") as file:
             os.fsync(file.fileno())
         beside.rename(path)
         sync_folder(path.parent)

@@ -32,11 +32,15 @@ Kind = Literal[
     "auditor-public",
     "bundle-signing",
     "bundle-verifying",
+    "declaration-signing",
+    "declaration-verifying",
     "grant-signing",
     "grant-verifying",
     "journal-root",
     "journal-root-public",
     "journal-signing",
+    "sealing-private",
+    "sealing-public",
     "witness-signing",
     "witness-verifying",
 ]
@@ -47,15 +51,27 @@ _SIZES: Mapping[Kind, int] = {
     "auditor-public": 1216,
     "bundle-signing": 32,
     "bundle-verifying": 32,
+    "declaration-signing": 32,
+    "declaration-verifying": 32,
     "grant-signing": 32,
     "grant-verifying": 32,
     "journal-root": 32,
     "journal-root-public": 32,
     "journal-signing": 32,
+    "sealing-private": 96,
+    "sealing-public": 1216,
     "witness-signing": 32,
     "witness-verifying": 32,
 }
-_PUBLIC = {"auditor-public", "bundle-verifying", "grant-verifying", "journal-root-public", "witness-verifying"}
+_PUBLIC = {
+    "auditor-public",
+    "bundle-verifying",
+    "declaration-verifying",
+    "grant-verifying",
+    "journal-root-public",
+    "sealing-public",
+    "witness-verifying",
+}
 _MAX_FILE = 16_384
 _COMMAND_SECONDS = 60.0
 

@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 
 __all__ = ["SCOPES", "Scope", "Trusted", "all_trusted", "trusted_with"]
 
-Scope = Literal["models", "policies", "grants"]
+Scope = Literal["models", "policies", "grants", "declarations"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 _Text = Annotated[str, Meta(min_length=1, max_length=256)]

@@ -13,10 +13,13 @@ line turns them into its exit status.
         │   ├── LicenceError            policies/licences: papers that are missing, unknown or in conflict
         │   ├── NotVerified             compliance/verify: a journal that does not hold; carries the failures
         │   ├── NotReadable             compliance/journal: a record that these keys do not open
-        │   ├── ReportError             compliance/report: a journal whose records and signed counters disagree
+        │   ├── ReportError             compliance/report: a journal or a report whose records and numbers disagree
+        │   ├── ControlError            compliance/controls: a control that is not there, or an answer that is forged
         │   ├── ConsentError            compliance/state: a consent that cannot be recorded, or is not there
         │   ├── OverrideError           compliance/state: an override that cannot be made, or is not there
+        │   ├── DeclarationError        compliance/state: a declaration that is not accepted
         │   ├── GrantError              compliance/state: a usage grant that is not accepted, or not here
+        │   ├── SealedError             compliance/sealed: a sealed bundle that is broken, or does not open here
         │   ├── HoldError               compliance/state: a legal hold that is in the way, or is not there
         │   ├── WitnessError            compliance/witness: a head that is not co-signed, or an answer that is not kept
         │   ├── BackupError             compliance/backup: a backup that cannot be restored
@@ -28,7 +31,8 @@ line turns them into its exit status.
         │   ├── JwtError                compliance/issuer: a token that says nothing at the server of this box
         │   ├── ScopeError              serve: a caller who is known, and asks for what is not theirs
         │   ├── SourceError             toolkit/compress: a model that cannot be taken in
-        │   └── CompressionError        toolkit/compress: a result that is not faithful enough to hand out
+        │   ├── CompressionError        toolkit/compress: a result that is not faithful enough to hand out
+        │   └── TrainingError           toolkit/train: a training that came to nothing
         ├── Unusable                    exit 2: arguments, missing files, settings
         │   ├── InputError              policies/payload: an input that no model can be given
         │   ├── SettingsError           toolkit/settings: sealpress.toml, packs, trust
@@ -45,9 +49,11 @@ line turns them into its exit status.
         │   ├── SourceMissing           toolkit/compress: no model where one was named
         │   ├── RecipeError             toolkit/compress: a recipe that cannot be followed
         │   ├── ItemsError              toolkit/compress: data that cannot be learned from, or measured on
+        │   ├── ParentError             toolkit/compress: statements about ancestors
         │   ├── BudgetError             toolkit/compress: a budget that cannot be read
         │   ├── ComparisonError         toolkit/compress: bundles that cannot be held against each other
         │   ├── ReportExists            compliance/report: a report that would be overwritten
+        │   ├── EvidenceError           compliance/evidence: evidence that cannot be made as it was asked for
         │   └── MissingExtra            toolkit: an optional part that is not installed
         └── Failed                      exit 3: disk, memory, or our own fault
             ├── StateError              compliance/state: a store beside the journal that cannot be used

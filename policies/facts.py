@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 __all__ = [
     "Action",
@@ -17,7 +17,10 @@ __all__ = [
     "Call",
     "Consented",
     "Decision",
+    "Declared",
+    "Declaring",
     "Finding",
+    "Forbidden",
     "Manifest",
     "Metered",
     "Obligation",
@@ -25,7 +28,9 @@ __all__ = [
     "Purpose",
     "Sanitised",
     "Standing",
+    "Stated",
     "Tensor",
+    "Use",
 ]
 
 Action = Literal["infer", "scan", "measure", "compress", "export", "train"]
@@ -35,6 +40,11 @@ Basis = Literal["consent", "contract", "legal_obligation", "vital_interests", "p
 # what is done to a payload before it is decided on anew, and what an answer has to carry
 Sanitising = Literal["redact", "pseudonymise"]
 Carried = Literal["attribution", "ai_notice"]
+
+# uses that licences forbid, as far as a rule can tell them
+Forbidden = Literal["automated_decisions", "law_enforcement", "medical_advice", "military"]
+# and what some are for alone
+Use = Forbidden | Literal["research"]
 
 # what Cedar's Long holds, without the negative half
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -58,11 +68,21 @@ class Ancestor(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     relation: Literal["parent", "merged", "adapter", "calibration", "training"]
 
 
+class Stated(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """That who pressed a model stated the licence of its source, whose papers name none: the SPDX id, and from when
+    until before when that counts (nanoseconds since 1970, both at midnight UTC)."""
+
+    licence: str
+    starts: Count
+    ends: Count
+
+
 class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a model is: its identity (`digest`), what it takes and gives, and under which terms it came.
 
     `licence` is an SPDX expression over all that it was made from; `purposes`, where not empty, are the only ones that
-    its maker allows; `lineage` lists the ancestors, the nearest first.
+    its maker allows; `lineage` lists the ancestors, the nearest first; `stated` is there where the licence of the
+    source is what somebody stated, and not what its papers say.
     """
 
     format: int
@@ -75,6 +95,7 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     outputs: tuple[Tensor, ...]
     purposes: tuple[str, ...] = ()
     lineage: tuple[Ancestor, ...] = ()
+    stated: Stated | UnsetType = UNSET
 
 
 # the name of a category of personal data, as calls and purposes declare it
@@ -85,7 +106,8 @@ class Purpose(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A purpose as the settings declare it. Commercial unless it says otherwise, so that silence never widens.
 
     `recipients` are those to whom answers are passed on; `data` are categories of personal data that every call for
-    the purpose is taken to carry, such as "health" where no scanner can tell.
+    the purpose is taken to carry, such as "health" where no scanner can tell. `uses` says which of those uses it is
+    that licences ask about; left out, that is not known, and an empty list says that it is none of them.
     """
 
     bases: frozenset[Basis]
@@ -93,6 +115,7 @@ class Purpose(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     retain_days: int
     recipients: tuple[str, ...] = ()
     data: frozenset[str] = frozenset()
+    uses: frozenset[Use] | UnsetType = UNSET
 
 
 class Consented(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -137,6 +160,25 @@ class Metered(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     lease: str | None = None
 
 
+# how it stands with the declaration of who runs a box: only what an "open" one says counts
+Declaring = Literal["open", "forged", "foreign", "issuer", "early", "over"]
+
+
+class Declared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What who runs the box declares of itself, since no box can see it, or why that does not count.
+
+    `state`: "open"; it is "forged", or for another box; its signer ("issuer") is not trusted; it is too "early", or
+    "over". The others are there in an open one alone: `domicile` as a country code (ISO 3166-1), `users` in a month,
+    `revenue` in US dollars a year, and whether models are used for commerce.
+    """
+
+    state: Declaring
+    domicile: str | None = None
+    users: Count | None = None
+    revenue: Count | None = None
+    commercial: bool | None = None
+
+
 class Sanitised(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the gate did to a payload before it was decided on: personal data was masked ("redact"), or replaced by
     pseudonyms. `data` holds the categories that were found and taken out."""
@@ -157,6 +199,9 @@ class Call(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     asked for it. What was redacted is no longer in `data`, what has a pseudonym is (GDPR Art. 4(5), recital 26).
 
     `metered` is there for a model that runs under a usage grant only. `usage` and `quota` are those of the caller.
+
+    `declared` is what who runs the box declares; `served`: others ask for it over a network; `noticed`: the NOTICE file
+    of the model has the words that its licence asks for.
 
     `detector` is the digest of the model that must look at the payload, `detected` the categories that it found, and
     `unseen` says that it could not look. A call of the action "scan" names the call whose payload it looks at as
@@ -189,6 +234,9 @@ class Call(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     scan_of: str | None = None
     sanitised: Sanitised | None = None
     metered: Metered | None = None
+    declared: Declared | None = None
+    served: bool = False
+    noticed: bool = False
 
 
 class Finding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from policies.facts import Purpose
 
@@ -53,6 +53,13 @@ def _of(name: str, old: Purpose | None, new: Purpose | None) -> Iterator[Purpose
         # what a call is taken to carry, rules can refuse
         says = f"its calls {'are taken' if added else 'are taken no more'} to carry {category}"
         yield change("data", not added, says)
+    if (old.uses is UNSET) != (new.uses is UNSET):
+        says = "its uses are not said any more" if new.uses is UNSET else "its uses are said now"
+        yield change("uses", new.uses is not UNSET, says)
+    for use, added in _differing(old.uses or (), new.uses or ()):
+        # what is forbidden is refused, and what is for research alone is allowed by it
+        says = f"it {'is' if added else 'is no more'} a use for {use}"
+        yield change("uses", added is (use == "research"), says)
 
 
 def _differing(old: Collection[str], new: Collection[str]) -> Iterator[tuple[str, bool]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -38,8 +38,9 @@ def serve(
 ) -> int:
     """Serve models over HTTP, each call through the gate and on record.
 
-    BUNDLE is a bundle or a folder of bundles; without it, every *.bundle beside the settings is served, and what is put
-    there later as well. SIGTERM finishes what is running; SIGHUP takes changed settings, rules and bundles at once.
+    BUNDLE is a bundle or a folder of bundles; without it, every *.bundle and every *.sealed beside the settings is
+    served, and what is put there later as well. SIGTERM finishes what is running; SIGHUP takes changed settings, rules
+    and bundles at once.
     Callers need a key: `sealpress key create`.
 
     Example: sealpress serve model.bundle --port 8000
@@ -58,7 +59,7 @@ def serve(
             path,
             places,
             told.listening(),
-            lambda models: told.ready(models.entries),
+            lambda models: told.ready(models.opened()),
             tls=tls,
             share=told.share(workers),
         )
@@ -66,13 +67,15 @@ def serve(
     with ExitStack() as listening:
         first = listening.enter_context(listening_at(host, port, shared=workers > 1))
 
-        def announce(models: Collection[str]) -> None:
+        def announce(models: Mapping[str, str]) -> None:
             address = url_of(host, first, https=tls is not None)
             text = f"Serving {', '.join(sorted(models))} on {address} (OpenAI's protocol under {address}/v1)"
-            output({"url": address, "models": sorted(models)}, as_json, text)
+            costs = [f"  {name}: {cost}" for name, cost in sorted(models.items()) if cost]
+            value = {"url": address, "models": sorted(models), "opened": models}
+            output(value, as_json, "\n".join([text, *costs]))
 
         if workers == 1:
-            run(path, places, first, lambda models: announce(models.entries), tls=tls)
+            run(path, places, first, lambda models: announce(models.opened()), tls=tls)
             return 0
         port = first.getsockname()[1]
         others = [listening.enter_context(listening_at(host, port, shared=True)) for _ in range(workers - 1)]

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from queue import SimpleQueue
 from threading import Thread
@@ -61,10 +61,10 @@ class Told(Struct, frozen=True):
 
         Thread(target=wait, name="parent", daemon=True).start()
 
-    def ready(self, models: Iterable[str]) -> None:
+    def ready(self, models: Mapping[str, str]) -> None:
         with suppress(BrokenPipeError), os.fdopen(self.pipe, "wb") as pipe:
             # for one that takes the place of another nobody listens any more
-            pipe.write(msgspec.json.encode(sorted(models)))
+            pipe.write(msgspec.json.encode(models))
 
     def __str__(self) -> str:
         return f"{self.number}:{self.taken}:{self.buckets}:{self.pipe}"
@@ -119,10 +119,11 @@ class _Worker:
         os.close(self._ready)
 
 
-def supervise(command: Sequence[str], sockets: Sequence[socket.socket], ready: Callable[[list[str]], None]) -> int:
+def supervise(command: Sequence[str], sockets: Sequence[socket.socket], ready: Callable[[dict[str, str]], None]) -> int:
     """Keep one process a socket running until SIGTERM or SIGINT; SIGHUP goes on to each. Returns the exit status.
 
-    `command` is what each of them is, but for --worker. `ready` hears the names of the models when all serve.
+    `command` is what each of them is, but for --worker. `ready` hears the names of the models, and
+    how long it took the first process to open each, when all serve.
     """
     events: SimpleQueue[int] = SimpleQueue()
     for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
@@ -139,7 +140,7 @@ def supervise(command: Sequence[str], sockets: Sequence[socket.socket], ready: C
                 if not told:
                     return workers[-1].process.wait()
                 said = said or told
-            ready(msgspec.json.decode(said, type=list[str]))
+            ready(msgspec.json.decode(said, type=dict[str, str]))
             while True:
                 caught = events.get()
                 if caught in (signal.SIGTERM, signal.SIGINT):

@@ -194,6 +194,7 @@ class _Restoring:
         destroyed = max((head.destroyed for head in verified.heads.values()), default=0)
         self._store(settings.box.tenant, snapshot, destroyed)
         bundle_key, trusted = self._bundle_key(settings)
+        self._sealing_key(settings)
         return Restored(
             journal=verified.id,
             root=fingerprint(root),
@@ -276,6 +277,14 @@ class _Restoring:
         except SettingsError:
             return key, False  # laid out in a way of their own: the operator adds the line
         return key, True
+
+    def _sealing_key(self, settings: Settings) -> None:
+        """A new key to which bundles are sealed: what was sealed to the box before has to be sealed anew."""
+        if settings.keys.sealing == KeySettings().sealing:
+            opener, keys = Opener.generate(), self._folder / "keys"
+            write_key(keys / "sealing.key", "sealing-private", opener.private_bytes())
+            (keys / "sealing.pub").unlink(missing_ok=True)
+            write_key(keys / "sealing.pub", "sealing-public", opener.public)
 
 
 def _plain(rule: str) -> str:

@@ -21,6 +21,7 @@ from compliance.journal.signing import Auditors, DayKeys
 from compliance.journal.writer import Journal
 from compliance.keys import fingerprint, from_text, kind_of, read_key, secret, to_text, write_key
 from compliance.state.consents import Consents
+from compliance.state.declarations import Declarations
 from compliance.state.grants.meter import Meter
 from compliance.state.overrides import Overrides
 from compliance.state.policies import archive
@@ -48,7 +49,7 @@ from toolkit.settings import (
 if TYPE_CHECKING:
     from toolkit.detector import ModelDetector
 
-__all__ = ["Box", "Context", "PrivateKeys", "auditors", "create_box", "day_keys", "exposed"]
+__all__ = ["DAY", "Box", "Context", "PrivateKeys", "auditors", "create_box", "day_keys", "exposed"]
 
 MAX_CONTEXT = 256
 DAY = 86_400 * 10**9
@@ -88,6 +89,7 @@ rules = []  # your own rule files in Cedar, e.g. ["rules/opening-hours.cedar"]
 
 # What models may be used for. A caller names one of these; any other purpose is refused.
 # bases: consent, contract, legal_obligation, vital_interests, public_task, legitimate_interests (GDPR Art. 6(1))
+# uses, where the licence of a model asks: uses = ["medical_advice"], or [] for none of them (docs/licences.md)
 [purposes.search]
 bases = ["consent", "contract", "legal_obligation", "public_task", "legitimate_interests"]
 commercial = false
@@ -158,6 +160,7 @@ class Box:
         archive(self.policies_folder, self.policy.digest, self.policy.source)
         self.consents = Consents(self.folder / "state")
         journal = identity(self.journal_folder, from_text(self.settings.journal.root))
+        self.declarations = Declarations(self.folder / "state", journal)
         self.overrides = Overrides(self.folder / "state" / "overrides", journal, self.settings.override.approvers)
         self.journal = Journal(
             self.journal_folder,
@@ -261,6 +264,10 @@ class Box:
         """The key that signs bundles pressed here. Raises KeyFault."""
         return Signer(secret(self.settings.keys.bundle, "bundle-signing", self.folder))
 
+    def sealing_key(self) -> Opener:
+        """The key that opens what is sealed to this box. Raises KeyFault."""
+        return Opener(secret(self.settings.keys.sealing, "sealing-private", self.folder))
+
     def call(
         self,
         action: Action,
@@ -269,10 +276,13 @@ class Box:
         signer: str | None = None,
         policy: Engine | None = None,
         metered: Metered | None = None,
+        *,
+        served: bool = False,
+        noticed: bool = False,
     ) -> Call:
         """A call of this moment. `signer` is whose signature on the model was checked, `policy` by which it will be
-        decided, if that was looked up before; `metered` what is held for it of a usage grant. Raises JournalError,
-        StateError.
+        decided, if that was looked up before; `metered` what is held for it of a usage grant; `served`: others ask
+        over a network; `noticed`: the NOTICE file of the model has what it must. Raises JournalError, StateError.
 
         Whether a consent stands is looked up now, so that one withdrawn a moment ago counts no more. A call to infer
         names the detector of the settings, and the gate lets none pass without it.
@@ -303,6 +313,9 @@ class Box:
             usage=context.usage,
             quota=context.quota,
             metered=metered,
+            declared=self.declarations.standing(at, self.trusted("declarations")),
+            served=served,
+            noticed=noticed,
             detector=self.detector.digest if action == "infer" and self.detector is not None else None,
             **{**said, "actor": context.actor or self.settings.box.actor, "tenant": tenant, "override": override},
         )
@@ -389,7 +402,7 @@ def _user_folder(variable: str, default: str) -> Path:
 
 def _fill(beside: Path, name: str) -> None:
     box, id_, made = beside / "box", fresh(16).hex(), time.time_ns()
-    bundle, root, opener = Signer.generate(), Signer.generate(), Opener.generate()
+    bundle, root, opener, sealing = Signer.generate(), Signer.generate(), Opener.generate(), Opener.generate()
     keys, days = box / "keys", DayKeys(box / "keys" / "days", box / "journal" / CERTIFICATES, id_, root.public)
     for folder in (box, keys, days.folder, auditors(box).folder, box / "state", beside / "auditor", beside / "root"):
         folder.mkdir(mode=0o700)
@@ -399,6 +412,8 @@ def _fill(beside: Path, name: str) -> None:
     write_key(keys / "root.pub", "journal-root-public", root.public)
     write_key(keys / "bundle.key", "bundle-signing", bundle.private_bytes())
     write_key(keys / "bundle.pub", "bundle-verifying", bundle.public)
+    write_key(keys / "sealing.key", "sealing-private", sealing.private_bytes())
+    write_key(keys / "sealing.pub", "sealing-public", sealing.public)
     today = day_of(made)
     wanted = [today + timedelta(ahead) for ahead in range(DAYS_AHEAD)]
     asked = Request(id_, root.public, tuple((day, days.make(day)) for day in wanted))

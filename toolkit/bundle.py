@@ -1,7 +1,8 @@
 """A model on disk: manifest, ONNX file, tokenizer, licence text, measurements, signature.
 
     BUNDLE/manifest.json       what the model is; its digest covers every other field and every file of the model
-    BUNDLE/model.onnx          BUNDLE/tokenizer.json          BUNDLE/LICENSE          BUNDLE/NOTICE where there is one
+    BUNDLE/model.onnx          BUNDLE/tokenizer.json
+    BUNDLE/LICENSE             the texts of all that it was made from; NOTICE and USE_POLICY where there are some
     BUNDLE/measurements.json   what was gained and lost; outside the digest, since times differ from run to run
     BUNDLE/signature.json      DSSE envelope of an in-toto statement that names every file with its SHA-256
 
@@ -10,65 +11,44 @@ A bundle is accepted only from a signer whom the settings trust, and the bytes t
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal, TypeVar
+from time import perf_counter
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from compliance.crypto import Signer, Unauthentic, sha256, verify
+from compliance.crypto import Signer, sha256
 from compliance.disk import put_folder
 from compliance.keys import to_text
-from policies.errors import Refused, Unusable
 from policies.facts import Manifest
+from policies.licences import Forebear, LicenceError, facts, must_be_covered
 from toolkit.runtime.inputs import Generation, ImageInput, TextInput
 from toolkit.runtime.lane import reader_of
 from toolkit.runtime.readers import Reader
+from toolkit.signed import SIGNATURE, BundleError, BundleMissing, Files, Folder, pretty, read_json, sign, signed_files
 
 __all__ = [
+    "PAPERS",
     "Bundle",
     "BundleError",
     "BundleManifest",
     "BundleMissing",
+    "Described",
     "Entities",
     "Found",
     "Measured",
     "Measurements",
+    "Unsealed",
+    "must_stand",
     "write_bundle",
 ]
 
-MAX_FILE = 4_000_000_000
-_MODEL = ("model.onnx", "tokenizer.json", "LICENSE", "NOTICE")
-_REQUIRED = {"manifest.json", "measurements.json", "model.onnx", "LICENSE"}
-_SIGNATURE = "signature.json"
-_PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
-_STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
-_PREDICATE_TYPE: Final = "https://model_signing/signature/v1.0"
-
-
-class BundleError(Refused):
-    """A bundle that is broken, foreign or altered."""
-
-    hints: ClassVar[Mapping[str, str]] = {
-        "bundle_incomplete": "Copy the bundle again from where it was made: it lacks a file or has one too many.",
-        "bundle_malformed": "Copy the bundle again, or press the model again with this version.",
-        "bundle_digest": "Copy the bundle again from where it was made: this file is not the one that was signed.",
-        "bundle_signature": "Copy the bundle again from where it was made: its signature does not hold.",
-        "bundle_signer": "If you know the signer, take the public key from them and run `sealpress trust add KEYFILE`.",
-        "bundle_too_large": "No file of a bundle may be larger than 4 GB.",
-        "bundle_exists": "Choose another name for --out, or move the old bundle away: nothing is overwritten.",
-    }
-
-
-class BundleMissing(Unusable):
-    """There is no bundle where one was named."""
-
-    hints: ClassVar[Mapping[str, str]] = {
-        "bundle_not_found": "Check the path; `sealpress compress SOURCE --out BUNDLE` makes a bundle.",
-    }
+PAPERS = ("LICENSE", "NOTICE", "USE_POLICY")
+_MODEL = ("model.onnx", "tokenizer.json", *PAPERS)
+_MANIFEST, _MEASUREMENTS = "manifest.json", "measurements.json"
+_REQUIRED = {_MANIFEST, _MEASUREMENTS, "model.onnx", "LICENSE"}
 
 
 class Found(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -102,6 +82,7 @@ class BundleManifest(Manifest, frozen=True, kw_only=True, forbid_unknown_fields=
     set weights of to zero.
     """
 
+    lineage: tuple[Forebear, ...] = ()
     text: TextInput | UnsetType = UNSET
     image: ImageInput | UnsetType = UNSET
     generation: Generation | UnsetType = UNSET
@@ -141,38 +122,45 @@ class Measurements(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     method: dict[str, str]
 
 
-class _Subject(Struct, frozen=True, forbid_unknown_fields=True):
-    name: str
-    digest: dict[str, str]
+class Unsealed(Struct, frozen=True, kw_only=True):
+    """How a sealed bundle was opened: of how many bytes, in what time, and with which grant, None for the box's key."""
+
+    plain_bytes: int
+    seconds: float
+    grant: str | None
 
 
-class _Statement(Struct, frozen=True, rename={"kind": "_type", "predicate_type": "predicateType"}):
-    subject: tuple[_Subject, ...]
-    predicate: dict[str, Any] = {}
-    kind: Literal["https://in-toto.io/Statement/v1"] = _STATEMENT_TYPE
-    predicate_type: Literal["https://model_signing/signature/v1.0"] = _PREDICATE_TYPE
-
-
-class _Signature(Struct, frozen=True, forbid_unknown_fields=True):
-    keyid: str
-    sig: bytes
-
-
-class _Envelope(Struct, frozen=True, forbid_unknown_fields=True, rename={"payload_type": "payloadType"}):
-    payload: bytes
-    signatures: tuple[_Signature]
-    payload_type: Literal["application/vnd.in-toto+json"] = _PAYLOAD_TYPE
-
-
-class Bundle(Struct, frozen=True, kw_only=True):
-    """A bundle that was read and holds. The bytes are those that were hashed."""
+class Described(Struct, frozen=True, kw_only=True):
+    """What a trusted signer says of a bundle, whose readable files hold; `papers` are its texts, by their files."""
 
     path: Path
     manifest: BundleManifest
     measurements: Measurements
     signer: str
+    papers: dict[str, bytes]
+
+    @classmethod
+    def of(cls, path: Path, files: Files, trusted: Collection[str]) -> Described:
+        """Check the signer, the signature and every file that can be read. Raises BundleError."""
+        return _described(path, files, trusted)[0]
+
+
+class Bundle(Described, frozen=True, kw_only=True):
+    """A bundle that was read and holds. The bytes are those that were hashed; `seconds` is what that took."""
+
     model: bytes
     tokenizer: bytes | None
+    seconds: float = 0.0
+    unsealed: Unsealed | None = None
+
+    @property
+    def noticed(self) -> bool:
+        """Whether its NOTICE file has the words that its licences ask for; not where one of them is not known."""
+        notice = self.papers.get("NOTICE", b"").decode(errors="replace")
+        try:
+            return all(words in notice for words in facts(self.manifest.licence).notices)
+        except LicenceError:
+            return False
 
     @classmethod
     def read(cls, path: Path, trusted: Collection[str]) -> Bundle:
@@ -185,20 +173,35 @@ class Bundle(Struct, frozen=True, kw_only=True):
     @classmethod
     def with_content(cls, path: Path, trusted: Collection[str]) -> tuple[Bundle, dict[str, bytes]]:
         """The same, and every file that was checked by its name, the signature included."""
-        content, signer = _checked(path, trusted)
-        manifest = _read_json(path, "manifest.json", BundleManifest, content["manifest.json"])
-        files = {name: sha256(data).hex() for name, data in content.items() if name in _MODEL}
-        if manifest.format != 1 or manifest.files != files or manifest.computed_digest() != manifest.digest:
-            raise BundleError("bundle_malformed", f"{path / 'manifest.json'} does not describe this bundle")
+        began = perf_counter()
+        if not path.is_dir():
+            raise BundleMissing("bundle_not_found", f"{path} is no bundle")
+        return cls.checked(path, Folder(path), trusted, began)
+
+    @classmethod
+    def checked(
+        cls, path: Path, files: Files, trusted: Collection[str], began: float, unsealed: Unsealed | None = None
+    ) -> tuple[Bundle, dict[str, bytes]]:
+        """The same for files that lie elsewhere, none of them hidden; `began` is a time of perf_counter. Raises
+        BundleError."""
+        said, content = _described(path, files, trusted)
         bundle = cls(
             path=path,
-            manifest=manifest,
-            measurements=_read_json(path, "measurements.json", Measurements, content["measurements.json"]),
-            signer=signer,
+            manifest=said.manifest,
+            measurements=said.measurements,
+            signer=said.signer,
+            papers=said.papers,
             model=content["model.onnx"],
             tokenizer=content.get("tokenizer.json"),
+            seconds=perf_counter() - began,
+            unsealed=unsealed,
         )
         return bundle, content
+
+    @property
+    def under(self) -> str | None:
+        """The grant that it was opened with, and whose end is the end of its use."""
+        return None if self.unsealed is None else self.unsealed.grant
 
     def reader(self) -> Reader:
         """What turns inputs into tensors. Raises ModelError."""
@@ -206,6 +209,18 @@ class Bundle(Struct, frozen=True, kw_only=True):
         text, image = manifest.text or None, manifest.image or None
         return reader_of(
             manifest.inputs, text, image, self.tokenizer, manifest.labels or (), manifest.generation or None
+        )
+
+
+def must_stand(manifest: Manifest, at: int) -> None:
+    """Return when the licence that somebody stated for a model counts at the time `at` (ns), or none was stated.
+
+    Raises LicenceError: licence_expired.
+    """
+    stated = manifest.stated
+    if stated is not UNSET and not stated.starts <= at < stated.ends:
+        raise LicenceError(
+            "licence_expired", f"that {manifest.name} is under {stated.licence} was stated for another time"
         )
 
 
@@ -227,80 +242,23 @@ def write_bundle(
     manifest = msgspec.structs.replace(manifest, digest=manifest.computed_digest())
     content = {
         **files,
-        "manifest.json": _pretty(manifest),
-        "measurements.json": _pretty(measurements),
+        _MANIFEST: pretty(manifest),
+        _MEASUREMENTS: pretty(measurements),
     }
-    statement = msgspec.json.encode(
-        _Statement(subject=tuple(_Subject(name, {"sha256": sha256(content[name]).hex()}) for name in sorted(content)))
-    )
-    signature = _Signature(keyid=to_text(signer.public), sig=signer.sign(_pre_authentication(statement)))
-    content[_SIGNATURE] = _pretty(_Envelope(payload=statement, signatures=(signature,)))
+    content[SIGNATURE] = sign(content, signer)
     put_folder(path, content)
     return Bundle.read(path, {to_text(signer.public)})
 
 
-def _checked(path: Path, trusted: Collection[str]) -> tuple[dict[str, bytes], str]:
-    """The files of a bundle by name, each as it was signed, with the signature; and who signed them."""
-    if not path.is_dir():
-        raise BundleMissing("bundle_not_found", f"{path} is no bundle")
-    written = _bytes_of(path, _SIGNATURE)
-    envelope = _read_json(path, _SIGNATURE, _Envelope, written)
-    if _pretty(envelope) != written:
-        raise BundleError("bundle_malformed", f"{path / _SIGNATURE} is not in the form that was written")
-    signer = _signer(path, envelope, trusted)
-    statement = _read_json(path, _SIGNATURE, _Statement, envelope.payload)
-    signed = {subject.name: subject.digest.get("sha256", "") for subject in statement.subject}
-    present = {entry.name for entry in path.iterdir()}
-    if present != {*signed, _SIGNATURE} or not signed.keys() >= _REQUIRED:
-        odd = sorted(present ^ {*signed, _SIGNATURE}) or sorted(_REQUIRED - signed.keys())
-        raise BundleError("bundle_incomplete", f"{path}: {', '.join(odd)} is missing or not signed")
-    content = {name: _bytes_of(path, name) for name in signed}
-    for name, digest in signed.items():
-        if sha256(content[name]).hex() != digest:
-            raise BundleError("bundle_digest", f"{path / name} is not the file that was signed")
-    content[_SIGNATURE] = written
-    return content, signer
-
-
-def _signer(path: Path, envelope: _Envelope, trusted: Collection[str]) -> str:
-    """The signer of an envelope, who must be trusted, and whose signature must hold."""
-    (signature,) = envelope.signatures
-    if signature.keyid not in trusted:
-        raise BundleError("bundle_signer", f"{path} is signed by somebody whom the settings do not trust")
-    try:
-        public = base64.b64decode(signature.keyid.removeprefix("ed25519:"), validate=True)
-        verify(public, signature.sig, _pre_authentication(envelope.payload))
-    except (Unauthentic, binascii.Error):
-        raise BundleError("bundle_signature", f"{path / _SIGNATURE} does not hold") from None
-    return signature.keyid
-
-
-def _pre_authentication(payload: bytes) -> bytes:
-    """The bytes that DSSE signs (PAE of the DSSE protocol v1)."""
-    return b"DSSEv1 %d %s %d %s" % (len(_PAYLOAD_TYPE), _PAYLOAD_TYPE.encode(), len(payload), payload)
-
-
-def _bytes_of(path: Path, name: str) -> bytes:
-    file = path / name
-    try:
-        if file.is_symlink() or not file.is_file():
-            raise BundleError("bundle_incomplete", f"{file} is missing or no regular file")
-        if file.stat().st_size > MAX_FILE:
-            raise BundleError("bundle_too_large", f"{file} is too large")
-        return file.read_bytes()
-    except OSError as error:
-        raise BundleError("bundle_incomplete", f"{file} cannot be read: {error.strerror}") from None
-
-
-_T = TypeVar("_T")
-
-
-def _read_json(path: Path, name: str, kind: type[_T], data: bytes) -> _T:
-    try:
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise BundleError("bundle_malformed", f"{path / name}: {error}") from None
-
-
-def _pretty(value: object) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(value, order="deterministic"), indent=2) + b"\n"
+def _described(path: Path, files: Files, trusted: Collection[str]) -> tuple[Described, dict[str, bytes]]:
+    """What a bundle says of itself, and each file that can be read, as it was signed, with the signature."""
+    content, signed, signer = signed_files(path, files, trusted, _REQUIRED)
+    manifest = read_json(path, _MANIFEST, BundleManifest, content[_MANIFEST])
+    of_model = {name: digest for name, digest in signed.items() if name in _MODEL}
+    if manifest.format != 1 or manifest.files != of_model or manifest.computed_digest() != manifest.digest:
+        raise BundleError("bundle_malformed", f"{path / _MANIFEST} does not describe this bundle")
+    must_be_covered(manifest.licence, manifest.lineage)
+    measurements = read_json(path, _MEASUREMENTS, Measurements, content[_MEASUREMENTS])
+    papers = {name: content[name] for name in PAPERS if name in content}
+    said = Described(path=path, manifest=manifest, measurements=measurements, signer=signer, papers=papers)
+    return said, content

@@ -22,6 +22,7 @@ from toolkit.bundle import Bundle
 from toolkit.runtime.entities import ENTITIES, tags
 from toolkit.runtime.lane import Lane
 from toolkit.runtime.readers import Outputs
+from toolkit.sealed import opened
 from toolkit.settings import PrivacySettings, SettingsError
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class ModelDetector:
             raise SettingsError("settings_detector", f"{manifest.name} is for {manifest.task}, not for {ENTITIES}")
         self.manifest = manifest
         self._signer = bundle.signer
+        self._noticed = bundle.noticed
         self._box = box
         self._lane = Lane(bundle.model, manifest.digest, bundle.reader())
         self._least = settings.score
@@ -74,11 +76,15 @@ class ModelDetector:
 
     @classmethod
     def of(cls, box: Box) -> ModelDetector | None:
-        """The one that the settings of a box name. Raises BundleMissing, BundleError, ModelError, SettingsError."""
+        """The one that the settings of a box name. Raises BundleMissing, BundleError, SealedError, ModelError,
+        SettingsError."""
         settings = box.settings.privacy
         if settings.detector is None:
             return None
-        bundle = Bundle.read(Path(box.folder, settings.detector), box.trusted())
+        bundle = opened(Path(box.folder, settings.detector), box)
+        if bundle.under is not None:
+            # a look is not metered, so that nothing would tell that the grant is over
+            raise SettingsError("settings_detector", f"{settings.detector} is sealed to a grant, not to this box")
         return cls(bundle, settings, box)
 
     @property
@@ -100,6 +106,7 @@ class ModelDetector:
             detector=None,
             detected=frozenset(),
             unseen=False,
+            noticed=self._noticed,
             scan_of=call.id,
         )
 

@@ -20,6 +20,7 @@ from compliance.journal.errors import JournalError
 from compliance.journal.recovery import last_heads
 from compliance.journal.signing import DayKeys
 from compliance.keys import from_text
+from compliance.state.declarations import Declarations
 from compliance.state.errors import StateError
 from compliance.state.standing import standing
 from compliance.verify.heads import being_written
@@ -292,6 +293,24 @@ def _told(at: int) -> str:
     return datetime.fromtimestamp(at // 10**9, UTC).isoformat()
 
 
+def _declaration(patient: _Patient) -> Iterator[Finding]:
+    """What who runs the box declares; a box without one serves models whose licences ask for none."""
+    declarations = Declarations(patient.folder / "state", patient.days.id)
+    at, trust = time.time_ns(), patient.settings.trust
+    said = declarations.standing(at, trust.of("declarations", at))
+    hint = "Have a newer one signed, and run `sealpress declaration import FILE`."
+    found = None if said is None or said.state != "open" else declarations.now()
+    if said is not None and found is None:
+        text = f"the declaration does not count ({said.state}): models whose licences ask for one are refused"
+        yield Finding("declaration", "warning", text, hint)
+    elif found is not None:
+        left = (found.terms.ends - at) // DAY
+        state: Literal["ok", "warning"] = "warning" if left < FEW_DAYS else "ok"
+        yield Finding(
+            "declaration", state, f"the declaration counts for {left} more days", hint if left < FEW_DAYS else None
+        )
+
+
 _CHECKS: dict[str, _Check] = {
     "settings": _settings,
     "signing keys": _signing,
@@ -299,6 +318,7 @@ _CHECKS: dict[str, _Check] = {
     "auditors": _auditors,
     "journal": _journal,
     "salts": _state,
+    "declaration": _declaration,
     "witness": _witness,
     "disk": _disk,
     "permissions": _permissions,

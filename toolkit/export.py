@@ -9,39 +9,46 @@ from pathlib import Path
 
 from compliance.disk import put
 from policies import licences
-from policies.facts import Manifest
 from policies.gate import Grant, gate
 from policies.licences import LicenceError
 from policies.payload import Payload
 from toolkit.box import Box, Context
-from toolkit.bundle import Bundle, BundleError
+from toolkit.bundle import Bundle, BundleError, BundleManifest
+from toolkit.sealed import must_be_plain
+from toolkit.texts import must_carry
 
-__all__ = ["export"]
+__all__ = ["export", "must_keep"]
 
 
 def export(box: Box, path: Path, out: Path, context: Context) -> Bundle:
     """Write the bundle at `path` to the archive `out`: the same bytes for the same bundle, every file of it as signed.
 
     That it was asked for is on record, and so is a refusal. Raises Denied where a derivative may not be shared,
-    LicenceError where the licences ask for a notice or a name that the bundle does not have, BundleError,
-    BundleMissing, JournalError, Failed.
+    LicenceError where the licences ask for a text, a notice or a name that the bundle does not have, BundleError,
+    BundleMissing, SealedError, JournalError, Failed.
     """
     if out.exists():
         raise BundleError("bundle_exists", f"{out} exists already")
+    must_be_plain(path, "exported")
     bundle, content = Bundle.with_content(path, box.trusted())
     manifest = bundle.manifest
 
     def work(_: Grant) -> Bundle:
-        _must_keep(manifest, content.get("NOTICE", b"").decode(errors="replace"))
+        must_keep(manifest, content)
         put(out, _archive(path.name, content))
         return bundle
 
-    call = box.call("export", manifest.digest, context, bundle.signer)
+    call = box.call("export", manifest.digest, context, bundle.signer, noticed=bundle.noticed)
     return gate(box.policy, manifest, call, Payload.checked({"archive": out.name}), box.journal, work)
 
 
-def _must_keep(manifest: Manifest, notice: str) -> None:
-    """What a copy has to carry, by the licences of all ancestors; their texts are in every bundle."""
+def must_keep(manifest: BundleManifest, papers: Mapping[str, bytes]) -> None:
+    """What a copy has to carry, by the licences of all ancestors.
+
+    Raises LicenceError: licence_texts, licence_notices, licence_name.
+    """
+    must_carry(manifest, papers)
+    notice = papers.get("NOTICE", b"").decode(errors="replace")
     facts = licences.facts(manifest.licence)
     for words in facts.notices:
         if words not in notice:

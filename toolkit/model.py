@@ -29,6 +29,7 @@ from toolkit.runtime.lane import Lane
 from toolkit.runtime.readers import Outputs, checked_texts
 from toolkit.runtime.sampling import Sampling
 from toolkit.runtime.session import ModelError
+from toolkit.sealed import opened as bundle_at
 
 __all__ = ["Answer", "Asked", "Model", "load"]
 
@@ -61,18 +62,25 @@ class Answer(Struct, frozen=True):
 class Model:
     """A verified bundle in memory, under the policy and with the journal of a box."""
 
-    def __init__(self, bundle: Bundle, box: Box, plan: Plan = PLAIN) -> None:
-        """Raises ModelError, JournalError, StateError."""
+    def __init__(self, bundle: Bundle, box: Box, plan: Plan = PLAIN, *, served: bool = False) -> None:
+        """`served`: others ask it over a network. Raises ModelError, JournalError, StateError."""
         self.manifest: BundleManifest = bundle.manifest
         self.plan = plan
         self._box = box
         # whatever is wrong with a detector shows now, and not at the first call
         self._detectors = box.detectors
+        began = time.perf_counter()
         self._lane = Lane(bundle.model, bundle.manifest.digest, bundle.reader(), threads=plan.threads, batch=plan.batch)
         self._generator = None
         if bundle.manifest.generation and bundle.tokenizer is not None:
             self._generator = Generator(self._lane.session, bundle.tokenizer, bundle.manifest.generation)
+        # how long it took to read the bundle and to make it ready, and what of that was unsealing
+        self.seconds = bundle.seconds + time.perf_counter() - began
+        self.unsealed = bundle.unsealed
+        self.under = bundle.under
         self._signer = bundle.signer
+        self._served = served
+        self._noticed = bundle.noticed
         # how much longer the same takes on the model that this one was pressed from, as it was measured
         measured = bundle.measurements
         self._longer = measured.before.latency_ms / measured.after.latency_ms if measured.after.latency_ms > 0 else 1.0
@@ -242,7 +250,7 @@ class Model:
         """
         in_force = self._box.policy
         # where no model needs a grant, a call costs nothing more
-        metering = bool(self._box.meter.models)
+        metering = bool(self._box.meter.models) or self.under is not None
         opened = [self._opened(one, in_force, metering) for one in asked]
         places = [place for place, one in enumerate(opened) if isinstance(one, Grant)]
         grants = [one for one in opened if isinstance(one, Grant)]
@@ -266,10 +274,20 @@ class Model:
         try:
             if metering:
                 # held before it is decided, and given back where it is refused
-                metered = self._box.meter.hold(self.manifest, self._box.journal.now(), self._box.trusted("grants"))
+                issuers = self._box.trusted("grants")
+                metered = self._box.meter.hold(self.manifest, self._box.journal.now(), issuers, self.under)
             # a signer may have been revoked since the model was loaded
             signer = self._signer if self._signer in self._box.trusted() else None
-            call = self._box.call("infer", self.manifest.digest, asked.context, signer, in_force, metered)
+            call = self._box.call(
+                "infer",
+                self.manifest.digest,
+                asked.context,
+                signer,
+                in_force,
+                metered,
+                served=self._served,
+                noticed=self._noticed,
+            )
             pseudonymise = self._box.pseudonymise(asked.context)
             return decide_and_open(
                 in_force, self.manifest, call, asked.payload, self._box.journal, self._detectors, pseudonymise
@@ -383,13 +401,13 @@ def _context(
 
 
 def load(path: str | os.PathLike[str], settings: str | os.PathLike[str] | None = None) -> Model:
-    """Read a bundle, check that a trusted signer signed it and that every byte holds, and make it ready.
+    """Read a bundle, check that a trusted signer signed it and that every byte holds, and make it ready. A sealed one
+    is opened in memory.
 
     `settings` is the path of a sealpress.toml; without it $SEALPRESS_SETTINGS and ./sealpress.toml are looked for.
-    Raises BundleMissing, BundleError, ModelError, SettingsError, KeyFault, PolicyError, JournalError.
+    Raises BundleMissing, BundleError, SealedError, ModelError, SettingsError, KeyFault, PolicyError, JournalError.
     """
     box = Box.embedded(settings)
-    bundle = Bundle.read(Path(path), box.trusted())
+    bundle = bundle_at(Path(path), box)
     # one answer of a model that generates is made of many steps, each of which waits for the one before it
-    plan = Plan(threads=os.cpu_count() or 1) if bundle.manifest.generation else PLAIN
-    return Model(bundle, box, plan)
+    return Model(bundle, box, Plan(threads=os.cpu_count() or 1) if bundle.manifest.generation else PLAIN)

@@ -18,20 +18,22 @@ import msgspec
 from msgspec import Struct
 
 from compliance.disk import put
+from compliance.sealed.errors import SealedError
 from policies import licences
 from policies.errors import Fault, Unusable
 from policies.licences import LicenceError
 from toolkit.box import Box
-from toolkit.bundle import Bundle, BundleError, BundleManifest, BundleMissing
+from toolkit.bundle import Bundle, BundleError, BundleManifest, BundleMissing, must_stand
 from toolkit.model import Model
 from toolkit.plan import planned
 from toolkit.runtime.session import ModelError
+from toolkit.sealed import must_still_open, opened, told
 
 __all__ = ["Entry", "Models", "State", "Unserved"]
 
 State = Literal["ready", "resting", "unloaded", "refused"]
 MAX_NAME = 200
-UNFIT = (BundleError, BundleMissing, ModelError, LicenceError)  # what is wrong with a bundle itself
+UNFIT = (BundleError, BundleMissing, ModelError, LicenceError, SealedError)  # what is wrong with a bundle itself
 
 
 class Unserved(Unusable):
@@ -75,7 +77,7 @@ class _Unloaded(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Models:
-    """Bundles at `places`, each a bundle or a folder of bundles (`*.bundle`).
+    """Bundles at `places`, each a bundle or a folder of bundles (`*.bundle`, and sealed ones, `*.sealed`).
 
     `cores` are those that a model may use; `refused` hears of every bundle that is not taken, and `gone`, once it is
     set, of every model that is served no more.
@@ -119,11 +121,19 @@ class Models:
         if not self._names:
             if self._last is not None:
                 raise self._last
-            raise BundleMissing("bundle_not_found", f"{', '.join(map(str, self._places))}: there is no *.bundle")
+            places = ", ".join(map(str, self._places))
+            raise BundleMissing("bundle_not_found", f"{places}: there is no *.bundle or *.sealed")
 
     def ready(self) -> list[Model]:
         """The models in memory."""
         return [entry.model for entry in self._entries.values() if entry.model is not None]
+
+    def opened(self) -> dict[str, str]:
+        """What is served, by the names of `entries`, and how long it took to open each model in memory, in words."""
+        return {
+            name: "" if entry.model is None else told(entry.model.seconds, entry.model.unsealed)
+            for name, entry in self.entries.items()
+        }
 
     def find(self, name: str, version: str | None = None) -> Entry:
         """What is served under a name, `NAME@VERSION`, or an alias. Its `model` is None while it rests: `wake` it.
@@ -148,7 +158,7 @@ class Models:
                 if entry.state != "resting":
                     raise Unserved("model_refused", f"the bundle is refused ({entry.reason})")
                 try:
-                    self._take(entry, Bundle.read(entry.path, self._box.trusted()))
+                    self._take(entry, opened(entry.path, self._box))
                 except UNFIT as fault:
                     entry.reason = fault.code
                     self._refused(fault)
@@ -196,17 +206,26 @@ class Models:
             if (place / "manifest.json").exists() or not place.is_dir():
                 yield place
             else:
-                yield from sorted(place.glob("*.bundle"))
+                yield from sorted([*place.glob("*.bundle"), *place.glob("*.sealed")])
 
     def _look(self, entry: Entry, *, again: bool) -> None:
         """Take what is at the place of an entry, where it is new there, or where nothing was taken before."""
+        if entry.model is not None:
+            try:
+                must_still_open(entry.model.under, self._box)
+            except Fault as fault:
+                # out of memory, and no call opens it again before this is mended
+                self._rest(entry, "resting", "grant")
+                entry.reason = fault.code
+                self._refused(fault)
         stamp = _stamp(entry.path)
         if stamp == entry.stamp and entry.state != "unloaded" and not (again and entry.reason is not None):
             return
         entry.stamp = stamp
         try:
-            bundle = Bundle.read(entry.path, self._box.trusted())
-            if entry.model is not None and entry.model.manifest.digest == bundle.manifest.digest:
+            bundle = opened(entry.path, self._box)
+            model = entry.model
+            if model is not None and (model.manifest.digest, model.under) == (bundle.manifest.digest, bundle.under):
                 return
             self._take(entry, bundle)
         except Fault as fault:
@@ -223,10 +242,11 @@ class Models:
         """
         if "licence" in self._box.settings.policy.packs:
             licences.facts(bundle.manifest.licence)
+            must_stand(bundle.manifest, self._box.journal.now())
         size = len(bundle.model) + len(bundle.tokenizer or b"")
         before = entry.model
         self._make_room(size, entry)
-        model = Model(bundle, self._box, planned(bundle, self._box, self._cores))
+        model = Model(bundle, self._box, planned(bundle, self._box, self._cores), served=True)
         entry.model, entry.manifest, entry.bytes = model, bundle.manifest, size
         entry.state, entry.reason, entry.used = "ready", None, time.monotonic()
         self._name()
@@ -311,7 +331,8 @@ def _in_order(version: str) -> list[tuple[int, int, str]]:
 def _stamp(path: Path) -> tuple[int, int, int] | None:
     """What changes when a bundle is put in the place of another."""
     try:
-        found = (path / "signature.json").stat()
+        # of a sealed one the file itself
+        found = (path / "signature.json" if path.is_dir() else path).stat()
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino

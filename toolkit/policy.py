@@ -63,7 +63,7 @@ class Policy(Struct, frozen=True, kw_only=True):
             packs=chosen,
             texts=_texts(chosen),
             own=own,
-            cases={f"{name}/{CASES}": chosen[-1].cases},
+            cases={f"{name}/{CASES}": chosen[-1].cases, **_rows(chosen[-1])},
             claims=_claims(chosen),
             unfilled=True,
         )
@@ -128,6 +128,10 @@ def schema_text() -> bytes:
 
 def _texts(chosen: Iterable[Pack]) -> dict[str, bytes]:
     return {f"{one.name}/policy.cedar": one.policy for one in chosen}
+
+
+def _rows(chosen: Pack) -> dict[str, bytes]:
+    return {f"{chosen.name}/rows.toml": chosen.rows} if chosen.rows else {}
 
 
 def _claims(chosen: Iterable[Pack]) -> dict[str, bytes]:

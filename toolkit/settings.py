@@ -83,9 +83,11 @@ class JournalSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class KeySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the key that signs bundles comes from: `file:PATH`, `env:NAME` or `command:PROGRAM ARGUMENT ...`."""
+    """Where the key that signs bundles comes from, and the one that opens those that are sealed to this box:
+    `file:PATH`, `env:NAME` or `command:PROGRAM ARGUMENT ...`."""
 
     bundle: str = "file:keys/bundle.key"
+    sealing: str = "file:keys/sealing.key"
 
 
 class WitnessSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

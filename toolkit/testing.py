@@ -24,6 +24,7 @@ from toolkit.compress.step import FLOAT, FUSED, QUANTISED, Retokenises, Step, St
 from toolkit.extras import needs
 from toolkit.runtime.readers import read_tokenizer
 from toolkit.runtime.session import Feeds, ModelError, Session
+from toolkit.train.errors import TrainingError
 
 __all__ = ["StepFault", "step_checks"]
 
@@ -65,7 +66,7 @@ def step_checks(step: Step, model: bytes, batches: Sequence[Feeds] = (), texts: 
     if step.calibrates:
         try:
             _taken(step, model, ())
-        except CompressionError:
+        except (CompressionError, TrainingError):
             return
         raise StepFault("it says that it learns from data, and needs none")
 
@@ -133,6 +134,6 @@ def _taken(step: Step, model: bytes, batches: Sequence[Feeds], texts: Texts | No
     call = Call(id="test", at=0, actor="test", tenant="test", action="compress", model=digest)
 
     def work(grant: Grant) -> tuple[bytes, StepReport]:
-        return step.apply(model, Calibration(grant, _Allowing.digest, batches, texts))
+        return step.apply(model, Calibration(grant, _Allowing.digest, batches, texts, model))
 
     return gate(_Allowing(), manifest, call, Payload.checked({}), _Forgetting(), work)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import onnx
 import onnxruntime.quantization
@@ -30,32 +30,38 @@ PACKAGES = ("efficientnet-lite-pytorch==0.1.0", "foolbox==3.3.4")
 IMAGE = ImageInput(
     height=224, width=224, shorter_side=256, resample="bicubic", scale=1.0, mean=(127.0,) * 3, std=(128.0,) * 3
 )
-LEARN, MEASURE = 8, 20  # views of each photo
+EXAMPLE = torch.zeros(1, 3, 224, 224)
+LABELS = [str(number) for number in range(1000)]
+LEARN, CHOOSE, MEASURE = 8, 10, 20  # views of each photo
+
+
+class Ground(NamedTuple):
+    """The model, and views of photos as PNG: some to learn from, some of the same photos to choose by, and some of
+    others to measure on."""
+
+    module: torch.nn.Module
+    learn: list[bytes]
+    choose: list[bytes]
+    views: list[bytes]
 
 
 def run() -> list[Result]:
     with TemporaryDirectory() as scratch, box(Path(scratch)) as settings:
         folder = Path(scratch)
-        packages = _packages()
-        photos = sorted((packages / "foolbox" / "data").glob("imagenet_*.jpg"))
-        learn = list(_views(photos[:10], LEARN, 1))
-        views = list(_views(photos[10:], MEASURE, 2))
-        module = _module(packages)
+        module, learn, _, views = ground()
         fp32 = folder / "fp32.onnx"
-        example = torch.zeros(1, 3, 224, 224)
-        labels = [str(number) for number in range(1000)]
-        fp32.write_bytes(torch_module.read(module, example, image=IMAGE, labels=labels).load().export())
+        fp32.write_bytes(torch_module.read(module, EXAMPLE, image=IMAGE, labels=LABELS).load().export())
         (taken,) = onnx.load(fp32).graph.input
         reader = ImageReader([Tensor(name=taken.name, dtype="float32", shape=("batch", 3, 224, 224))], IMAGE)
         batches = [reader.feeds([view]) for view in learn]
-        files = {FP32: fp32, "ONNX Runtime static int8": _static(fp32, batches, folder)}
+        files = {FP32: fp32, "ONNX Runtime static int8": static(fp32, batches, folder)}
         for name in ("int8-static", "int8-corrected"):
             print(f"  press: {name}", flush=True)
             bundle = compress(
                 module,
-                example=example,
+                example=EXAMPLE,
                 image=IMAGE,
-                labels=labels,
+                labels=LABELS,
                 recipe=name,
                 calibrate=learn,
                 evaluate=views,
@@ -83,6 +89,15 @@ def run() -> list[Result]:
                 "ONNX Runtime static: QDQ, u8s8 per channel, MinMax; NNCF 3.4.0 with its defaults; OpenVINO as above",
             ],
         )
+
+
+def ground() -> Ground:
+    packages = _packages()
+    photos = sorted((packages / "foolbox" / "data").glob("imagenet_*.jpg"))
+    # the first view of each photo is the photo itself, which is learned from already
+    choose = [view for number, view in enumerate(_views(photos[:10], CHOOSE + 1, 3)) if number % (CHOOSE + 1)]
+    learn, measure = _views(photos[:10], LEARN, 1), _views(photos[10:], MEASURE, 2)
+    return Ground(_module(packages), list(learn), choose, list(measure))
 
 
 def _packages() -> Path:
@@ -134,7 +149,7 @@ class _Reader(onnxruntime.quantization.CalibrationDataReader):  # type: ignore[m
         return next(self._batches, None)
 
 
-def _static(fp32: Path, batches: list[peers.Feeds], folder: Path) -> Path:
+def static(fp32: Path, batches: list[peers.Feeds], folder: Path) -> Path:
     path = folder / "static.onnx"
     onnxruntime.quantization.quantize_static(
         fp32,

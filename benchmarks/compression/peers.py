@@ -13,17 +13,20 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from benchmarks.frame import environment
+from toolkit.compress.measure import transport_bytes
 
 __all__ = ["Candidate", "OpenVino", "Runtime", "nncf", "olive"]
 
 HERE = Path(__file__).resolve().parent
 Feeds = Mapping[str, NDArray[Any]]
+OPENVINO = ("openvino==2026.4.1", "nncf==3.4.0", "onnx==1.23.2")
 
 
 class Candidate(Protocol):
-    """A model that can be run. `size` is in bytes."""
+    """A model that can be run. `size` is in bytes, `packed` too, as it is sent (zstd)."""
 
     size: int
+    packed: int
 
     def answers(self, feeds: Feeds) -> NDArray[Any]:
         """The first output of one batch."""
@@ -41,7 +44,7 @@ class Runtime:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4
-        self.size = path.stat().st_size
+        self.size, self.packed = path.stat().st_size, transport_bytes(path.read_bytes())
         self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self._names = [one.name for one in self._session.get_inputs()]
 
@@ -72,8 +75,8 @@ class OpenVino:
             stdout=subprocess.PIPE,
             text=True,
         )
-        weights = path.with_suffix(".bin")
-        self.size = path.stat().st_size + (weights.stat().st_size if weights.exists() else 0)
+        files = [one.read_bytes() for one in (path, path.with_suffix(".bin")) if one.exists()]
+        self.size, self.packed = sum(map(len, files)), sum(map(transport_bytes, files))
 
     def answers(self, feeds: Feeds) -> NDArray[Any]:
         result = self._folder / "answer.npy"
@@ -85,7 +88,7 @@ class OpenVino:
 
     def _saved(self, feeds: Feeds) -> Path:
         path = self._folder / "feeds.npz"
-        np.savez(path, **dict(feeds))
+        np.savez(path, **dict(feeds))  # type: ignore[arg-type]  # none is called allow_pickle
         return path
 
     def _asked(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -113,10 +116,11 @@ def olive(fp32: Path, folder: Path) -> Path:
 
 
 def _openvino() -> Path:
-    return environment("openvino", "openvino==2026.4.1", "nncf==3.4.0", "onnx==1.23.2")
+    return environment("openvino", *OPENVINO)
 
 
 def _batches(learn: Sequence[Feeds], folder: Path) -> Path:
     path = folder / "learn.npz"
-    np.savez(path, **{f"{number}/{name}": array for number, one in enumerate(learn) for name, array in one.items()})
+    arrays = {f"{number}/{name}": array for number, one in enumerate(learn) for name, array in one.items()}
+    np.savez(path, **arrays)  # type: ignore[arg-type]  # none is called allow_pickle
     return path

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.compression.peers import Candidate, Feeds
-from benchmarks.frame import Result, in_turn, measured
+from benchmarks.frame import Result, in_turn, measured, times
 from toolkit.compress.measure import interval, scores
+from toolkit.compress.results import Interval
 from toolkit.compress.source import Measure
 
-__all__ = ["FP32", "results"]
+__all__ = ["FP32", "agreed", "results", "timed"]
 
 FP32 = "ONNX Runtime FP32"
 ROUNDS = 7
@@ -41,25 +42,35 @@ def results(
     for key, one in candidates.items():
         found = [(kind, interval(scores(kind, answers[FP32], answers[key]))) for kind in measures]
         told = ", ".join(f"{kind} {value.mean:.4f} ({value.low:.4f} or more)" for kind, value in found)
-        said.append(f"{key}: {one.size / 1e6:.2f} MB, {told}")
+        said.append(f"{key}: {one.size / 1e6:.2f} MB ({one.packed / 1e6:.2f} packed), {told}")
         print(f"  {said[-1]}", flush=True)
     made = []
     for shape, (feeds, runs) in shapes.items():
-        for one in candidates.values():
-            one.seconds(feeds, max(1, runs // 3))  # warm up
-        timed = {key: partial(_milliseconds, one, feeds, runs) for key, one in candidates.items()}
         made.append(
             measured(
                 f"{name}-{shape}",
                 f"{what}; {shape}, one thread; the lower the better",
                 "ms",
                 FP32,
-                in_turn(timed, ROUNDS),
+                timed(candidates, feeds, runs),
                 notes=[*said, *notes],
                 packages=PACKAGES,
             )
         )
     return made
+
+
+def timed(candidates: Mapping[str, Candidate], feeds: Feeds, runs: int, rounds: int = ROUNDS) -> dict[str, list[float]]:
+    """Milliseconds of a run of each candidate, the median of `runs` in each round, round by round in turn."""
+    for one in candidates.values():
+        one.seconds(feeds, max(1, runs // 3))  # warm up
+    asked = {key: partial(_milliseconds, one, feeds, runs) for key, one in candidates.items()}
+    return in_turn(asked, times(rounds))
+
+
+def agreed(measure: Measure, original: NDArray[np.float32], answers: NDArray[np.float32], alike: int) -> Interval:
+    """The mean score with the bounds of a bootstrap over runs of `alike` items, which count as one."""
+    return interval(scores(measure, original, answers).reshape(-1, alike).mean(axis=1))
 
 
 def _milliseconds(candidate: Candidate, feeds: Feeds, runs: int) -> float:

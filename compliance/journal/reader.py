@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from compliance.crypto import Opener, Unauthentic
 from compliance.journal.errors import NotReadable
-from compliance.journal.records import Metadata, contribution, epoch_info, open_record, step, unmasked
+from compliance.journal.records import Metadata, Sealed, contribution, epoch_info, open_record, step, unmasked
 from compliance.state.salts import Salts
 from compliance.verify.heads import being_written
 from compliance.verify.journal import shards
@@ -95,17 +95,26 @@ class Located(NamedTuple):
 
     def opened(self, source: Source) -> Record:
         """The record, as far as the source opens it. Raises NotReadable: record_altered, StateError."""
-        if not self.chain:
-            return self._record(unread="other_auditor")
-        contributed = self.contributed(source)
-        if contributed is None:
-            return self._record(unread="erased" if isinstance(source, Salts) else "not_released")
+        sealed = self.unsealed(source)
+        if not isinstance(sealed, Sealed):
+            return self._record(unread=sealed)
         try:
-            sealed = open_record(self.body, self.journal, self.chain, contributed)
             payload = msgspec.msgpack.decode(sealed.payload, type=Payload) if sealed.payload else None
             return self._record(metadata=sealed.metadata(), payload=payload)
-        except (Unauthentic, msgspec.MsgspecError):
-            raise NotReadable("record_altered", f"{self.name} does not open, though its key is right") from None
+        except msgspec.MsgspecError:
+            raise _altered(self.name) from None
+
+    def unsealed(self, source: Source) -> Sealed | Unread:
+        """What is in the record as it was written, or why that cannot be read. Raises as `opened` does."""
+        if not self.chain:
+            return "other_auditor"
+        contributed = self.contributed(source)
+        if contributed is None:
+            return "erased" if isinstance(source, Salts) else "not_released"
+        try:
+            return open_record(self.body, self.journal, self.chain, contributed)
+        except Unauthentic:
+            raise _altered(self.name) from None
 
     def _record(
         self, metadata: Metadata | None = None, payload: Payload | None = None, unread: Unread | None = None
@@ -133,7 +142,12 @@ class Walk:
         self.journal = bytes.fromhex(id_)
         self._opener = opener
         self.auditor = opener.fingerprint.hex()
+        self._directory = directory
         self._logs = [(path, measured(path)) for path in (directory / f"{name}.log" for name in shards(directory))]
+
+    def anew(self) -> Walk:
+        """The same to where the logs end now."""
+        return Walk(self._directory, self.journal.hex(), self._opener)
 
     def __iter__(self) -> Iterator[Located]:
         self._check_ours()

@@ -11,9 +11,13 @@ __all__ = ["ReportError", "ReportExists"]
 
 
 class ReportError(Refused):
-    """A journal that holds, but says two different things about the same calls."""
+    """A journal or a report that says something else than its own records."""
 
     hints: ClassVar[Mapping[str, str]] = {
+        "report_number": "Do not use the report: make it anew from the evidence, and ask who changed it.",
+        "report_altered": "Make the report anew from the evidence with this version, and use that one.",
+        "report_unwitnessed": "Give the head that you hold, or the key of the witness, to the check as well.",
+        "report_malformed": "Give a report as `sealpress audit report` wrote it, in the format of its ending.",
         "report_counters": "Trust neither number: keep a copy of the box, and ask whoever held its journal key.",
     }
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from policies.facts import Ancestor
+from policies.licences import Forebear
 
 __all__ = ["Papers", "papers"]
 
@@ -29,7 +29,7 @@ class _Manifest(Struct, frozen=True, kw_only=True):
     version: str
     digest: str
     licence: str
-    lineage: tuple[Ancestor, ...]
+    lineage: tuple[Forebear, ...]
     recipe: tuple[dict[str, Any], ...]
 
 

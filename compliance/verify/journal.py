@@ -28,6 +28,7 @@ __all__ = [
     "NotVerified",
     "Verified",
     "genesis",
+    "genesis_in",
     "keyring",
     "shards",
     "verify_journal",
@@ -105,7 +106,11 @@ def genesis(directory: Path, root: bytes | str) -> Genesis:
     Raises FileNotFoundError, Unauthentic.
     """
     with regular(directory / GENESIS) as file:
-        data = file.read(MAX_GENESIS + 1)
+        return genesis_in(file.read(MAX_GENESIS + 1), root)
+
+
+def genesis_in(data: bytes, root: bytes | str) -> Genesis:
+    """The same for the bytes of that page. Raises Unauthentic."""
     try:
         note = Note.parsed(data.decode())
         found = Genesis.parsed(note.text)

@@ -66,6 +66,10 @@ class Keyring:
         since = self._revoked.get(key)
         return since is not None and since <= at
 
+    def revoked_since(self, key: bytes) -> int | None:
+        """From when on the key is revoked (ns), or None."""
+        return self._revoked.get(key)
+
     def days(self) -> list[tuple[date, bytes]]:
         """Each certified day with its key, revoked ones included, in the order of the days."""
         every = (found for known in self._certificates.values() for found, _ in known)

@@ -19,6 +19,7 @@ __all__ = [
     "consistency_path",
     "inclusion_path",
     "leaf_hash",
+    "peaks",
     "position",
     "root_of",
     "stored",
@@ -42,7 +43,7 @@ class Tree:
     @classmethod
     def from_nodes(cls, size: int, node: Nodes) -> Tree:
         """The tree of the first `size` leaves whose nodes are stored."""
-        return cls(size, [node(level, index) for level, index in _peaks(0, size)])
+        return cls(size, [node(level, index) for level, index in peaks(0, size)])
 
     def append(self, leaf: bytes) -> list[bytes]:
         """Take in a leaf hash. Returns the nodes that it made, in the order in which they are stored."""
@@ -56,6 +57,11 @@ class Tree:
         peaks.append(node)
         self.size += 1
         return made
+
+    @property
+    def peaks(self) -> tuple[bytes, ...]:
+        """The roots of the perfect subtrees, the largest first, from which the tree can be gone on with."""
+        return tuple(self._peaks)
 
     def copy(self) -> Tree:
         return Tree(self.size, self._peaks)
@@ -187,10 +193,10 @@ def _joined(peaks: Sequence[bytes]) -> bytes:
 
 def _subtree(start: int, end: int, node: Nodes) -> bytes:
     """The root over the leaves from `start` to before `end`, where `start` is a multiple of a larger power of two."""
-    return _joined([node(level, index) for level, index in _peaks(start, end)])
+    return _joined([node(level, index) for level, index in peaks(start, end)])
 
 
-def _peaks(start: int, end: int) -> list[tuple[int, int]]:
+def peaks(start: int, end: int) -> list[tuple[int, int]]:
     """Level and index of the perfect subtrees that make up these leaves, the largest first."""
     found = []
     while start < end:

@@ -9,6 +9,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -24,6 +25,7 @@ __all__ = [
     "cosigned_at",
     "key_id",
     "notes",
+    "notes_in",
     "regular",
     "signed",
     "witness_id",
@@ -137,6 +139,14 @@ def notes(path: Path, truncated: str, malformed: str, size: int | None = None) -
             if end > size:
                 return
             yield text, end
+
+
+def notes_in(data: bytes, truncated: str, malformed: str) -> Iterator[str]:
+    """The notes in the bytes of such a file, not yet checked. Raises Broken: `truncated`, `malformed`."""
+    file, end = BytesIO(data), 0
+    while end < len(data):
+        text, end = _next(file.readline, end, truncated, malformed)
+        yield text
 
 
 def _next(readline: Callable[[int], bytes], end: int, truncated: str, malformed: str) -> tuple[str, int]:

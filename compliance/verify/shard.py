@@ -7,37 +7,15 @@ from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from compliance.crypto import NONCE, TAG, sha256
 from compliance.verify.errors import NotVerified
 from compliance.verify.heads import SignedHeads, being_written
 from compliance.verify.keyring import Keyring
-from compliance.verify.leaf import (
-    ALLOWED,
-    CLOSED,
-    EPOCH,
-    FORMAT,
-    GAP,
-    HEADER,
-    NOBODY,
-    NOTED,
-    PLACED,
-    REFUSED,
-    SEALED,
-    Broken,
-    Epoch,
-    Gap,
-    frames,
-    record_name,
-    shard_name,
-)
-from compliance.verify.merkle import Tree
+from compliance.verify.leaf import Broken, frames, record_name, shard_name
 from compliance.verify.note import regular
-from compliance.verify.statements import MAX_SHARDS, Head
+from compliance.verify.records import Records
+from compliance.verify.statements import Head
 
 __all__ = ["CheckedShard", "Mark"]
-
-_ZEROS = bytes(HEADER - PLACED.size)
-_LEAST = HEADER + NONCE + TAG  # bytes of a sealed record
 
 
 class Mark(NamedTuple):
@@ -53,7 +31,7 @@ class Mark(NamedTuple):
     missing: str
 
 
-class CheckedShard:
+class CheckedShard(Records):
     """What a shard says in public, as far as it was read.
 
     `ciphertexts` holds the hashes of the sealed keys of all epochs that were seen, in any shard. Heads behind
@@ -69,27 +47,14 @@ class CheckedShard:
         ciphertexts: set[bytes],
         heads_size: int | None = None,
     ) -> None:
-        self.number = number
+        super().__init__(number, ciphertexts)
         self.name = shard_name(number)
         self.log = directory / f"{self.name}.log"
         self.size = 0  # of the log when it was opened (bytes)
-        self.tree = Tree()
-        self.allowed = 0
-        self.refused = 0
-        self.closed = 0
-        self.gaps = 0
-        self.open: set[int] = set()  # calls that no record of this shard closed
-        self.elsewhere: list[tuple[int, int, int]] = []  # records that close another's call: sequence, of whom
-        self.auditors: set[str] = set()  # the fingerprints of those to whom epochs were sealed
         self.last: Head | None = None  # that was compared
         self._heads = SignedHeads(self.log, number, keyring, heads_size)
         self._head: Head | None = None  # the next to be compared
         self._marks = sorted(marks, key=lambda mark: mark.size)[::-1]  # the next to be compared at the end
-        self._ciphertexts = ciphertexts
-        self._nonces: set[bytes] = set()  # of this epoch
-        self._epoch = 0
-        self._keyed = False  # whether an EPOCH stands above, and no GAP since
-        self._latest = 0  # the time of the last head, EPOCH or GAP (ns)
 
     def check(self, progress: Callable[[int], None]) -> None:
         """Read the shard up to its first failure, which NotVerified says.
@@ -113,7 +78,7 @@ class CheckedShard:
         tree = self.tree
         try:
             for body, leaf, end in frames(file.read, self.size, progress):
-                self._take(body)
+                self.take(body)
                 tree.append(leaf)
                 if tree.size == due:
                     due = self._compare(end)
@@ -138,74 +103,10 @@ class CheckedShard:
             if (head.size_bytes, head.allowed, head.refused, head.closed) != counted:
                 raise NotVerified.at(self._heads.place, "head_counters")
             self.last = head
-            self._latest = max(self._latest, head.at)
+            self.latest = max(self.latest, head.at)
             self._head = self._heads.read()
         while self._marks and self._marks[-1].size == self.tree.size:
             mark = self._marks.pop()
             if mark.root != root:
                 raise NotVerified.at(mark.place, mark.altered)
         return min((due.size for due in (self._head, *self._marks[-1:]) if due is not None), default=-1)
-
-    def _take(self, body: bytes) -> None:
-        """Take in the next record. Raises Broken."""
-        form, kind, shard, sequence, epoch, of_shard, of_sequence = PLACED.unpack_from(body)
-        if form != FORMAT:
-            raise Broken("record_format")
-        if shard != self.number or sequence != self.tree.size:
-            raise Broken("record_sequence")
-        if epoch != self._epoch + (kind == EPOCH):
-            raise Broken("record_epoch")
-        if kind not in SEALED:
-            self._take_public(kind, body, (of_shard, of_sequence))
-            return
-        if len(body) < _LEAST or not self._may_belong(kind, sequence, of_shard, of_sequence):
-            raise Broken("record_malformed")
-        if not self._keyed:
-            raise Broken("record_epoch")
-        nonce = body[HEADER : HEADER + NONCE]
-        if nonce in self._nonces:
-            raise Broken("nonce_reused")
-        self._nonces.add(nonce)
-        if kind == ALLOWED:
-            self.allowed += 1
-            self.open.add(sequence)
-        elif kind == REFUSED:
-            self.refused += 1
-        elif kind == CLOSED:
-            self.closed += 1
-            if of_shard != self.number:
-                self.elsewhere.append((sequence, of_shard, of_sequence))
-            elif of_sequence in self.open:
-                self.open.remove(of_sequence)
-            else:
-                raise Broken("record_of")
-
-    def _may_belong(self, kind: int, sequence: int, of_shard: int, of_sequence: int) -> bool:
-        """Whether a sealed record of this kind may belong to what it says."""
-        if of_shard == NOBODY[0] and of_sequence == NOBODY[1]:
-            return kind != CLOSED
-        if kind not in (NOTED, CLOSED):
-            return False
-        return of_sequence < sequence if of_shard == self.number else of_shard < MAX_SHARDS
-
-    def _take_public(self, kind: int, body: bytes, of: tuple[int, int]) -> None:
-        if kind > GAP:
-            return  # of a later version, opaque
-        if kind == 0 or of != NOBODY or body[PLACED.size : HEADER] != _ZEROS:
-            raise Broken("record_malformed")
-        content = body[HEADER:]
-        found = Epoch.parsed(content) if kind == EPOCH else Gap.parsed(content)
-        if found.at < self._latest:
-            raise Broken("record_time")
-        self._latest = found.at
-        self._keyed = kind == EPOCH
-        if isinstance(found, Gap):
-            self.gaps += 1
-            return
-        sealed = {sha256(ciphertext) for _, ciphertext in found.sealed}
-        if not self._ciphertexts.isdisjoint(sealed):
-            raise Broken("epoch_replayed")
-        self._ciphertexts |= sealed
-        self.auditors.update(fingerprint.hex() for fingerprint, _ in found.sealed)
-        self._epoch += 1
-        self._nonces.clear()

@@ -128,7 +128,7 @@ class Engine:
         """
         try:
             actor = self._actor(call.actor, call.tenant)
-            about = self._model(model.digest, model.name, model.task, model.licence, model.purposes)
+            about = self._model(model.digest, model.name, model.task, model.licence, model.purposes, model.stated)
             action = request.ACTIONS[call.action]
             facts = request.context(call, self._purposes, self._parameters)
             named = self._program.named(action.uid, about.uid)

@@ -4,6 +4,7 @@
     NAME/schema.cedarschema     the type of the parameters, where there are any
     NAME/pack.toml              what the pack is about, and the parameters with what holds where settings say nothing
     NAME/cases.toml             calls that it allows and refuses
+    NAME/rows.toml              more of them, made of a table that its rules go by, where there is one
     NAME/claims.toml            what holds of every call that it allows
 
 A rule reads a parameter as `context.packs.NAME.PARAMETER`, with underscores for the dashes of a name.
@@ -45,6 +46,7 @@ class Pack(Struct, frozen=True, kw_only=True):
     schema: bytes
     parameters: dict[str, Parameter]
     cases: bytes
+    rows: bytes
     claims: bytes
 
     @classmethod
@@ -62,6 +64,7 @@ class Pack(Struct, frozen=True, kw_only=True):
             schema=content.get("schema.cedarschema", b""),
             parameters=manifest.parameters,
             cases=content.get("cases.toml", b""),
+            rows=content.get("rows.toml", b""),
             claims=content.get("claims.toml", b""),
         )
 

@@ -28,10 +28,14 @@ TIMEOUT_MS = 20_000
 # what policies/cedar/request.py makes sure of for every call
 _ALWAYS = (
     "if context has purpose then context.purpose.declared || (context.purpose.commercial && "
-    "context.purpose.bases.isEmpty() && context.purpose.recipients.isEmpty() && context.purpose.retain_days == 0) "
+    "context.purpose.bases.isEmpty() && context.purpose.recipients.isEmpty() && context.purpose.retain_days == 0 && "
+    "!(context.purpose has uses)) "
     "else true",
     "resource.licence.known || !(resource.licence has commercial || resource.licence has derive || "
-    "resource.licence has share_alike || resource.licence has attribution || resource.licence has notice_file)",
+    "resource.licence has share_alike || resource.licence has attribution || resource.licence has notice_file || "
+    "resource has terms)",
+    'if context has declared then context.declared.state == "open" || !(context.declared has places || '
+    "context.declared has users || context.declared has revenue || context.declared has commercial) else true",
 )
 
 

@@ -10,10 +10,25 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, get_args
 
+from msgspec import UNSET, UnsetType
+
 from policies.cedar.packs import Parameters
 from policies.cedar.values import Entity, Record
-from policies.facts import Action, Call, Consented, Metered, Purpose, Sanitised, Sanitising, Standing
-from policies.licences import LicenceError, facts
+from policies.facts import (
+    Action,
+    Call,
+    Consented,
+    Declared,
+    Declaring,
+    Metered,
+    Purpose,
+    Sanitised,
+    Sanitising,
+    Standing,
+    Stated,
+)
+from policies.licences import Facts, LicenceError, facts
+from policies.territories import places
 
 __all__ = ["ACTIONS", "Purposes", "actor", "context", "model", "parameters"]
 
@@ -21,19 +36,36 @@ ACTIONS: Mapping[str, Entity] = {name: Entity(("Action", name)) for name in get_
 
 _MOST = 2**63 - 1
 _NOTHING: frozenset[str] = frozenset()
+# tasks of models that take nothing but text; any other model counts as one of more than text
+_TEXT = frozenset({"feature-extraction", "text-classification", "token-classification", "text-generation"})
 
 
 def actor(name: str, tenant: str) -> Entity:
     return Entity(("Actor", _text(name)), {"name": name, "tenant": _text(tenant)})
 
 
-def model(digest: str, name: str, task: str, licence: str, purposes: tuple[str, ...]) -> Entity:
+def model(
+    digest: str,
+    name: str,
+    task: str,
+    licence: str,
+    purposes: tuple[str, ...],
+    stated: Stated | UnsetType = UNSET,
+) -> Entity:
+    try:
+        known = facts(_text(licence))
+    except LicenceError:
+        known = None
     attributes = {
         "name": _text(name),
         "task": _text(task),
+        "modality": "text" if task in _TEXT else "more",
         "purposes": frozenset(map(_text, purposes)),
-        "licence": _licence(_text(licence)),
+        "licence": _licence(licence, known),
     }
+    terms = None if known is None else _terms(name, task, known, stated)
+    if terms is not None:
+        attributes["terms"] = terms
     return Entity(("Model", _text(digest)), attributes)
 
 
@@ -70,6 +102,8 @@ def context(call: Call, purposes: Purposes, parameters: Record) -> dict[str, Any
         "sealed": call.sealed is True,
         "detected": _categories(call.detected),
         "unseen": call.unseen is True,
+        "served": call.served is True,
+        "noticed": call.noticed is True,
         "obligations": _NOTHING if call.sanitised is None else _done(call.sanitised),
         "packs": parameters,
     }
@@ -85,6 +119,8 @@ def context(call: Call, purposes: Purposes, parameters: Record) -> dict[str, Any
         made["region"] = _text(call.region)
     if call.host is not None:
         made["host"] = _text(call.host)
+        if located := places(call.host):
+            made["located"] = located
     if call.signer is not None:
         made["signer"] = _text(call.signer)
     if call.detector is not None:
@@ -98,6 +134,8 @@ def context(call: Call, purposes: Purposes, parameters: Record) -> dict[str, Any
         made["override"] = Record(name=_text(call.override.name), approvers=names)
     if call.metered is not None:
         made["metered"] = _metered(call.metered)
+    if call.declared is not None:
+        made["declared"] = _declared(call.declared)
     return made
 
 
@@ -113,6 +151,23 @@ def _metered(metered: Metered) -> Record:
     said = {"grant": metered.grant, "holder": metered.holder, "band": metered.band}
     named = {name: _text(text) for name, text in said.items() if text is not None}
     return Record(state=metered.state, **named)
+
+
+@lru_cache(256)
+def _declared(declared: Declared) -> Record:
+    """What counts of a declaration: how it stands, and what an open one says. A domicile that is no country's code is
+    in no place."""
+    if declared.state not in get_args(Declaring):
+        raise TypeError("how it stands with a declaration is nothing that can be")
+    made: dict[str, Any] = {"state": declared.state}
+    if declared.state == "open":
+        if declared.domicile is not None and (located := places(_text(declared.domicile))):
+            made["places"] = located
+        counts = {"users": declared.users, "revenue": declared.revenue}
+        made |= {name: _count(count) for name, count in counts.items() if count is not None}
+        if declared.commercial is not None:
+            made["commercial"] = declared.commercial is not False
+    return Record(made)
 
 
 def _done(sanitised: Sanitised) -> frozenset[str]:
@@ -143,7 +198,7 @@ def _categories(value: object) -> frozenset[str]:
 
 
 def _purpose(name: str, purpose: Purpose, *, declared: bool) -> Record:
-    return Record(
+    made = Record(
         name=name,
         declared=declared,
         commercial=purpose.commercial,
@@ -151,12 +206,13 @@ def _purpose(name: str, purpose: Purpose, *, declared: bool) -> Record:
         recipients=frozenset(purpose.recipients),
         retain_days=purpose.retain_days,
     )
+    if purpose.uses is not UNSET:
+        made["uses"] = frozenset(purpose.uses)
+    return made
 
 
-def _licence(licence: str) -> Record:
-    try:
-        known = facts(licence)
-    except LicenceError:
+def _licence(licence: str, known: Facts | None) -> Record:
+    if known is None:
         return Record(known=False, id=licence)
     said = {
         "commercial": known.commercial,
@@ -166,3 +222,25 @@ def _licence(licence: str) -> Record:
         "notice_file": known.notice_file,
     }
     return Record({"known": True, "id": licence, **{name: one for name, one in said.items() if one is not None}})
+
+
+def _terms(name: str, task: str, known: Facts, stated: Stated | UnsetType) -> Record | None:
+    """What a licence asks beside commerce, derivatives and attribution; None where that is nothing, as with most."""
+    term = None if stated is UNSET else Record(starts=_count(stated.starts), ends=_count(stated.ends))
+    flags = {"research": known.research, "hosted": known.hosted, "no_hosting": known.no_hosting}
+    sets = {"territories": known.territories, "multimodal": known.multimodal, "forbidden": known.forbidden}
+    limits = {"users": known.users, "revenue": known.revenue}
+    more = bool(known.multimodal) and task not in _TEXT
+    holder = more or bool(known.territories) or known.commercial is not True or any(limits.values())
+    copies = (known.notices, known.prefixes)
+    if term is None and not holder and not any((*flags.values(), *sets.values(), *copies)):
+        return None
+    made = Record(holder=holder)
+    made |= {flag: value is True for flag, value in flags.items()}
+    made |= {one: frozenset(values) for one, values in sets.items()}
+    made |= {limit: value for limit, value in limits.items() if value is not None}
+    made["notices"] = bool(known.notices)
+    made["named"] = all(name.startswith(prefix) for prefix in known.prefixes)
+    if term is not None:
+        made["term"] = term
+    return made

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from itertools import combinations, product
 from typing import Any, get_args
 
-from msgspec import Struct, structs
+from msgspec import UNSET, Struct, structs
 
 from policies.cedar.engine import Engine
-from policies.facts import Basis, Call, Consented, Manifest, Override
+from policies.facts import Basis, Call, Consented, Declared, Manifest, Override
+from policies.licences import LicenceError, facts
+from policies.territories import COUNTRIES, places
 
 __all__ = ["Change", "Way", "ways"]
 
@@ -102,12 +104,33 @@ def _changes(engine: Engine, model: Manifest, call: Call) -> Iterator[_Changed]:
     if call.metered is not None and call.metered.state != "open":
         covered = structs.replace(call.metered, state="open")
         yield change("metered", "a usage grant for this model is open", metered=covered)
+    elsewhere = _elsewhere(model)
+    within = Declared(state="open", domicile=elsewhere, users=0, revenue=0, commercial=False)
+    if call.declared != within:
+        yield change("declared", "a declaration counts that is within what the licence asks", declared=within)
+    if call.host != elsewhere:
+        yield change("host", "the box stands where the licence grants something", host=elsewhere)
+    if call.served:
+        yield change("served", "the model is embedded, and not served", served=False)
+    if not call.noticed:
+        yield change("noticed", "the NOTICE file has the words that the licence asks for", noticed=True)
     for days in (0, 10 * 366):
         if days != call.retain_days:
             says = f"records are kept for {'no' if days == 0 else 'more'} days"
             yield change("retention", says, retain_days=days)
     if model.licence != "MIT":
         yield Change(fact="licence", says="the model has a permissive licence"), {}, {"licence": "MIT"}
+    if model.stated is not UNSET:
+        yield Change(fact="stated", says="the papers of the source name the licence"), {}, {"stated": UNSET}
     if model.purposes:
         says = "the maker of the model names this purpose"
         yield Change(fact="model", says=says), {}, {"purposes": (call.purpose or "",)}
+
+
+def _elsewhere(model: Manifest) -> str | None:
+    """A country for which the licence of a model grants something."""
+    try:
+        known = facts(model.licence)
+    except LicenceError:
+        return None
+    return min((one for one in COUNTRIES if places(one).isdisjoint(known.territories + known.multimodal)), default=None)

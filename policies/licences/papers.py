@@ -31,6 +31,15 @@ class LicenceError(Refused):
         "SPDX id, for example --licence Apache-2.0: the statement is signed into the bundle.",
         "licence_conflict": "Find out from the publisher which one holds. --licence fills a gap only: it cannot "
         "overrule the papers of the source.",
+        "licence_expired": "Read the papers of the source again, and press the model again with --licence where they "
+        "still name none: what somebody stated counts for a time only.",
+        "licence_ancestor": "State its licence with --parent NAME=SPDX, or give its folder with --parent "
+        "NAME=./FOLDER, whose papers are read then: what was made from something unknown may be used for nothing.",
+        "licence_data": "State it with --data-licence and an SPDX id, or with --data-licence LicenseRef-own where "
+        "the data is your own: the statement is signed into the bundle.",
+        "licence_left_out": "Press the model again with this version: its licence has to cover all of its lineage.",
+        "licence_texts": "Press the model again with this version, from a source with all of its papers: the texts go "
+        "into the bundle. A text that is altered is none.",
         "licence_notices": "Press the model again with this version: it puts the notices that the licences ask for "
         "into the NOTICE file.",
         "licence_name": "Rename the folder of the source so that its name begins as the licence asks, and press it "
@@ -65,7 +74,9 @@ def together(licences: Sequence[str]) -> str:
 
 def spdx(statement: str) -> str:
     """The SPDX id that a statement names ("apache-2.0", "MIT License"). Raises LicenceError where it is not known."""
-    found = _names().get(" ".join(words(statement))) if len(statement) <= MAX_CHARACTERS else None
+    # two plus signs make another licence of it (RAIL++), and are no word
+    plain = statement.replace("++", " plusplus ") if len(statement) <= MAX_CHARACTERS else ""
+    found = _names().get(" ".join(words(plain)))
     if found is None:
         raise _unknown(statement)
     return found

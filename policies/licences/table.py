@@ -20,6 +20,8 @@ from typing import Annotated, Generic, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct, structs
 
+from policies.facts import Forbidden
+
 __all__ = [
     "Derive",
     "Entry",
@@ -35,8 +37,6 @@ __all__ = [
 ]
 
 Derive = Literal["none", "local", "share"]
-# uses that a text forbids, as far as a rule could tell them
-Use = Literal["automated_decisions", "law_enforcement", "medical_advice", "military"]
 Territory = Annotated[str, Meta(pattern="^[A-Z]{2}$")]
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 Day = Annotated[str, Meta(pattern=r"^20\d\d-[01]\d-[0-3]\d$")]
@@ -71,7 +71,7 @@ class Facts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     prefixes: tuple[str, ...] = ()
     displays: tuple[str, ...] = ()
     limits: bool | None = None
-    forbidden: tuple[Use, ...] = ()
+    forbidden: tuple[Forbidden, ...] = ()
     pass_on: bool | None = None
     hosted: bool | None = None
     no_hosting: bool | None = None
@@ -108,7 +108,7 @@ class Stated(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     prefixes: Source[tuple[str, ...]] | None = None
     displays: Source[tuple[str, ...]] | None = None
     limits: Source[bool] | None = None
-    forbidden: Source[tuple[Use, ...]] | None = None
+    forbidden: Source[tuple[Forbidden, ...]] | None = None
     pass_on: Source[bool] | None = None
     hosted: Source[bool] | None = None
     no_hosting: Source[bool] | None = None
@@ -123,9 +123,9 @@ class Stated(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Entry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A licence in the table. `spdx` is its SPDX identifier, or a LicenseRef of the scancode project; `read` the day on
-    which the copy in texts/ was read; `names` what model cards call it beside its identifier, in words of lower case;
-    `wordings` the digests of its text, with and without the parts that are no terms."""
+    """A licence in the table. `spdx` is its SPDX identifier, or a LicenseRef: the scancode project's, where it has one;
+    `read` the day on which the copy in texts/ was read; `names` what model cards call it beside its identifier, in
+    words of lower case; `wordings` the digests of its text, with and without the parts that are no terms."""
 
     format: Literal[1]
     spdx: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,79}$")]

@@ -32,6 +32,7 @@ TRAINING = "Home of training frameworks: toolkit.compress"
 TERMINAL = "Home of the terminal: toolkit.cli and the commands"
 TRACES = "Home of traces: serve.telemetry.spans"
 HTTP = "Home of HTTP: serve"
+PRINT = "Home of print: compliance.report.audit.printed"
 
 # (file, what is planted at its end, the contract that must break)
 VIOLATIONS = [
@@ -67,6 +68,7 @@ VIOLATIONS = [
     ("serve/telemetry/observed.py", "from opentelemetry import trace", TRACES),
     ("toolkit/model.py", "import requests", TRACES),
     ("toolkit/model.py", "import litestar", HTTP),
+    ("compliance/report/page.py", "import weasyprint", PRINT),
 ]
 
 

@@ -31,6 +31,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def asked_for(place: Path, out: str, *more: str) -> list[str]:
     data = ["--calibrate", str(place / "learn.txt"), "--evaluate", str(place / "measure.jsonl")]
+    data += ["--data-licence", "LicenseRef-own"]
     return ["compress", str(place / "tiny"), "--out", out, *data, "--json", *more]
 
 

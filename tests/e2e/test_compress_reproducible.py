@@ -88,6 +88,7 @@ def test_an_interrupt_leaves_no_half_bundle_and_the_run_goes_on(tiny: Path, tmp_
     (tmp_path / "learn.txt").write_text("\n".join(texts[:8]))
     (tmp_path / "measure.txt").write_text("\n".join(texts[8:20]))
     data = ["--calibrate", str(tmp_path / "learn.txt"), "--evaluate", str(tmp_path / "measure.txt")]
+    data += ["--data-licence", "LicenseRef-own"]
     call = [
         str(COMMAND),
         "compress",

@@ -105,6 +105,7 @@ def test_a_module_is_pressed_in_python(place: Path) -> None:
     inputs = torch.randn(40, 16)
     given: dict[str, Any] = {
         "calibrate": list(inputs[:20, None]),
+        "data_licence": "LicenseRef-own",
         "evaluate": list(inputs[20:, None]),
         "settings": place / "box" / "sealpress.toml",
     }
@@ -121,6 +122,7 @@ def test_a_module_is_pressed_in_python(place: Path) -> None:
 def test_a_plan_says_what_would_be_done_and_does_nothing(place: Path) -> None:
     before = sorted(path.name for path in (place / "box").iterdir())
     data = ["--calibrate", str(place / "learn.txt"), "--evaluate", str(place / "labelled.jsonl")]
+    data += ["--data-licence", "LicenseRef-own"]
     plan = said(place, str(place / "urgency"), "--plan", "--budget", "fidelity>=0.9", "--trials", "4", *data)
     assert [one["name"] for one in plan["recipes"]] == ["int8", "int8-static", "int8-smooth", "w8-t4"]
     assert plan["recipes"][2]["steps"] == ["smooth-quant", "static-int8"]
@@ -150,6 +152,7 @@ def test_a_diagnosis_names_layers_and_channels_and_hands_nothing_out(place: Path
     save_file(tensors, loud / "model.safetensors")
     before = sorted(path.name for path in (place / "box").iterdir())
     data = ["--calibrate", str(place / "learn.txt"), "--evaluate", str(place / "labelled.jsonl")]
+    data += ["--data-licence", "LicenseRef-own"]
     found = said(place, "diagnose", str(loud), *data)
     assert found["recipe"] == "int8-static"
     assert {one["kind"] for one in found["layers"]} == {"MatMul", "LayerNormalization"}

@@ -23,6 +23,7 @@ from compliance.journal.records import Closed, Opened
 from compliance.keys import from_text, read_key, to_text, write_key
 from compliance.state.grants import meter as metering
 from compliance.state.grants.meter import Used
+from compliance.state.grants.revocation import revoked
 from compliance.state.grants.store import NAME
 from compliance.verify.journal import verify_journal
 from policies.errors import Denied, Fault, Ungated
@@ -295,6 +296,59 @@ def test_the_commands_from_a_key_to_a_revocation(box: Box, tmp_path: Path) -> No
     assert command_of(box, "show", id_)["grants"][0]["state"] == "revoked"
     assert ask(model(box)) == ["grant.standing"]
     assert failed_of(box, "import", tmp_path / "a.grant") == "usage_grant_replayed"
+
+
+def test_the_issuer_ends_a_grant_and_the_next_call_is_refused(box: Box, tmp_path: Path) -> None:
+    write_key(tmp_path / "issuer.key", "grant-signing", ISSUER.private_bytes())
+    write_key(tmp_path / "other.key", "grant-signing", Signer.generate().private_bytes())
+    here, signed = model(box), took(box)
+    file, ends = tmp_path / "a.grant", tmp_path / "a.revocation"
+    file.write_bytes(signed.file)
+    assert ask(here) == []
+    assert failed_of(box, "revoke", file, "--key", tmp_path / "other.key", "--out", ends) == "usage_revocation_foreign"
+    key = ("--key", tmp_path / "issuer.key", "--out", ends)
+    assert command_of(box, "revoke", file, *key, "--dry-run")["out"] is None
+    assert command_of(box, "revoke", file, *key)["grant"] == signed.terms.id
+    assert failed_of(box, "revoke", file, *key) == "usage_grant_exists"
+    # made, and not taken in: nothing has changed on the box
+    assert ask(here) == []
+    assert command_of(box, "import", ends, "--dry-run")["revoked"] is False
+    assert ask(here) == []
+    box.meter.close()
+    state = box.meter._store.path
+    before = (state, state.read_bytes())
+    said = CliRunner().invoke(grant_command, ["import", str(ends), "--settings", str(box.path)], catch_exceptions=False)
+    assert "Revoked by its issuer." in said.output
+    assert ask(here) == ["grant.standing"]
+    assert failed_of(box, "import", ends) == "usage_revocation_replayed"
+    assert failed_of(box, "import", file) == "usage_grant_replayed"
+    # an old copy of the state, from before, does not bring it back
+    box.meter.close()
+    for path in before[0].parent.glob(f"{NAME}*"):
+        path.unlink()
+    before[0].write_bytes(before[1])
+    box.journal.close()
+    again = Box(box.path)
+    with closing(again.journal), closing(again.meter):
+        assert ask(model(again)) == ["grant.standing"]
+    verify_journal(box.journal_folder, from_text(box.settings.journal.root))
+
+
+def test_a_revocation_that_does_not_end_a_grant_of_this_box_is_refused(box: Box, tmp_path: Path) -> None:
+    signed, path = took(box), tmp_path / "x.revocation"
+    for other, code in (
+        (grant("ef" * 16, id=signed.terms.id), "usage_revocation_foreign"),
+        (grant(box.journal.id), "usage_grant_unknown"),
+    ):
+        path.write_bytes(revoked(other, 0, ISSUER).file)
+        assert failed_of(box, "import", path) == code
+    stranger = Signer.generate()
+    theirs = grant(box.journal.id, by=stranger, id=signed.terms.id)
+    path.write_bytes(revoked(theirs, 0, stranger).file)
+    assert failed_of(box, "import", path) == "usage_revocation_foreign"
+    path.write_text('{"revocation": "AAAA"}')
+    assert failed_of(box, "import", path) == "usage_revocation_malformed"
+    assert ask(model(box)) == []
 
 
 def test_the_commands_of_trust(box: Box, tmp_path: Path) -> None:

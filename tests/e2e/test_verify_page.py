@@ -17,9 +17,12 @@ from typing import Any
 
 import pytest
 
+from compliance.verify.evidence import verify_evidence
 from compliance.verify.journal import NotVerified, verify_journal
 from compliance.verify.statements import key_text
 from tests.forge import signer
+from tests.periods import WITNESS, claims_of, parts_of, with_claims, zipped
+from tests.vectors.attacks_on_evidence import Given, evidence_case, mutations
 from tests.vectors.mutations import sample
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -312,8 +315,8 @@ def test_the_policy_of_the_page_allows_its_own_script_and_style_only() -> None:
 def test_every_code_has_its_sentence() -> None:
     verification = (ROOT / "docs" / "formats.md").read_text("utf-8").split("## Verification")[1]
     known = set(re.findall(r"`([a-z]+_[a-z]+)`", verification))
-    # co-signatures that do not hold are shown beside the verdict, in words of their own
-    known = {code for code in known if not code.startswith("witness_")}
+    # of a journal, what a witness has seen is shown beside the verdict, in words of their own
+    known.discard("witness_root")
     known |= {failure["code"] for path in RECEIPTS for failure in read(path)["failures"]}
     [meaning] = re.findall(r"const MEANING = \{(.*?)\n\};", PAGE.read_text("utf-8"), re.DOTALL)
     assert set(re.findall(r"^  (\w+): \"", meaning, re.MULTILINE)) == known
@@ -334,3 +337,88 @@ def test_both_verifiers_say_the_same_of_mutated_journals(browser: Browser, tmp_p
         assert ask(browser, key_text(root), files)["failures"] == found, f"mutation {number}"
         refused += bool(found)
     assert refused > 200
+
+
+def ask_evidence(browser: Browser, file: Path, given: Given) -> Any:
+    """What the page says about evidence, with the counts as an object."""
+    case, (head, witness, period) = evidence_case(), given
+    known = {
+        "evidence": coded(file),
+        "root": key_text(case.forge.root.public),
+        "head": None if head is None else base64.b64encode(case.kept[head].encode()).decode(),
+        "witness": None if witness is None else key_text(witness),
+        "period": None if period is None else [str(at) for at in period],
+        "nonce": "seven blue cups",
+    }
+    return browser.run(
+        f"(({{evidence, head, ...known}}) => {{ {BYTES}"
+        "return window.sealpressEvidence({...known, evidence: bytes(evidence), head: bytes(head)}).then((found) => ({"
+        "...found, counts: found.counts && Object.fromEntries("
+        f"Object.entries(found.counts).map(([name, counts]) => [name, Object.fromEntries(counts)]))}})) }})"
+        f"({json.dumps(known)})"
+    )
+
+
+@pytest.mark.parametrize("head", ["before", "joint within", "after"])
+def test_both_verifiers_say_the_same_of_evidence_that_holds(browser: Browser, tmp_path: Path, head: str) -> None:
+    case = evidence_case()
+    file = zipped(tmp_path / "e.zip", case.parts)
+    ours = verify_evidence(
+        file, case.forge.root.public, head=case.kept[head], witness=WITNESS.public, nonce="seven blue cups"
+    )
+    theirs = ask_evidence(browser, file, Given(head, WITNESS.public))
+    assert theirs["failures"] == []
+    assert theirs["counts"] == ours.counts
+    assert sorted(theirs["sample"]) == sorted(one.record for one in ours.sample)
+    assert theirs["witnessed"] is not None
+
+
+def test_both_verifiers_say_the_same_of_evidence_that_was_changed(browser: Browser, tmp_path: Path) -> None:
+    """Each of these is refused by the other verifier with this very reason (test_evidence_mutations.py)."""
+    chosen = list(mutations())[::5]
+    for mutation in chosen:
+        answer = ask_evidence(browser, zipped(tmp_path / "e.zip", mutation.parts), mutation.given)
+        found = [f"{failure['place']} {failure['code']}" for failure in answer["failures"]]
+        assert found == [mutation.found], mutation.name
+    assert len(chosen) > 60
+
+
+def test_both_verifiers_refuse_evidence_in_another_spelling(browser: Browser, tmp_path: Path) -> None:
+    case, odd = evidence_case(), tmp_path / "odd.zip"
+    content = zipped(tmp_path / "e.zip", case.parts).read_bytes()
+    listed = content.index(b"PK\x01\x02")
+    for changed in (
+        content + b"\0",
+        b"\0" + content,
+        content[:-22],
+        content.replace(b"journal.note", b"journal.nota", 1),
+        content[:listed] + content[listed:].replace(b"heads.notes", b"heads.notez"),
+        content[:6] + b"\1" + content[7:],
+        content[: listed + 8] + b"\1" + content[listed + 9 :],
+        content[: listed + 38] + b"\1" + content[listed + 39 :],
+        content[:-12] + b"\0" + content[-11:],
+    ):
+        odd.write_bytes(changed)
+        answer = ask_evidence(browser, odd, Given(None))
+        assert answer["failures"] == [{"place": "evidence", "code": "evidence_malformed"}]
+        with pytest.raises(NotVerified) as refusal:
+            verify_evidence(odd, case.forge.root.public)
+        assert [tuple(failure) for failure in refusal.value.failures] == [("evidence", "evidence_malformed")]
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_a_person_checks_evidence(page: Browser, tmp_path: Path, holds: bool) -> None:
+    folder = VECTORS / "evidence" / "golden-v1"
+    root = (folder / "root").read_text("utf-8").strip()
+    parts = parts_of(folder / "evidence.zip")
+    claims = claims_of(parts)
+    claims["counts"]["calls"]["done"] += not holds
+    file = zipped(tmp_path / "evidence.zip", with_claims(parts, claims))
+    page.pick("#evidence", file)
+    page.pick("#head", folder / "kept.head")
+    page.run("document.querySelector('#nonce').value = 'seven blue cups'")
+    said = press(page, "#recount", root)
+    assert ("The evidence holds" in said, "Not verified: 1 failure" in said) == (holds, not holds)
+    assert ("The head you gave is one of the same history." in said) == holds
+    assert ("Sample" in said) == holds
+    assert page.run("document.documentElement.scrollWidth <= window.innerWidth")

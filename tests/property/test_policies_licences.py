@@ -6,7 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.licences import OWN, LicenceError, entries, facts, together
+from policies.facts import Ancestor
+from policies.licences import (
+    OWN,
+    UNKNOWN,
+    LicenceError,
+    bound,
+    digest,
+    entries,
+    facts,
+    licence_of,
+    must_be_covered,
+    must_be_known,
+    pages,
+    together,
+)
 from policies.licences.meet import MAX_MEMBERS, members
 from policies.licences.table import Facts
 
@@ -77,6 +91,51 @@ def test_one_unknown_ancestor_makes_the_whole_unknown(lineage: list[str]) -> Non
     with pytest.raises(LicenceError) as caught:
         together(lineage)
     assert caught.value.code == "licence_unknown"
+
+
+kin = st.lists(
+    st.builds(
+        Ancestor,
+        name=st.sampled_from(["a", "b"]),
+        digest=st.just("00" * 32),
+        licence=st.sampled_from([*IDS, UNKNOWN]),
+        relation=st.sampled_from(["parent", "merged", "adapter", "calibration", "training"]),
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(kin, st.randoms(use_true_random=False))
+def test_a_lineage_is_worth_what_all_of_it_allows_in_whichever_order(lineage: list[Ancestor], random: object) -> None:
+    licence = licence_of(lineage)
+    must_be_covered(licence, lineage)
+    shuffled = list(lineage)
+    random.shuffle(shuffled)  # type: ignore[attr-defined] # hypothesis gives a Random
+    assert licence_of(shuffled) == licence
+    if any(one.licence == UNKNOWN for one in lineage):
+        for call in (lambda: facts(licence), lambda: must_be_known(shuffled)):
+            with pytest.raises(LicenceError):
+                call()
+    else:
+        must_be_known(lineage)
+        assert all(_no_wider(facts(licence), facts(one.licence)) for one in lineage)
+
+
+@given(kin, st.data())
+def test_a_licence_that_leaves_an_ancestor_out_is_refused(lineage: list[Ancestor], data: st.DataObject) -> None:
+    held = {one.licence for one in lineage}
+    left = data.draw(st.sampled_from(sorted(held)))
+    rest = held - {left}
+    with pytest.raises(LicenceError) as caught:
+        must_be_covered(" AND ".join(sorted(rest)) or "LicenseRef-other", lineage)
+    assert caught.value.code == "licence_left_out"
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), max_size=6))
+def test_texts_that_were_bound_are_told_by_their_words_again(texts: list[str]) -> None:
+    told = {digest(text) for text in texts if text.replace("\f", "").strip()}
+    assert {digest(page) for page in pages(bound(texts))} == told
 
 
 def _no_wider(one: Facts, other: Facts) -> bool:

@@ -68,7 +68,7 @@ def test_a_network_goes_from_keras_to_the_open_inference_protocol(made: Made, tm
     assert expected.argmax(axis=1).tolist() == list(range(KNOWN))  # it tells them apart: agreement says something
     create_box(tmp_path / "box")
     data: list[str | Path] = [
-        *("--calibrate", networks.put(made.others, tmp_path / "others")),
+        *("--calibrate", networks.put(made.others, tmp_path / "others"), "--data-licence", "LicenseRef-own"),
         *("--evaluate", networks.put(made.known, tmp_path / "known")),
     ]
     done = subprocess.run(

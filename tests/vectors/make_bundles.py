@@ -10,18 +10,23 @@ import base64
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
+from msgspec import UNSET, structs
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from compliance.crypto import Signer
 from compliance.keys import to_text
-from policies.facts import Ancestor, Tensor
-from toolkit.bundle import BundleManifest, Entities, Found, Measured, Measurements, write_bundle
+from policies import licences
+from policies.facts import Tensor
+from policies.licences import Forebear, LicenceError
+from toolkit.bundle import Bundle, BundleManifest, Entities, Found, Measured, Measurements, write_bundle
 from toolkit.runtime.inputs import ImageInput, TextInput
 
 HERE = Path(__file__).resolve().parent / "bundles"
@@ -46,6 +51,9 @@ def main() -> None:
     pictures = HERE / "golden-pictures-v1"
     if not pictures.exists():
         _write_pictures(pictures)
+    lineage = HERE / "golden-lineage-v1"
+    if not lineage.exists():
+        _write_lineage(lineage)
     for attack in ATTACKS:
         folder = HERE / "attacks" / attack.__name__.strip("_").replace("_", "-")
         if not folder.exists():
@@ -129,6 +137,12 @@ def _operator_of_somebody_else(folder: Path) -> None:
     _write(folder, model.SerializeToString(), SIGNER)
 
 
+def _ancestor_left_out_of_the_licence(folder: Path) -> None:
+    shutil.rmtree(folder)
+    with suppress(LicenceError):
+        _write_lineage(folder, licence="MIT")
+
+
 ATTACKS: list[Callable[[Path], None]] = [
     _flipped_bit_in_the_weights,
     _truncated_model,
@@ -143,6 +157,7 @@ ATTACKS: list[Callable[[Path], None]] = [
     _weights_in_another_file,
     _pickle_for_a_model,
     _operator_of_somebody_else,
+    _ancestor_left_out_of_the_licence,
 ]
 
 
@@ -178,7 +193,7 @@ def _write(folder: Path, model: bytes, signer: Signer) -> None:
         licence="MIT",
         inputs=(Tensor(name="input_ids", dtype="int64", shape=("batch", "tokens")),),
         outputs=(Tensor(name="last_hidden_state", dtype="float32", shape=("batch", "tokens", 4)),),
-        lineage=(Ancestor(name="parent", digest="00" * 32, licence="MIT", relation="parent"),),
+        lineage=(Forebear(name="parent", digest="00" * 32, licence="MIT", relation="parent"),),
         text=TextInput(max_tokens=8, pooling="mean", normalise=True, pad_id=0),
         recipe=({"kind": "dynamic-int8", "per_channel": True},),
         versions={"sealpress": "0.1.0"},
@@ -225,7 +240,7 @@ def _write_entities(folder: Path) -> None:
         licence="MIT",
         inputs=(Tensor(name="input_ids", dtype="int64", shape=shape),),
         outputs=(Tensor(name="logits", dtype="float32", shape=(*shape, len(LABELS))),),
-        lineage=(Ancestor(name="parent", digest="00" * 32, licence="MIT", relation="parent"),),
+        lineage=(Forebear(name="parent", digest="00" * 32, licence="MIT", relation="parent"),),
         text=TextInput(max_tokens=8, pooling="tokens", normalise=False, pad_id=0),
         labels=LABELS,
         entities=Entities(
@@ -265,7 +280,7 @@ def _write_pictures(folder: Path) -> None:
         licence="MIT",
         inputs=(Tensor(name="pixels", dtype="float32", shape=shape),),
         outputs=(Tensor(name="logits", dtype="float32", shape=("batch", 3)),),
-        lineage=(Ancestor(name="parent", digest="00" * 32, licence="MIT", relation="parent"),),
+        lineage=(Forebear(name="parent", digest="00" * 32, licence="MIT", relation="parent"),),
         image=ImageInput(
             height=2,
             width=2,
@@ -283,6 +298,41 @@ def _write_pictures(folder: Path) -> None:
     files = {"model.onnx": model, "LICENSE": b"MIT License, in a golden file\n"}
     measured = Measured(size_bytes=len(model), latency_ms=1.0, fidelity=1.0)
     write_bundle(folder, draft, files, Measurements(before=measured, after=measured, machine="none", method={}), SIGNER)
+
+
+def _write_lineage(folder: Path, licence: str | None = None) -> None:
+    """The golden model with all relations of a lineage, and the texts of each ancestor; or under another licence."""
+    golden = Bundle.read(HERE / "golden-v1", (to_text(SIGNER.public),))
+    llama = "LicenseRef-scancode-llama-3.2-license-2024"
+    kin: tuple[tuple[str, Literal["parent", "merged", "adapter", "calibration", "training"], str], ...] = (
+        ("my-adapter", "adapter", "MIT"),
+        ("org/merge", "parent", llama),
+        ("org/base", "merged", "Apache-2.0"),
+        ("texts.txt", "calibration", licences.OWN),
+        ("marked.jsonl", "training", "CC-BY-4.0"),
+    )
+    lineage = tuple(
+        Forebear(
+            name=name,
+            digest=sha256(name.encode()).hexdigest() if number != 2 else "",
+            licence=licence,
+            relation=relation,
+            text=UNSET if licence == licences.OWN else licences.digest(licences.text(licence)),
+        )
+        for number, (name, relation, licence) in enumerate(kin)
+    )
+    draft = structs.replace(
+        golden.manifest, name="Llama-golden", lineage=lineage, licence=licence or licences.licence_of(lineage)
+    )
+    texts = [licences.text(one.licence) for one in lineage if one.licence != licences.OWN]
+    files = {
+        "model.onnx": golden.model,
+        "tokenizer.json": golden.tokenizer or b"",
+        "LICENSE": licences.bound(texts).encode(),
+        "NOTICE": licences.facts(llama).notices[0].encode(),
+        "USE_POLICY": licences.use_policy_text("Llama-3.2-use-policy").encode(),
+    }
+    write_bundle(folder, draft, files, golden.measurements, SIGNER)
 
 
 def _pretty(path: Path, value: object) -> None:

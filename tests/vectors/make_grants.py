@@ -16,6 +16,7 @@ from typing import Any
 from compliance.crypto import Signer
 from compliance.journal.signing import DayKey
 from compliance.state.grants.meter import Meter
+from compliance.state.grants.revocation import revoked
 from compliance.state.grants.statement import Covered, Statement, Use, signed
 from compliance.state.grants.store import FORMAT, NAME, store
 from compliance.state.grants.terms import Tariffed
@@ -23,7 +24,7 @@ from compliance.verify.note import ROOT
 from compliance.verify.note import signed as note
 from compliance.verify.statements import Certificate
 from policies.facts import Manifest
-from tests.granted import KEY, NOW, grant
+from tests.granted import ISSUER, KEY, NOW, grant
 
 HERE = Path(__file__).resolve().parent / "grants"
 BOX = "ab" * 16
@@ -65,6 +66,9 @@ def main() -> None:
         (golden / NAME).write_bytes(image)
         (golden / "st-mary.grant").write_bytes(made.file)
         (golden / "november.json").write_bytes(signed(STATED, day_key()))
+    ends = golden / "st-mary.revocation"
+    if not ends.exists():
+        ends.write_bytes(revoked(made, NOW, ISSUER).file)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,22 @@ from pathlib import Path
 
 import rich_click as click
 
+from compliance.controls.answers import Signed
+from compliance.controls.catalogue import Lang, Profile
 from compliance.disk import put
+from compliance.evidence.period import bounds
 from compliance.keys import Kind, from_text, kind_of, read_key
 from compliance.report.errors import ReportExists
 from compliance.report.evidence import Evidence, collect
+from compliance.verify.evidence import verify_evidence
 from compliance.verify.journal import Verified, verify_journal
 from toolkit.box import Box, exposed
 from toolkit.cli import output, with_settings
+from toolkit.commands.answer import answer
+from toolkit.commands.copies import root_given
+from toolkit.commands.evidence import evidence, evidence_of, verifier, verify
 from toolkit.commands.receipt import head_file, read_text
+from toolkit.commands.reports import ANSWERS, FORMS, Form, answers_in, write
 from toolkit.extras import needs
 from toolkit.reading import on_box
 from toolkit.settings import found_settings, read_settings
@@ -24,6 +32,7 @@ from toolkit.settings import found_settings, read_settings
 __all__ = ["audit"]
 
 _REPORT = "report.html"
+_EVIDENCE = "evidence.zip"
 
 
 @click.group()
@@ -31,13 +40,37 @@ def audit() -> None:
     """Report on what was served, for an auditor."""
 
 
+audit.add_command(answer)
+audit.add_command(evidence)
+audit.add_command(verify)
+audit.add_command(verifier)
+
+
 @audit.command()
 @click.option(
     "--out",
     required=True,
     type=click.Path(file_okay=False, path_type=Path),
-    help="The folder for report.html; it is made if it is not there.",
+    help="The folder for the report; it is made if it is not there.",
 )
+@click.option(
+    "--profile",
+    type=click.Choice(["gdpr", "ai-act", "pipl", "hipaa", "licence", "all"]),
+    help="Answer the controls of these laws, from evidence.  [default: counters of the journal, no controls]",
+)
+@click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True, help="The language.")
+@click.option(
+    "--format",
+    "forms",
+    type=click.Choice(list(FORMS)),
+    multiple=True,
+    default=("html",),
+    show_default=True,
+    help="The format; may be given more than once.",
+)
+@click.option("--evidence", "file", type=head_file, help="Evidence to report on.  [default: made of this box]")
+@click.option("--key", metavar="KEY", help="The root's key or its fingerprint, from outside.  [default: the settings']")
+@click.option("--previous", type=head_file, help="An earlier report in JSON, to say what changed since.")
 @click.option(
     "--auditor-key",
     "source",
@@ -48,14 +81,64 @@ def audit() -> None:
 @click.option("--witness", type=head_file, help="The public key of a witness who co-signs the heads.")
 @with_settings
 def report(
+    out: Path,
+    profile: Profile | None,
+    lang: Lang,
+    forms: tuple[Form, ...],
+    file: Path | None,
+    key: str | None,
+    previous: Path | None,
+    source: str | None,
+    head: Path | None,
+    witness: Path | None,
+    settings: str | None,
+    as_json: bool,
+) -> None:
+    """Write a report for an auditor: what was served, which controls hold, and how to check it.
+
+    With --profile it answers the controls of a law from evidence, which is given, or made of this box with the
+    auditor's key and kept beside the report. Without it, it verifies the journal and shows its counters on one page;
+    the auditor's key has them recounted. That a key opened records is on record in the journal.
+
+    Example: sealpress audit report --profile gdpr --out report --auditor-key /media/safe/auditor.key
+    """
+    if profile is None:
+        if file is not None or key is not None or previous is not None or lang != "en" or forms != ("html",):
+            raise click.UsageError("--lang, --format, --evidence, --key and --previous need a --profile")
+        _counters(out, source, head, witness, settings, as_json)
+        return
+    if (file is None) == (source is None):
+        raise click.UsageError("give either --evidence, or --auditor-key to make it of this box")
+    answers: tuple[Signed, ...] = ()
+    if file is None:
+        file, box = out / _EVIDENCE, Box.open(settings)
+        answers = answers_in(box.folder / ANSWERS)
+        _collected(file, box, source or "", [] if head is None else [read_text(head)])
+    found = verify_evidence(
+        file,
+        root_given(key, settings),
+        head=None if head is None else read_text(head),
+        witness=None if witness is None else read_key(witness, "witness-verifying"),
+    )
+    value = write(out, file, found, profile=profile, lang=lang, forms=forms, answers=answers, previous=previous)
+    counts = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in value["controls"].items())
+    output(value, as_json, "\n".join([f"Controls: {counts}.", *(f"The report is {path}" for path in value["reports"])]))
+
+
+def _collected(file: Path, box: Box, source: str, heads: list[str]) -> None:
+    """Evidence of all that is under signed heads. It is on record that it was made, before anybody sees it."""
+    if file.exists():
+        raise ReportExists("report_exists", f"{file} exists already")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with on_box(box, source) as reading:
+        reading.tell("read", {"evidence": {"since": None, "until": None}})
+        evidence_of(file, box, reading, bounds(box.journal_folder, None, None), heads)
+
+
+def _counters(
     out: Path, source: str | None, head: Path | None, witness: Path | None, settings: str | None, as_json: bool
 ) -> None:
-    """Verify the journal, then write one page that shows what was served and how to check it.
-
-    Without the auditor's key it shows the signed counters only. With it the journal tells that it was read.
-
-    Example: sealpress audit report --out report --auditor-key /media/safe/auditor.key
-    """
+    """The page of the signed counters, recounted where there is the auditor's key."""
     with needs("report"):
         from compliance.report.page import About, render
     path = found_settings(settings)

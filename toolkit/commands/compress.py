@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -50,7 +51,19 @@ class _WithDiagnose(click.RichCommand):
 @click.option("--resume", is_flag=True, help="Go on with the run in OUT.run, instead of refusing to touch it.")
 @click.option("--plan", is_flag=True, help="Show the steps, the time and the memory, and do nothing.")
 @click.option("--licence", help="SPDX identifier, where the source's own papers name none.")
+@click.option(
+    "--licence-until",
+    type=click.DateTime(["%Y-%m-%d"]),
+    help="The first day on which --licence and --parent count no more, in UTC.  [default: in 365 days]",
+)
 @click.option("--data-licence", help="SPDX identifier for --calibrate; LicenseRef-own for your own data.")
+@click.option(
+    "--parent",
+    "parents",
+    multiple=True,
+    metavar="NAME=LICENCE|./FOLDER",
+    help="Of a model that SOURCE was made from: its SPDX identifier, or the folder where its own papers lie.",
+)
 @with_settings
 def compress(
     source: str,
@@ -65,7 +78,9 @@ def compress(
     resume: bool,
     plan: bool,
     licence: str | None,
+    licence_until: datetime | None,
     data_licence: str | None,
+    parents: tuple[str, ...],
     settings: str | None,
     as_json: bool,
 ) -> None:
@@ -76,7 +91,8 @@ def compress(
     With --budget, the smallest bundle that keeps to it is looked for. OUT.run holds every trial and the report, also
     when nothing can be handed out. `sealpress compress diagnose` says where a recipe hurts.
 
-    Example: sealpress compress ./my-model --budget "size<=20MB, fidelity>=0.99" --calibrate texts.txt --out my.bundle
+    Example: sealpress compress ./my-model --budget "size<=20MB, fidelity>=0.99" --calibrate texts.txt
+    --data-licence LicenseRef-own --out my.bundle
     """
     given: dict[str, Any] = {
         "budget": budget,
@@ -84,6 +100,8 @@ def compress(
         "calibrate": calibrate,
         "evaluate": evaluate,
         "licence": licence,
+        "data_licence": data_licence,
+        "parents": parents,
         "trials": trials,
         "settings": found_settings(settings),
     }
@@ -94,7 +112,7 @@ def compress(
             bundle = pressing.compress(
                 source,
                 out=out,
-                data_licence=data_licence,
+                licence_until=licence_until and licence_until.date(),
                 minutes=minutes,
                 memory=None if memory is None else 1_000_000 * memory,
                 resume=resume,

@@ -23,6 +23,8 @@ SHOWN = 10
 @click.option("--calibrate", type=click.Path(path_type=Path), help="What steps learn from, as in `sealpress compress`.")
 @click.option("--evaluate", type=click.Path(path_type=Path), help="What is measured on; none of those above.")
 @click.option("--licence", help="SPDX identifier, where the source's own papers name none.")
+@click.option("--data-licence", help="SPDX identifier for --calibrate; LicenseRef-own for your own data.")
+@click.option("--parent", "parents", multiple=True, metavar="NAME=LICENCE|./FOLDER", help="As in `sealpress compress`.")
 @with_settings
 def diagnose(
     source: str,
@@ -30,6 +32,8 @@ def diagnose(
     calibrate: Path | None,
     evaluate: Path | None,
     licence: str | None,
+    data_licence: str | None,
+    parents: tuple[str, ...],
     settings: str | None,
     as_json: bool,
 ) -> None:
@@ -37,6 +41,7 @@ def diagnose(
     most, the channels that reach far out. Nothing is handed out.
 
     Example: sealpress compress diagnose ./my-model --recipe int8-static --calibrate texts.txt
+    --data-licence LicenseRef-own
     """
     with spinner() as progress:
         found = pressing.diagnose(
@@ -45,6 +50,8 @@ def diagnose(
             calibrate=calibrate,
             evaluate=evaluate,
             licence=licence,
+            data_licence=data_licence,
+            parents=parents,
             settings=found_settings(settings),
             progress=progress,
         )

@@ -9,18 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import rich_click as click
+from msgspec import UNSET
 
-from compliance.crypto import Signer
+from compliance.crypto import Sealer, Signer
 from compliance.disk import put
 from compliance.keys import fingerprint, read_key, write_key
+from compliance.sealed.granted import made_key
 from compliance.state.grants.errors import GrantError
 from compliance.state.grants.meter import Kept
 from compliance.state.grants.odrl import odrl
+from compliance.state.grants.revocation import is_revocation, read_revocation
 from compliance.state.grants.tariff import MAX_FILE as MAX_TARIFF
 from compliance.state.grants.tariff import charged, read_tariff
 from compliance.state.grants.terms import MAX_FILE, Signed, Tariffed, Terms, issued, new_id, read
 from toolkit.box import Box
 from toolkit.cli import output, with_settings
+from toolkit.commands.revocation import end_by, revoke
 from toolkit.commands.statement import merge, read_file, statement
 
 __all__ = ["grant"]
@@ -65,6 +69,11 @@ def key(path: Path, settings: str | None, as_json: bool) -> None:
 @click.option("--cpu-seconds", type=int, help="How many seconds of processors.  [default: no limit]")
 @click.option("--tariff", type=click.Path(path_type=Path), help="The tariff that the use is charged by; needs --band.")
 @click.option("--band", help="Which band of the tariff.")
+@click.option(
+    "--sealing-key",
+    type=click.Path(path_type=Path),
+    help="The public key of the holder's box (`sealpress keys sealing show`): bundles can then be sealed to the grant.",
+)
 @click.option("--starts", type=_DAY, help="The first day, in UTC.  [default: now]")
 @click.option("--ends", required=True, type=_DAY, help="The first day on which it counts no more, in UTC.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The file to write.")
@@ -81,6 +90,7 @@ def issue(
     cpu_seconds: int | None,
     tariff: Path | None,
     band: str | None,
+    sealing_key: Path | None,
     starts: datetime | None,
     ends: datetime,
     out: Path,
@@ -93,8 +103,9 @@ def issue(
     Example: sealpress grant issue --key issuer.key --issuer "Model Works" --holder "St. Mary" --box
     3f2a9c41d5e6b7083f2a9c41d5e6b708 --model "minilm*" --calls 100000 --ends 2027-01-01 --out st-mary.grant
     """
+    id_ = new_id()
     terms = Terms(
-        id=new_id(),
+        id=id_,
         issuer=issuer,
         holder=holder,
         box=box_id,
@@ -105,6 +116,9 @@ def issue(
         tokens=tokens,
         cpu_s=cpu_seconds,
         tariff=_tariffed(tariff, band),
+        sealing=UNSET
+        if sealing_key is None
+        else made_key(id_, box_id, Sealer(read_key(sealing_key, "sealing-public"))),
     )
     signed = issued(terms, Signer(read_key(key_file, "grant-signing")))
     if not dry_run:
@@ -120,11 +134,16 @@ def issue(
 @click.option("--dry-run", is_flag=True, help="Check it, and take nothing in.")
 @with_settings
 def import_(file: Path, dry_run: bool, settings: str | None, as_json: bool) -> None:
-    """Take in a usage grant that an issuer made for this box. It counts from the next call on.
+    """Take in a usage grant that an issuer made for this box, or the revocation of one that lies here. It counts from
+    the next call on.
 
     Example: sealpress grant import st-mary.grant
     """
-    signed = read(read_file(file, MAX_FILE, "usage_grant_malformed"))
+    content = read_file(file, MAX_FILE, "usage_grant_malformed")
+    if is_revocation(content):
+        end_by(read_revocation(content), settings, as_json, dry_run=dry_run)
+        return
+    signed = read(content)
     box = Box.open(settings)
     with closing(box.journal) as journal, closing(box.meter) as meter:
         meter.must_take(signed, journal.now(), box.trusted("grants"))
@@ -157,36 +176,15 @@ def show(id: str | None, as_odrl: bool, settings: str | None, as_json: bool) -> 
         output(made := odrl(found[0].signed), True, str(made))
         return
     value = {"box": journal.id, "grants": [_kept(one, at) for one in found]}
-    lines = [f"Box: {journal.id}", *(f"{_state(one, at):8} {_line(one.signed)}{_left(one)}" for one in found)]
+    lines = [f"Box: {journal.id}", *(f"{one.state(at):8} {_line(one.signed)}{_left(one)}" for one in found)]
     output(value, as_json, "\n".join(lines if found else [*lines, "No usage grant was imported here."]))
 
 
-@grant.command()
-@click.argument("id")
-@click.option("--dry-run", is_flag=True, help="Show what would end, and end nothing.")
-@with_settings
-def revoke(id: str, dry_run: bool, settings: str | None, as_json: bool) -> None:
-    """End a usage grant on this box, for good: no call is made under it from now on, and it is not taken in again.
-
-    Example: sealpress grant revoke 3f2a9c41d5e6b7083f2a9c41d5e6b708 --dry-run
-    """
-    box = Box.open(settings)
-    with closing(box.journal) as journal, closing(box.meter) as meter:
-        found = meter.one(id)
-        if not dry_run and found.revoked is None:
-            # on record, and under a head, first: an old file of state does not bring it back
-            journal.counted("usage_grant_revoked", {"id": id}, box.settings.box.tenant, id, _ONE_END)
-            journal.checkpoint()
-            meter.revoke(id, journal.now())
-    said = "It would be revoked" if dry_run else "Revoked"
-    output({**_terms(found.signed), "revoked": not dry_run}, as_json, f"{_line(found.signed)}{_left(found)}\n{said}.")
-
-
+grant.add_command(revoke)
 grant.add_command(statement)
 grant.add_command(merge)
 
 _ONE_IMPORT = {"imported": 1}
-_ONE_END = {"revoked": 1}
 
 
 def _tariffed(file: Path | None, band: str | None) -> Tariffed | None:
@@ -207,26 +205,14 @@ def _at(day: datetime) -> int:
 
 def _terms(signed: Signed) -> dict[str, Any]:
     terms = signed.terms
-    return {name: getattr(terms, name) for name in terms.__struct_fields__} | {"key": signed.key}
+    told = {name: getattr(terms, name) for name in terms.__struct_fields__ if name != "sealing"}
+    sealing = None if terms.sealing is UNSET else fingerprint(terms.sealing.public)
+    return told | {"sealing": sealing, "key": signed.key}
 
 
 def _kept(one: Kept, at: int) -> dict[str, Any]:
-    used = {"used": one.used, "held": one.held, "revoked": one.revoked, "state": _state(one, at)}
+    used = {"used": one.used, "held": one.held, "revoked": one.revoked, "state": one.state(at)}
     return _terms(one.signed) | {"imported": one.imported, **used}
-
-
-def _state(one: Kept, at: int) -> str:
-    terms, used = one.signed.terms, one.used
-    if one.revoked is not None:
-        return "revoked"
-    if not terms.starts <= at < terms.ends:
-        return "early" if at < terms.starts else "over"
-    limits = (
-        (terms.calls, used.calls),
-        (terms.tokens, used.tokens),
-        (terms.cpu_s and terms.cpu_s * 1_000_000, used.cpu_us),
-    )
-    return "spent" if any(limit is not None and gone >= limit for limit, gone in limits) else "open"
 
 
 def _line(signed: Signed) -> str:

@@ -13,9 +13,10 @@ from msgspec import Struct, structs
 
 from policies import licences
 from policies.licences import Entry, Facts, LicenceError
-from toolkit.bundle import Bundle
 from toolkit.cli import output, with_settings
+from toolkit.sealed import described
 from toolkit.settings import found_settings, read_settings
+from toolkit.texts import Paper, papers_in
 
 __all__ = ["licence"]
 
@@ -89,19 +90,29 @@ def check(path: Path, settings: str | None, as_json: bool) -> None:
 @click.argument("bundle", type=click.Path(path_type=Path))
 @with_settings
 def explain(bundle: Path, settings: str | None, as_json: bool) -> None:
-    """Say what a bundle may be used for by the licences of all that it was made from, and which of them decides.
+    """Say what a bundle may be used for by the licences of all that it was made from, and which of them decides; and
+    which texts it carries.
 
     Example: sealpress licence explain model.bundle --json
     """
     trust = read_settings(found_settings(settings)).trust
-    manifest = Bundle.read(bundle, trust.of("models", time.time_ns())).manifest
+    read = described(bundle, trust.of("models", time.time_ns()))[0]
+    manifest, papers = read.manifest, tuple(papers_in(read.papers))
     parts = {one.licence: licences.facts(one.licence) for one in manifest.lineage}
     parts = parts or {manifest.licence: licences.facts(manifest.licence)}
     found = tuple(_decided(licences.facts(manifest.licence), parts))
     lines = [f"{manifest.name} {manifest.version}: {manifest.licence}"]
-    lines += [f"  {one.relation:12} {one.name}  {one.licence}  {one.digest[:16]}" for one in manifest.lineage]
+    lines += [
+        f"  {one.relation:12} {one.name}  {one.licence}  {one.digest[:16] or 'not seen'}" for one in manifest.lineage
+    ]
     lines += [f"  {one.fact:14} {_plain(one.value):30}  by {', '.join(one.by)}" for one in found]
-    output({"licence": manifest.licence, "lineage": manifest.lineage, "facts": found}, as_json, "\n".join(lines))
+    lines += [f"  {one.file:12} {one.text or _untold(one)}  words {one.words[:16]}" for one in papers]
+    value = {"licence": manifest.licence, "lineage": manifest.lineage, "facts": found, "texts": papers}
+    output(value, as_json, "\n".join(lines))
+
+
+def _untold(paper: Paper) -> str:
+    return "notices" if paper.file == "NOTICE" else "unknown, or altered"
 
 
 def _checked(path: Path) -> _Checked:

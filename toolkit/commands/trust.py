@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,14 @@ from toolkit.settings import SettingsError, distrusting, found_settings, read_se
 
 __all__ = ["trust"]
 
+# keys that are made for one thing are trusted with nothing else
+_ONLY: Mapping[Kind, Scope] = {"grant-verifying": "grants", "declaration-verifying": "declarations"}
 _dry_run = click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 
 
 @click.group()
 def trust() -> None:
-    """Whom this box trusts, and with what: models, proofs of policies, usage grants."""
+    """Whom this box trusts, and with what: models, proofs of policies, usage grants, declarations."""
 
 
 @trust.command()
@@ -32,7 +35,7 @@ def trust() -> None:
     "scopes",
     multiple=True,
     type=click.Choice(SCOPES),
-    help="With what; may be given more than once.  [default: models and policies, for an issuer's key grants]",
+    help="With what; may be given more than once.  [default: models and policies, or what the key is made for]",
 )
 @click.option("--name", help="Who it is, for those who read the list.")
 @click.option("--expires", type=click.DateTime(["%Y-%m-%d"]), help="The first day on which it counts no more, in UTC.")
@@ -54,14 +57,15 @@ def add(
 
     Example: sealpress trust add ../their-bundle.pub, or sealpress trust add issuer.key.pub --expires 2027-01-01
     """
-    kind: Kind = "grant-verifying" if kind_of(keyfile) == "grant-verifying" else "bundle-verifying"
+    found = kind_of(keyfile)
+    kind: Kind = found if found is not None and found in _ONLY else "bundle-verifying"
     key = to_text(read_key(keyfile, kind))
-    usual: tuple[Scope, ...] = ("grants",) if kind == "grant-verifying" else ("models", "policies")
+    usual: tuple[Scope, ...] = (_ONLY[kind],) if kind in _ONLY else ("models", "policies")
     signer = Trusted(
         key=key, scopes=tuple(dict.fromkeys(scopes)) or usual, name=name, expires=expires and expires.date()
     )
-    if kind == "grant-verifying" and signer.scopes != ("grants",):
-        raise click.UsageError("the key of an issuer of grants is trusted with grants alone")
+    if kind in _ONLY and signer.scopes != usual:
+        raise click.UsageError(f"a key that is made for {_ONLY[kind]} is trusted with {_ONLY[kind]} alone")
     path = found_settings(settings)
     before = next((one for one in all_trusted(read_settings(path).trust.signers) if one.key == key), None)
     if before is not None and before.revoked is not None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Collection, Sequence
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
-from policies import licences
 from toolkit.box import Box
 from toolkit.bundle import Bundle, BundleError, BundleManifest, Entities, Measured, Measurements, write_bundle
 from toolkit.compress import labelled, measure
+from toolkit.compress.ancestry import texts_of
 from toolkit.compress.budget import Budget
 from toolkit.compress.combine import Candidate
 from toolkit.compress.data import Items
@@ -56,6 +57,8 @@ def compress(
     out: str | os.PathLike[str] | None = None,
     licence: str | None = None,
     data_licence: str | None = None,
+    licence_until: date | None = None,
+    parents: Sequence[str] = (),
     trials: int = TRIALS,
     minutes: float | None = None,
     memory: int | None = None,
@@ -77,12 +80,14 @@ def compress(
     in both. A run that would take more than `memory` bytes is not begun.
 
     Every trial and the report lie in OUT.run beside the bundle, also when nothing is handed out; `resume` goes on with
-    it. The licence comes from the source's own papers; `licence`, an SPDX identifier, only fills a gap, and
-    `data_licence` is that of the data to calibrate on ("LicenseRef-own" for one's own): the bundle may be used for what
-    both allow. They must allow derivatives, else Denied, on record.
+    it. The licence comes from the source's own papers; `licence`, an SPDX identifier, only fills a gap, and counts
+    until before `licence_until` (default: a year). `data_licence`
+    is that of the data to calibrate on ("LicenseRef-own" for one's own), and `parents` hold, as "NAME=LICENCE" or
+    "NAME=./FOLDER", what the source was made from: each model that its papers name has to be among them. The bundle may
+    be used for what all of them allow. They must allow derivatives, else Denied, on record.
 
-    Raises SourceMissing, SourceError, LicenceError, RecipeError, ItemsError, BudgetError, CompressionError,
-    BundleError.
+    Raises SourceMissing, SourceError, LicenceError, ParentError, RecipeError, ItemsError, BudgetError,
+    CompressionError, BundleError.
     """
     box = Box.embedded(settings)
     bound = Budget() if budget is None else Budget.parse(budget)
@@ -96,6 +101,8 @@ def compress(
         evaluate=evaluate,
         licence=licence,
         data_licence=data_licence,
+        licence_until=licence_until,
+        parents=parents,
         progress=progress,
         example=example,
         image=image,
@@ -144,13 +151,9 @@ def compress(
         model = kept.model(chosen)
         read = press.texts(_steps(chosen, foreign))
         draft = _manifest(press, task, chosen, result, model, read.input if read else found.text)
-        files = {"model.onnx": model, "LICENSE": _texts(task).encode()}
+        files = {"model.onnx": model, **texts_of(task.lineage, task.texts)}
         if found.tokenizer is not None:
             files["tokenizer.json"] = read.tokenizer if read else found.tokenizer
-        notices = [] if found.notice is None else [found.notice]
-        notices += [one for one in licences.facts(spdx).notices if not any(one in given for given in notices)]
-        if notices:
-            files["NOTICE"] = "\n\n".join(notices).encode()
         measurements = Measurements(
             before=_measured(press.before, result.latency_before_ms),
             after=_measured(result, result.latency_ms),
@@ -171,6 +174,8 @@ def plan(
     calibrate: Given | None = None,
     evaluate: Given | None = None,
     licence: str | None = None,
+    data_licence: str | None = None,
+    parents: Sequence[str] = (),
     trials: int = TRIALS,
     settings: str | os.PathLike[str] | None = None,
     progress: Callable[[str], None] = _silent,
@@ -182,7 +187,16 @@ def plan(
     box = Box.embedded(settings)
     Budget() if budget is None else Budget.parse(budget)
     one = None if recipe is None else _alone(recipe, calibrate, box)
-    task = Task.of(source, box=box, calibrate=calibrate, evaluate=evaluate, licence=licence, progress=progress)
+    task = Task.of(
+        source,
+        box=box,
+        calibrate=calibrate,
+        evaluate=evaluate,
+        licence=licence,
+        data_licence=data_licence,
+        parents=parents,
+        progress=progress,
+    )
     if one is None and budget is None:
         one = _alone(default_of(task.source), calibrate, box)
     ladder = Ladder((one,)) if one is not None else ladder_of(task.source, task.data)
@@ -196,6 +210,8 @@ def diagnose(
     calibrate: Given | None = None,
     evaluate: Given | None = None,
     licence: str | None = None,
+    data_licence: str | None = None,
+    parents: Sequence[str] = (),
     settings: str | os.PathLike[str] | None = None,
     progress: Callable[[str], None] = _silent,
 ) -> Diagnosis:
@@ -206,7 +222,16 @@ def diagnose(
     """
     box = Box.embedded(settings)
     chosen = _alone(recipe or ("int8" if calibrate is None else "int8-static"), calibrate, box)
-    task = Task.of(source, box=box, calibrate=calibrate, evaluate=evaluate, licence=licence, progress=progress)
+    task = Task.of(
+        source,
+        box=box,
+        calibrate=calibrate,
+        evaluate=evaluate,
+        licence=licence,
+        data_licence=data_licence,
+        parents=parents,
+        progress=progress,
+    )
     asked = {"diagnose": chosen.name, "recipe": chosen.recipe.plain()}
     return task.gated(asked, lambda press: press.diagnosis(chosen.name, chosen.recipe))
 
@@ -304,16 +329,6 @@ def _run(
     )
 
 
-def _texts(task: Task) -> str:
-    """The licence texts of all that it was made from: those that came with the source, and the canonical ones."""
-    texts: dict[str, str] = {}
-    for one in task.lineage:
-        came = task.source.licence_text if one.relation == "parent" else None
-        if came is not None or one.licence != licences.OWN:
-            texts.setdefault(one.licence, came or licences.text(one.licence))
-    return "\n\n".join(texts.values()) or f"{task.licence}\n"
-
-
 def _manifest(
     press: Press, task: Task, trial: Trial, result: Result, model: bytes, text: TextInput | None
 ) -> BundleManifest:
@@ -331,6 +346,7 @@ def _manifest(
         inputs=press.float.session.inputs,
         outputs=press.float.session.outputs,
         lineage=task.lineage,
+        stated=task.stated,
         text=text or UNSET,
         image=found.image or UNSET,
         generation=found.generation if isinstance(found, Generates) else UNSET,

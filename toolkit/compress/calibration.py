@@ -33,11 +33,22 @@ class Calibration:
     """Batches of inputs by name; never those that the result is measured on. Holds the grant of the run.
 
     `texts` are what the batches were made from, with the tokenizer; None for models that take no text, or do not answer
-    a text as a whole.
+    a text as a whole. `parent` is the FP32 ONNX file that was brought, where it takes the same batches; `progress` is
+    told how far a long step has come.
     """
 
-    def __init__(self, grant: Grant, in_force: str, batches: Sequence[Feeds], texts: Texts | None = None) -> None:
+    def __init__(
+        self,
+        grant: Grant,
+        in_force: str,
+        batches: Sequence[Feeds],
+        texts: Texts | None = None,
+        parent: bytes | None = None,
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.texts = texts
+        self.parent = parent
+        self.progress = progress
         self._grant = grant
         self._in_force = in_force
         self._batches = batches
@@ -60,7 +71,7 @@ class Calibration:
 
     def first(self, count: int) -> Calibration:
         """The same with the first batches alone."""
-        return Calibration(self._grant, self._in_force, self._batches[:count], self.texts)
+        return Calibration(self._grant, self._in_force, self._batches[:count], self.texts, self.parent, self.progress)
 
     def outputs(self, model: bytes) -> Iterator[dict[str, NDArray[Any]]]:
         """What an ONNX file gives for each batch in turn, by the names of its outputs; one batch is held at a time.

@@ -283,7 +283,8 @@ class Press:
             if self._generation is not None:
                 reader = self._long
             batches = [feeds for _, feeds in self._batches(self.data.calibrate, reader)]
-            self._calibrations[key] = Calibration(self._grant, self._in_force, batches, texts)
+            parent = None if key else self.exported
+            self._calibrations[key] = Calibration(self._grant, self._in_force, batches, texts, parent, self._progress)
         return self._calibrations[key]
 
     def _some(self, steps: Sequence[Step]) -> Calibration:

@@ -12,6 +12,7 @@ __all__ = [
     "ComparisonError",
     "CompressionError",
     "ItemsError",
+    "ParentError",
     "RecipeError",
     "SourceError",
     "SourceMissing",
@@ -23,6 +24,9 @@ class SourceError(Refused):
 
     hints: ClassVar[Mapping[str, str]] = {
         "source_pickle": "Bring the weights as safetensors: a pickle runs code when it is loaded, so none is, ever.",
+        "source_adapter": "Give the folder of the base with --parent NAME=./FOLDER, NAME as adapter_config.json has "
+        "it. Of adapters, plain LoRA over linear layers is merged; merge another one in its own library, and bring the "
+        "result.",
         "source_code": "Bring a model that needs no code of its own: code from a model's folder is never run.",
         "source_hdf5": "Load the file in Keras, where you trust whoever made it, and save it as a .keras file.",
         "source_config": "Repair the file that is named, or get the folder again from its publisher.",
@@ -76,6 +80,16 @@ class ItemsError(Unusable):
         "data_overlap": "Take the items out of one of the two: what is learned from must not be measured on.",
         "data_missing": "Give --calibrate, or leave out --data-licence.",
         "data_too_large": "Give fewer items: a few hundred are enough.",
+    }
+
+
+class ParentError(Unusable):
+    """A statement about an ancestor that cannot be read."""
+
+    hints: ClassVar[Mapping[str, str]] = {
+        "parent_statement": "Write --parent NAME=LICENCE with an SPDX id, or --parent NAME=./FOLDER, where a folder "
+        "has a slash in it; each at most once for a name.",
+        "parent_not_found": "Check the path: it is the folder of the model with its papers.",
     }
 
 

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Grid", "Integers", "Scales", "grid", "integers"]
+__all__ = ["LEVELS", "Grid", "Integers", "Numbers", "Scales", "grid", "integers"]
 
 Numbers = NDArray[np.float32]
 

@@ -13,6 +13,7 @@ from toolkit.compress.source import Source
 from toolkit.compress.sources import architectures, causal, gguf_file, huggingface, keras_file, onnx_file, saved_model
 from toolkit.extras import needs
 from toolkit.runtime.inputs import ImageInput
+from toolkit.sealed import must_be_plain
 
 if TYPE_CHECKING:
     import torch
@@ -25,13 +26,14 @@ def taken_in(source: str | os.PathLike[str], memory: int | None = None) -> Sourc
     architecture and the weights that "timm:NAME:FILE" or "torchvision:NAME:FILE" names. No file larger than `memory`
     bytes is read.
 
-    Raises SourceMissing, SourceError, MissingExtra.
+    Raises SourceMissing, SourceError, SealedError, MissingExtra.
     """
     if isinstance(source, str) and (named := architectures.read(source)) is not None:
         return named
     path = Path(source)
     if not path.exists():
         raise SourceMissing("source_not_found", f"there is nothing at {path}")
+    must_be_plain(path, "pressed")
     limit = min(onnx_file.MAX_MODEL, memory or onnx_file.MAX_MODEL)
     if not path.is_dir():
         if path.suffix.lower() == gguf_file.SUFFIX:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 from toolkit.compress.calibration import Calibration
-from toolkit.compress.grid import integers
+from toolkit.compress.grid import LEVELS, Integers, Numbers, integers
 from toolkit.compress.layers import Graph
 from toolkit.compress.quiet import quiet
 from toolkit.compress.ranges import ranges
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from toolkit.compress.steps.static_int8 import StaticInt8
 
 __all__ = ["integer_graph"]
+
+INT32 = np.iinfo(np.int32).max
 
 
 def integer_graph(step: StaticInt8, graph: Graph, exclude: Collection[str], data: Calibration) -> onnx.ModelProto:
@@ -70,18 +72,29 @@ def _rescale(model: onnx.ModelProto, graph: Graph, step: StaticInt8) -> None:
         if weights is None or weights.op_type != "DequantizeLinear" or weights.input[0] not in constants:
             continue  # it was excluded, or the runtime has no integers for it
         layer = layers[node.name]
-        on = integers(graph.matrix(layer), scales=step.scales, per_channel=step.per_channel)
+        matrix = graph.matrix(layer)
+        on = integers(matrix, scales=step.scales, per_channel=step.per_channel)
         before = numpy_helper.to_array(constants[weights.input[1]])
-        scale = on.scale.reshape(before.shape)
-        _put(constants[weights.input[0]], graph.laid(layer, on.numbers).astype(np.int8))
-        _put(constants[weights.input[1]], scale)
         bias = makers.get(node.input[2]) if len(node.input) > 2 else None
         if bias is not None and bias.op_type == "DequantizeLinear":
             # a bias is counted in the scale of the weights times that of the input
             counted, unit = (constants[name] for name in bias.input[:2])
-            factor = scale.astype(np.float64) / before
+            on = _wide_enough(on, matrix, before, numpy_helper.to_array(counted))
+            factor = on.scale.reshape(before.shape).astype(np.float64) / before
             _put(counted, np.rint(numpy_helper.to_array(counted) / factor).astype(np.int32))
             _put(unit, (numpy_helper.to_array(unit) * factor).astype(np.float32))
+        _put(constants[weights.input[0]], graph.laid(layer, on.numbers).astype(np.int8))
+        _put(constants[weights.input[1]], on.scale.reshape(before.shape))
+
+
+def _wide_enough(on: Integers, matrix: Numbers, before: Numbers, counted: NDArray[np.int32]) -> Integers:
+    """Integers whose scale leaves the bias room in 32 bits. Where weights are next to nothing, as in channels that say
+    the same whatever comes in, it would not; the quantiser's, `before`, does."""
+    quantisers = before.reshape(on.scale.shape)
+    asked = np.abs(counted / (on.scale.astype(np.float64) / quantisers).reshape(-1))
+    fits = (asked if on.scale.size > 1 else asked.max(keepdims=True)).reshape(on.scale.shape) <= INT32
+    scale = np.where(fits, on.scale, quantisers)
+    return Integers(np.where(fits, on.numbers, np.clip(np.rint(matrix / scale), -LEVELS, LEVELS)), scale)
 
 
 def _put(tensor: onnx.TensorProto, value: NDArray[Any]) -> None:

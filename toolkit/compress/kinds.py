@@ -13,6 +13,7 @@ from toolkit.compress.steps.adaround import AdaRound
 from toolkit.compress.steps.awq import Awq
 from toolkit.compress.steps.bias_correction import BiasCorrection
 from toolkit.compress.steps.codebook import Codebook
+from toolkit.compress.steps.distil import Distil
 from toolkit.compress.steps.drop_layers import DropLayers
 from toolkit.compress.steps.dynamic_int8 import DynamicInt8
 from toolkit.compress.steps.equalise import Equalise
@@ -44,6 +45,7 @@ OWN: Mapping[str, type[Any]] = {
         Awq,
         BiasCorrection,
         Codebook,
+        Distil,
         DropLayers,
         DynamicInt8,
         Equalise,

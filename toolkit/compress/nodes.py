@@ -94,6 +94,10 @@ class Nodes:
         node.input[index] = self.add(f"{node.output[0]}.{self.kind}", value)
         self._users[node.input[index]].append(node)
 
+    def assign(self, name: str, value: NDArray[Any]) -> None:
+        """Give a constant another value of its shape, whoever uses it."""
+        self._constants[name].CopyFrom(numpy_helper.from_array(value, name))
+
     def tables(self, least: int = 0, *, tied: bool = False) -> dict[str, list[onnx.NodeProto]]:
         """The tables of float rows, of `least` numbers or more, with the nodes that look rows up in them. One that
         something else uses too is `left`; with `tied` the products with all rows of a table, as a language model

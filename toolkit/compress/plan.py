@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from msgspec import Struct
 
 from toolkit.compress.data import Data
@@ -36,6 +39,7 @@ PASSES |= {
     "sparsify": 2,
     "static-int8": 2,
 }
+TRAINING = 8  # such runs for an item of an epoch: its teacher's, its own, and the way back
 # the most memory at once, in the size of the FP32 model, with the original, the export and its session beside the step
 LOADED = 5.0
 STEP_MEMORY = {"weight-bits": 4.0, "table-bits": 4.0}
@@ -108,9 +112,14 @@ def planned(source: Source, licence: str, data: Data, ladder: Ladder, trials: in
 
 def _seconds(recipe: Recipe, source: Source, data: Data, item: float) -> float:
     """Each step is followed by a measurement of its own."""
-    runs = sum(PASSES.get(step["kind"], 0) * len(data.calibrate.items) for step in recipe.plain())
+    runs = sum(_passes(step) * len(data.calibrate.items) for step in recipe.plain())
     steps = len(recipe.steps)
     return item * (runs + steps * len(data.evaluate.items)) + steps * STEP_SECONDS * source.parameters
+
+
+def _passes(step: Mapping[str, Any]) -> float:
+    """Runs over the calibration items."""
+    return PASSES.get(step["kind"], 0) + TRAINING * step.get("epochs", 0) / step.get("processes", 1)
 
 
 def _memory(recipe: Recipe) -> float:

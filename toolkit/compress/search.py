@@ -17,6 +17,7 @@ from toolkit.compress.recipe import Recipe
 from toolkit.compress.results import Result, Trial
 from toolkit.compress.step import Step
 from toolkit.compress.trials import Trials
+from toolkit.train.errors import TrainingError
 
 __all__ = ["Bench", "Ladder", "Limits", "front", "keeping", "nearest", "search"]
 
@@ -124,7 +125,7 @@ def _tried(bench: Bench, candidate: Candidate, number: int, budget: Budget) -> t
         made = bench.follow(candidate.recipe)
         result = bench.result(made.model, candidate.recipe.steps)
         missed = budget.missed(result)
-    except CompressionError as error:
+    except (CompressionError, TrainingError) as error:
         made, missed = None, (str(error),)
     trial = Trial(
         number=number,

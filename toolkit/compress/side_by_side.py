@@ -28,6 +28,7 @@ from toolkit.extras import needs
 from toolkit.runtime.inputs import TextInput
 from toolkit.runtime.lane import reader_of
 from toolkit.runtime.session import Feeds, ModelError, Session
+from toolkit.sealed import opened
 
 __all__ = ["SideBySide"]
 
@@ -55,13 +56,13 @@ class SideBySide(Struct, frozen=True, kw_only=True):
         """`bundles` are paths, the first is the reference; `data` is a file of items (toolkit.compress.data). Without
         it, what a compression would measure on without any is taken.
 
-        Raises BundleMissing, BundleError, ComparisonError, ItemsError, InputError, SourceError "source_examples",
-        SettingsError.
+        Raises BundleMissing, BundleError, SealedError, ComparisonError, ItemsError, InputError, SourceError
+        "source_examples", SettingsError.
         """
         if len(bundles) < 2:
             raise ComparisonError("compare_few", f"{len(bundles)} bundles were named")
         box = Box.embedded(settings)
-        read = tuple(Bundle.read(Path(path), box.trusted()) for path in bundles)
+        read = tuple(opened(Path(path), box) for path in bundles)
         first, *others = read
         for other in others:
             if apart := _apart(first, other):

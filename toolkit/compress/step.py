@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, Protocol, runtime_checkable
 from msgspec import Struct
 
 from toolkit.compress.calibration import Calibration, Texts
+from toolkit.train.settings import Outcome
 
 __all__ = ["FLOAT", "FUSED", "QUANTISED", "Form", "Retokenises", "Step", "StepReport"]
 
@@ -22,8 +23,8 @@ class StepReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a step did. `weights` holds the bytes of the weights afterwards by how they are stored ("float32", "int8",
     "int4" ...); `left` names what the step was asked for and could not do, each with the reason. `shapes` are the
     outputs and inputs of the layers that it gave another shape, by the names of their nodes, `zeros` how many weights
-    of a layer are zeros where it made them so. `fidelity` is that of the model after the step, as its lower bound: the
-    engine adds it."""
+    of a layer are zeros where it made them so, `spent` what it took where it trained. `fidelity` is that of the model
+    after the step, as its lower bound: the engine adds it."""
 
     kind: str
     bytes_before: int
@@ -32,6 +33,7 @@ class StepReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     left: tuple[str, ...] = ()
     shapes: dict[str, tuple[int, int]] = {}
     zeros: dict[str, int] = {}
+    spent: Outcome | None = None
     fidelity: float | None = None
 
 
@@ -49,7 +51,8 @@ class Step(Protocol):
     def apply(self, model: bytes, data: Calibration) -> tuple[bytes, StepReport]:
         """The new model as an ONNX file, and the report. Pure: the same bytes for the same arguments.
 
-        It runs a model through `data` only, which holds the grant. Raises CompressionError "step_failed".
+        It runs a model through `data` only, which holds the grant. Raises CompressionError "step_failed", and
+        TrainingError where it trains.
         """
         ...
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from policies import licences
-from policies.facts import Ancestor, Manifest
+from policies.errors import Denied
+from policies.facts import Manifest, Stated
 from policies.gate import Grant, gate
+from policies.licences import UNKNOWN, Forebear, LicenceError
 from policies.payload import Payload
-from toolkit.box import Box, Context
+from toolkit.box import DAY, Box, Context
+from toolkit.compress.ancestry import Ancestry, Texts, forebear
 from toolkit.compress.data import NONE, Data, Items, Kind, gathered, read_items
 from toolkit.compress.engine import Press
 from toolkit.compress.errors import ItemsError
-from toolkit.compress.intake import module_inputs, module_taken_in, taken_in
+from toolkit.compress.intake import module_inputs
+from toolkit.compress.origin import module_origin, origin
 from toolkit.compress.source import Source
 from toolkit.runtime.inputs import ImageInput
 
@@ -28,20 +33,23 @@ __all__ = ["SEED", "Given", "Task"]
 
 EXAMPLES = 64  # items to measure on, where none are given
 SEED = 0  # of inputs that are made up
+STATED_DAYS = 365  # that a stated licence counts for, unless something else is said
 
 Given = str | os.PathLike[str] | Iterable[Any]
 T = TypeVar("T")
 
 
 class Task(Struct, frozen=True, kw_only=True):
-    """`licence` is the SPDX expression of what comes of it: what the papers of the source agree on, together with the
-    licence of the data that steps learn from, where one was stated. `lineage` holds these; `progress` hears what is
-    being done."""
+    """`licence` is the SPDX expression of what comes of it: those of the source and of all that it was made from, and
+    of the data that steps learn from. `lineage` holds these, `texts` the papers of each; `stated` is there where papers
+    name no licence and somebody did; `progress` hears what is being done."""
 
     box: Box
     source: Source
     licence: str
-    lineage: tuple[Ancestor, ...]
+    lineage: tuple[Forebear, ...]
+    texts: tuple[Texts, ...]
+    stated: Stated | UnsetType
     data: Data
     progress: Callable[[str], None]
 
@@ -54,7 +62,9 @@ class Task(Struct, frozen=True, kw_only=True):
         calibrate: Given | None,
         evaluate: Given | None,
         licence: str | None,
-        data_licence: str | None = None,
+        data_licence: str | None,
+        parents: Sequence[str],
+        licence_until: date | None = None,
         progress: Callable[[str], None],
         example: object = None,
         image: ImageInput | None = None,
@@ -63,30 +73,37 @@ class Task(Struct, frozen=True, kw_only=True):
     ) -> Task:
         """Look at everything, load nothing. `memory` is how many bytes the run may take.
 
-        Raises SourceMissing, SourceError, LicenceError, ItemsError, InputError.
+        An ancestor, or data, whose licence nobody stated is taken in as unknown, which the policy refuses (`gated`).
+        Raises SourceMissing, SourceError, LicenceError, ParentError, ItemsError, InputError.
         """
         progress("read the source and its papers")
         if isinstance(source, str | os.PathLike):
-            found = taken_in(source, memory)
+            came = origin(source, licence=licence, parents=parents, memory=memory)
         else:
-            found = module_taken_in(source, example, image, labels)
-        own = licences.agreed(licence, found.licences)
-        lineage = [Ancestor(name=found.name, digest=found.digest, licence=own, relation="parent")]
+            came = module_origin(source, example, image, labels, licence=licence, parents=parents)
+        found, ancestry = came.source, came.ancestry
         data = Data(
             calibrate=NONE if calibrate is None else _items(source, found, calibrate),
             evaluate=found.examples(EXAMPLES, SEED) if evaluate is None else _items(source, found, evaluate),
         )
-        if data_licence is not None:
-            if calibrate is None:
-                raise ItemsError("data_missing", "a licence was stated for data to calibrate on, and none was given")
-            stated = licences.spdx(data_licence)
+        if calibrate is not None:
             name = Path(calibrate).name if isinstance(calibrate, str | os.PathLike) else "items"
-            lineage.append(Ancestor(name=name, digest=data.calibrate.digest, licence=stated, relation="calibration"))
+            spdx = UNKNOWN if data_licence is None else licences.spdx(data_licence)
+            learned = forebear(name, data.calibrate.digest, spdx, "calibration", Texts())
+            ancestry = ancestry.and_then(Ancestry(lineage=(learned,), texts=(Texts(),)))
+        elif data_licence is not None:
+            raise ItemsError("data_missing", "a licence was stated for data to calibrate on, and none was given")
+        # an ancestor whose papers nobody gave has no digest; where papers say what a person says, they are what counts
+        said = {one.licence for one in ancestry.lineage if not one.digest and one.licence != UNKNOWN}
+        if licence is not None and not found.licences:
+            said.add(licences.spdx(licence))
         return cls(
             box=box,
             source=found,
-            licence=licences.together([one.licence for one in lineage]),
-            lineage=tuple(lineage),
+            licence=licences.licence_of(ancestry.lineage),
+            lineage=ancestry.lineage,
+            texts=ancestry.texts,
+            stated=_stated(said, licence_until, box.journal.now()) if said else UNSET,
             data=data,
             progress=progress,
         )
@@ -94,7 +111,8 @@ class Task(Struct, frozen=True, kw_only=True):
     def gated(self, asked: dict[str, Any], work: Callable[[Press], T]) -> T:
         """Do some work on the model, as the action "compress", on record. `asked` says what for.
 
-        Raises Denied, JournalError, and what Press and the work raise.
+        Raises Denied, JournalError, and what Press and the work raise; LicenceError: licence_ancestor, licence_data in
+        place of the refusal of something unknown, which is on record, since it says what is to be stated.
         """
         found = self.source
         parent = Manifest(
@@ -112,10 +130,27 @@ class Task(Struct, frozen=True, kw_only=True):
         ]
 
         def under(grant: Grant) -> T:
+            # also where no pack in force asks for a licence
+            licences.must_be_known(self.lineage)
             return work(Press(found, grant, self.box.policy.digest, self.data, self.progress))
 
         call = self.box.call("compress", found.digest, Context())
-        return gate(self.box.policy, parent, call, Payload.checked({**asked, "texts": read}), self.box.journal, under)
+        payload = Payload.checked({**asked, "texts": read})
+        try:
+            return gate(self.box.policy, parent, call, payload, self.box.journal, under)
+        except Denied:
+            licences.must_be_known(self.lineage)
+            raise
+
+
+def _stated(said: Collection[str], until: date | None, at: int) -> Stated:
+    """That somebody stated these licences at the time `at` (ns): that counts from the beginning of that day, for a year
+    where nothing else is said. Raises LicenceError."""
+    day = at // DAY
+    ends = day + STATED_DAYS if until is None else (until - date(1970, 1, 1)).days
+    if ends <= day:
+        raise LicenceError("licence_expired", f"the statement would be over on {until}, before it begins")
+    return Stated(licence=licences.expression(said), starts=day * DAY, ends=ends * DAY)
 
 
 def _items(source: str | os.PathLike[str] | torch.nn.Module, found: Source, given: Given) -> Items:

@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from threading import Lock
+from typing import Literal
 
 from msgspec import Struct
 
@@ -30,7 +31,7 @@ from compliance.journal.fork import over_fork
 from compliance.state.errors import StateError
 from compliance.state.grants.errors import GrantError
 from compliance.state.grants.store import UNITS, store
-from compliance.state.grants.terms import Signed, covers, read
+from compliance.state.grants.terms import Signed, Terms, covers, read
 from compliance.state.model_pattern import fits
 from policies.facts import Manifest, Metered, Standing
 
@@ -69,6 +70,17 @@ class Kept(Struct, frozen=True, kw_only=True):
     used: Used
     held: int
 
+    def state(self, at: int) -> Literal["open", "early", "over", "revoked", "spent"]:
+        """How it stands at the time `at` (ns), whatever is held of it."""
+        terms = self.signed.terms
+        if self.revoked is not None:
+            return "revoked"
+        if not terms.starts <= at < terms.ends:
+            return "early" if at < terms.starts else "over"
+        used = (self.used.calls, self.used.tokens, self.used.cpu_us)
+        limited = zip(_limits(terms), used, strict=True)
+        return "spent" if any(limit is not None and gone >= limit for limit, gone in limited) else "open"
+
 
 class Meter:
     """The usage grants of a box.
@@ -99,19 +111,21 @@ class Meter:
         self._reset()
         over_fork(self)
 
-    def hold(self, model: Manifest, at: int, issuers: frozenset[str]) -> Metered | None:
-        """Hold one call of this model at the time `at` (ns); None for a model that needs no grant.
+    def hold(self, model: Manifest, at: int, issuers: frozenset[str], under: str | None = None) -> Metered | None:
+        """Hold one call of this model at the time `at` (ns); None for a model that needs no grant. `under` is the grant
+        that opened a sealed model: it needs that one, whatever the settings name.
 
         What comes back says under which grant, or why under none; no call is held then. Raises StateError.
         """
-        if not self.models or not any(fits(pattern, model.name, model.version) for pattern in self.models):
+        if under is None and not any(fits(pattern, model.name, model.version) for pattern in self.models):
             return None
         nearest = Metered(state="none")
         with self._opened() as table, _writing(table):
             self._look_again(table)
             table.execute(_OVER, (boot(), _now(), _LONGEST_S * _SECOND))
             for grant in self._grants:
-                if not covers(grant.terms, model.name, model.version, model.digest):
+                terms = grant.terms
+                if under not in (None, terms.id) or not covers(terms, model.name, model.version, model.digest):
                     continue
                 found = self._held(table, grant, at, issuers)
                 if found.state == "open":
@@ -233,8 +247,7 @@ class Meter:
         if not terms.starts <= at < terms.ends:
             return metered("early" if at < terms.starts else "over")
         held = table.execute(_HELD, (terms.id,)).fetchone()
-        limits = (terms.calls, terms.tokens, None if terms.cpu_s is None else terms.cpu_s * 1_000_000)
-        for limit, gone, kept in zip(limits, used, held, strict=True):
+        for limit, gone, kept in zip(_limits(terms), used, held, strict=True):
             if limit is not None and gone + kept >= limit:
                 return metered("spent" if gone >= limit else "held")
         lease = int.from_bytes(fresh(8)) >> 1
@@ -317,6 +330,11 @@ def boot() -> str:
 def _now() -> int:
     """Nanoseconds since the machine was started, also while it slept; no setting of the clock moves it."""
     return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def _limits(terms: Terms) -> tuple[int | None, ...]:
+    """The most calls, tokens and microseconds, in the order of UNITS."""
+    return terms.calls, terms.tokens, None if terms.cpu_s is None else terms.cpu_s * 1_000_000
 
 
 def _number(metered: Metered) -> int:

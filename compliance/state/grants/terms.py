@@ -10,14 +10,14 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from compliance.crypto import Signer, Unauthentic, fresh, verify
 from compliance.keys import KeyFault, from_text, to_text
 from compliance.state.grants.errors import GrantError
 from compliance.state.model_pattern import fits
 
-__all__ = ["Signed", "Tariffed", "Terms", "covers", "issued", "new_id", "read"]
+__all__ = ["GrantKey", "Signed", "Tariffed", "Terms", "covers", "issued", "new_id", "read"]
 
 MAX_FILE = 65_536
 _LABEL = b"sealpress.usage-grant/1\x00"
@@ -38,12 +38,20 @@ class Tariffed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     band: _Text
 
 
+class GrantKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A key that bundles are sealed to: `public` (1216 bytes), and `wrapped`, its private half (96 bytes), sealed to
+    the box of the holder (compliance.sealed.granted)."""
+
+    public: Annotated[bytes, Meta(min_length=1216, max_length=1216)]
+    wrapped: Annotated[bytes, Meta(max_length=2048)]
+
+
 class Terms(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is signed. Times are in nanoseconds since 1970: from `starts` until before `ends`.
 
     `box` is the identity of the journal on which it counts. `models` are NAME or NAME@VERSION, where a * at the end of
     either stands for any ending, or `sha256:` and the digest of one. What has no limit (`calls`, `tokens`, `cpu_s`) may
-    be used as much as wanted.
+    be used as much as wanted. `sealing` is there where bundles can be sealed to the grant.
     """
 
     format: Literal[1] = 1
@@ -58,6 +66,7 @@ class Terms(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tokens: _Amount | None = None
     cpu_s: _Amount | None = None
     tariff: Tariffed | None = None
+    sealing: GrantKey | UnsetType = UNSET
 
 
 class Signed(Struct, frozen=True, kw_only=True):

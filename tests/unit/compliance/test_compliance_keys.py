@@ -23,11 +23,15 @@ KEYS: dict[Kind, bytes] = {
     "auditor-public": OPENER.public,
     "bundle-signing": SIGNER.private_bytes(),
     "bundle-verifying": SIGNER.public,
+    "declaration-signing": SIGNER.private_bytes(),
+    "declaration-verifying": SIGNER.public,
     "grant-signing": SIGNER.private_bytes(),
     "grant-verifying": SIGNER.public,
     "journal-root": SIGNER.private_bytes(),
     "journal-root-public": SIGNER.public,
     "journal-signing": SIGNER.private_bytes(),
+    "sealing-private": OPENER.private_bytes(),
+    "sealing-public": OPENER.public,
     "witness-signing": SIGNER.private_bytes(),
     "witness-verifying": SIGNER.public,
 }
@@ -35,9 +39,11 @@ PRIVATE: tuple[Kind, ...] = (
     "approver-signing",
     "auditor-private",
     "bundle-signing",
+    "declaration-signing",
     "grant-signing",
     "journal-root",
     "journal-signing",
+    "sealing-private",
     "witness-signing",
 )
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import pytest
-from msgspec import structs
+from msgspec import UNSET, structs
 
-from policies.facts import Purpose
+from policies.facts import Purpose, Use
 from policies.purposes import changes
 
+OLD_USES: frozenset[Use] = frozenset({"medical_advice"})
 OLD = Purpose(
-    bases=frozenset({"consent", "contract"}), retain_days=30, recipients=("lab",), data=frozenset({"health", "minor"})
+    bases=frozenset({"consent", "contract"}),
+    retain_days=30,
+    recipients=("lab",),
+    data=frozenset({"health", "minor"}),
+    uses=OLD_USES,
 )
 
 
@@ -24,6 +29,8 @@ OLD = Purpose(
         ({"recipients": ("lab", "ward")}, "recipients", "widened", "answers are passed on to ward"),
         ({"recipients": ()}, "recipients", "narrowed", "answers are passed on no more to lab"),
         ({"data": OLD.data | {"genetic"}}, "data", "narrowed", "its calls are taken to carry genetic"),
+        ({"uses": OLD_USES | {"military"}}, "uses", "narrowed", "it is a use for military"),
+        ({"uses": OLD_USES | {"research"}}, "uses", "widened", "it is a use for research"),
         ({"data": frozenset({"minor"})}, "data", "widened", "its calls are taken no more to carry health"),
     ],
 )
@@ -47,3 +54,11 @@ def test_a_purpose_more_widens_and_a_purpose_less_narrows() -> None:
         ("old", "declared", "narrowed"),
     ]
     assert changes({"care": OLD}, {"care": OLD}) == []
+
+
+def test_to_say_the_uses_widens_since_licences_that_ask_refuse_what_is_not_said() -> None:
+    silent = structs.replace(OLD, uses=UNSET)
+    found = changes({"care": silent}, {"care": structs.replace(OLD, uses=frozenset())})
+    assert [(one.fact, one.way, one.says) for one in found] == [("uses", "widened", "care: its uses are said now")]
+    found = changes({"care": OLD}, {"care": silent})
+    assert ("uses", "narrowed", "care: its uses are not said any more") in [(x.fact, x.way, x.says) for x in found]

@@ -222,6 +222,14 @@ def test_keys_that_sign_are_made_anew(made: Made) -> None:
     assert not list(made.new.glob("keys/days/*"))
 
 
+def test_the_key_that_bundles_are_sealed_to_is_made_anew(made: Made) -> None:
+    made.back_up()
+    made.restore()
+    old, new = (read_key(folder / "keys" / "sealing.key", "sealing-private") for folder in (made.folder, made.new))
+    assert old != new
+    assert Opener(new).public == read_key(made.new / "keys" / "sealing.pub", "sealing-public")
+
+
 def test_api_keys_and_rules_come_back(made: Made) -> None:
     rule = (
         '@id("own.rule")\n@reason("This is the rule of a test.")\nforbid(principal, action, resource) when { false };\n'

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 
 from compliance import disk
 from compliance.keys import to_text
@@ -14,8 +15,10 @@ from policies.errors import Fault
 from tests.vectors.make_bundles import HERE, SIGNER
 from toolkit.bundle import Bundle, write_bundle
 from toolkit.runtime.lane import Lane
+from toolkit.texts import must_carry, papers_in
 
 TRUSTED = (to_text(SIGNER.public),)
+GOLDEN_LINEAGE = "a60cab0937282ec5625e7b6d38c266b1ce370f5e7ab6cb8c6f029fce5dd888d9"
 ATTACKS = {
     "flipped-bit-in-the-weights": "bundle_digest",
     "truncated-model": "bundle_digest",
@@ -30,6 +33,7 @@ ATTACKS = {
     "weights-in-another-file": "model_external_data",
     "pickle-for-a-model": "model_malformed",
     "operator-of-somebody-else": "model_malformed",
+    "ancestor-left-out-of-the-licence": "licence_left_out",
 }
 
 
@@ -47,6 +51,29 @@ def test_the_golden_bundle_is_read_as_it_was_written() -> None:
     tokens = opened(HERE / "golden-v1").reader.feeds(["where is the ward", "is"])
     assert tokens["input_ids"].tolist() == [[2, 3, 4, 5], [3, 0, 0, 0]]
     assert tokens["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 0, 0, 0]]
+
+
+def test_the_golden_lineage_is_read_as_it_was_written() -> None:
+    found, content = Bundle.with_content(HERE / "golden-lineage-v1", TRUSTED)
+    assert found.manifest.digest == GOLDEN_LINEAGE
+    assert [(one.name, one.relation) for one in found.manifest.lineage] == [
+        ("my-adapter", "adapter"),
+        ("org/merge", "parent"),
+        ("org/base", "merged"),
+        ("texts.txt", "calibration"),
+        ("marked.jsonl", "training"),
+    ]
+    told = {one.words: one.text for one in papers_in(content)}
+    assert [told.get(one.text or "") for one in found.manifest.lineage] == [
+        "MIT",
+        "LicenseRef-scancode-llama-3.2-license-2024",
+        "Apache-2.0",
+        None,
+        "CC-BY-4.0",
+    ]
+    must_carry(found.manifest, content)
+    # bundles of earlier releases name no texts
+    assert [one.text for one in Bundle.read(HERE / "golden-v1", TRUSTED).manifest.lineage] == [UNSET]
 
 
 def test_every_attack_has_its_answer() -> None:

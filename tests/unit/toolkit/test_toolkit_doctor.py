@@ -20,12 +20,15 @@ from compliance.state.disposition import Disposition, Scope
 from compliance.state.errors import StateError
 from compliance.verify.note import DAY, Note, signed
 from compliance.verify.statements import JointHead, day_of
+from tests.declaring import declaration, declaring_box
 from tests.journals import DONE, notes_of, opened, whole_call
 from toolkit.backup import back_up
 from toolkit.box import Box, create_box, day_keys
 from toolkit.commands.doctor import doctor
 from toolkit.doctor import Finding, examine
 from toolkit.settings import NAME, read_settings
+
+DAY_NS = 86_400 * 10**9
 
 
 def write(folder: Path) -> None:
@@ -242,3 +245,20 @@ def test_a_finding_is_shown_with_its_hint(box: Path) -> None:
     assert shown.exit_code == 0
     one = Finding("witness", "warning", "none: nobody else would see that the box was rolled back")
     assert f"warning  {one.name}: {one.text}\n         Set up a witness" in shown.output
+
+
+def test_a_declaration_that_is_over_or_soon_will_be_is_a_warning(tmp_path: Path) -> None:
+    box = declaring_box(tmp_path, "MIT")
+    box.journal.close()
+
+    def found() -> list[tuple[str, str]]:
+        return [(one.state, one.text) for one in examine(box.path) if one.name == "declaration"]
+
+    assert found() == []
+    now = time.time_ns()
+    for days, state, text in ((300, "ok", "299 more days"), (3, "warning", "2 more days"), (0, "warning", "(over)")):
+        signed = declaration(box.journal.id, now - DAY_NS, users=5, ends=now + days * DAY_NS - 1)
+        box.declarations.take(signed)
+        ((was, told),) = found()
+        assert was == state
+        assert text in told

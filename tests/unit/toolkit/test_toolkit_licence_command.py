@@ -41,7 +41,7 @@ def test_show_lists_what_is_known_and_tells_where_each_fact_stands() -> None:
     assert found["facts"]["users"]["value"] == 700_000_000
     assert found["facts"]["multimodal"]["url"].endswith("use-policy")
     text = CliRunner().invoke(licence, ["show", "llama3.2"]).output
-    assert "Acceptable Use Policy, https://www.llama.com/llama3_2/use-policy, whose text is not known here" in text
+    assert "Acceptable Use Policy, https://www.llama.com/llama3_2/use-policy\n" in text
     assert "share_alike    not said" in text
     assert "territories    none named" in text
     assert refused("show", "my-licence") == "licence_unknown"
@@ -81,6 +81,22 @@ def test_explain_tells_which_ancestor_decides(tmp_path: Path) -> None:
     told = CliRunner().invoke(licence, ["explain", str(tmp_path / "both.bundle"), *map(str, settings)]).output
     assert "calibration  texts.txt  CC-BY-NC-4.0" in told
     assert run("explain", GOLDEN, *settings)["licence"] == "MIT"
+
+
+def test_explain_tells_which_texts_travel(tmp_path: Path) -> None:
+    box = trusting_box(tmp_path)
+    settings = ("--settings", box.path)
+    found = run("explain", GOLDEN.with_name("golden-lineage-v1"), *settings)
+    assert [(one["file"], one["text"]) for one in found["texts"]] == [
+        ("LICENSE", "MIT"),
+        ("LICENSE", LLAMA),
+        ("LICENSE", "Apache-2.0"),
+        ("LICENSE", "CC-BY-4.0"),
+        ("USE_POLICY", "Llama-3.2-use-policy"),
+        ("NOTICE", None),
+    ]
+    told = CliRunner().invoke(licence, ["explain", str(GOLDEN), *map(str, settings)]).output
+    assert "LICENSE      unknown, or altered" in told
 
 
 def test_explain_takes_no_bundle_of_a_stranger(tmp_path: Path) -> None:

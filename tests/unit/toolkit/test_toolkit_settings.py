@@ -37,7 +37,7 @@ def test_a_new_box_reads_back(made: Path) -> None:
 
 def test_the_keys_of_a_box_are_private_and_apart(made: Path) -> None:
     modes = {path.name: path.stat().st_mode & 0o777 for path in made.glob("keys/**/*.key")}
-    assert len(modes) == 1 + 31
+    assert len(modes) == 2 + 31
     assert set(modes.values()) == {0o600}
     for name, kind in (("auditor", "auditor-private"), ("root", "journal-root")):
         apart = made.with_name(f"ward 3-{name}")

@@ -118,7 +118,7 @@ def unread_text(unread: Mapping[Unread, int]) -> list[str]:
     return [f"{count} records were not looked at: {_WHY[why]}." for why, count in sorted(unread.items())]
 
 
-class _Time(click.ParamType[int]):
+class Time(click.ParamType[int]):
     """A date or a time in ISO 8601, in UTC unless it says otherwise. A date alone is its beginning, or its end."""
 
     name = "time"
@@ -144,9 +144,9 @@ _WHY: Mapping[Unread, str] = {
     "not_released": "not among what was released",
 }
 _OPTIONS = (
-    click.option("--from", "since", type=_Time(end=False), metavar="TIME", help="From this date or time on, in UTC."),
+    click.option("--from", "since", type=Time(end=False), metavar="TIME", help="From this date or time on, in UTC."),
     click.option(
-        "--to", "until", type=_Time(end=True), metavar="TIME", help="Until this time, or the end of this date."
+        "--to", "until", type=Time(end=True), metavar="TIME", help="Until this time, or the end of this date."
     ),
     click.option("--model", help="Only calls of the model with this name, or with this digest or the start of it."),
     click.option("--rule", help="Only calls that this rule was against."),

@@ -21,7 +21,7 @@ from toolkit.compress.sources.pictures import made_up_pictures
 from toolkit.extras import needs
 from toolkit.runtime.inputs import ImageInput
 
-__all__ = ["Architecture", "read", "timm_folder"]
+__all__ = ["Architecture", "read", "timm_folder", "weights_of"]
 
 T = TypeVar("T")
 Library = Literal["timm", "torchvision"]
@@ -125,6 +125,12 @@ def read(reference: str) -> Architecture | None:
         raise SourceError("source_pickle", f"{path} is no .safetensors file")
     image, labels = _timm(architecture) if library == "timm" else _torchvision(architecture)
     return _read(Folder(path.parent), path.name, library, architecture, image, labels)
+
+
+def weights_of(reference: str) -> Path | None:
+    """The file that such a reference names; None for a text that is none."""
+    match = _REFERENCE.fullmatch(reference)
+    return None if match is None else Path(match[3]).absolute()
 
 
 def timm_folder(path: Path) -> Architecture | None:

@@ -22,6 +22,7 @@ from toolkit.compress.errors import SourceError, SourceMissing
 from toolkit.compress.labelled import naming_texts
 from toolkit.compress.measure import evaluation_texts
 from toolkit.compress.source import Measure, Original
+from toolkit.compress.sources.adapter import Adapter
 from toolkit.compress.sources.folder import PICKLES, File, Folder
 from toolkit.compress.sources.pictures import made_up_pictures, read_image_input
 from toolkit.compress.sources.sentence_transformers import Layout, read_layout
@@ -89,7 +90,8 @@ class Source(Struct, frozen=True, kw_only=True):
     """A model that was looked at and not loaded. `digest` identifies the files that decide what it does.
 
     `licences` are the statements of its papers, raw, for `policies.licences.agreed`; `licence_text` and `notice` are
-    the texts that came with it. `config` is the JSON of config.json, `weights` the safetensors files.
+    the texts that came with it. `config` is the JSON of config.json, `weights` the safetensors files, into which
+    `adapter` is merged when they are loaded.
     """
 
     name: str
@@ -102,6 +104,7 @@ class Source(Struct, frozen=True, kw_only=True):
     tokenizer: bytes | None = None
     config: bytes
     weights: tuple[File, ...]
+    adapter: Adapter | None = None
     image: ImageInput | None = None
     labels: tuple[str, ...] = ()
     languages: tuple[str, ...] = ()
@@ -118,8 +121,14 @@ class Source(Struct, frozen=True, kw_only=True):
             return gathered(naming_texts(count), "text")
         return gathered(evaluation_texts()[:count], "text")
 
+    def adapted(self, adapter: Adapter, name: str) -> Source:
+        """This model with an adapter merged into it, under the name of the adapter."""
+        digest = hashlib.sha256(msgspec.json.encode([self.digest, adapter.digest])).hexdigest()
+        return msgspec.structs.replace(self, name=name, digest=digest, adapter=adapter)
+
     def load(self) -> Original:
-        """See toolkit.compress.source. Raises SourceError: source_changed, source_config, source_weights."""
+        """See toolkit.compress.source. Raises SourceError: source_adapter, source_changed, source_config,
+        source_weights."""
         with needs("compress"):
             from toolkit.compress.sources.pretrained import load
         return load(self)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import yaml  # type: ignore[import-untyped]  # no types are published with it
 from huggingface_hub.repocard import REGEX_YAML_BLOCK
 from msgspec import Struct
 
-from policies.licences import identify
+from policies.licences import bound, identify
 from toolkit.compress.errors import SourceError
 from toolkit.compress.sources.folder import Folder
 
@@ -21,25 +21,35 @@ MAX_CARD = 1_000_000
 MAX_LICENCE = 200_000
 MAX_FRONT_MATTER = 200_000
 MAX_LANGUAGES = 200
+MAX_BASES = 32
+MAX_NAME = 200
 _LICENCE_FILE = re.compile(r"(licen[cs]e|copying)([._-][a-z0-9._-]+)?", re.I)
 _LANGUAGE = re.compile(r"[A-Za-z]{2,16}(-[A-Za-z0-9]{1,8}){0,3}")
 _NOTICE_FILE = re.compile(r"notice(\.(txt|md))?", re.I)
+_USE_POLICY_FILE = re.compile(r"(acceptable[._-]?)?use[._-]?policy(\.(txt|md))?", re.I)
 
 
 class Papers(Struct, frozen=True, kw_only=True):
     """`statements` are what the papers name, one for the card and one for each licence file, for
-    `policies.licences.agreed` to judge; `licence` holds the licence texts and `notice` the NOTICE file as they came;
-    `languages` are the codes that the card names."""
+    `policies.licences.agreed` to judge; `licence` holds the licence texts, bound (policies.licences.bound), and
+    `notice` the NOTICE file as they came, `use_policies` the acceptable-use policies;
+    `languages` are the codes that the card names. `bases` are the models that it was made from, by the names that the
+    card has for them, and `relation` what they are to it: one that it was merged from, or its parent."""
 
     statements: tuple[str, ...]
     languages: tuple[str, ...] = ()
     licence: str | None
     notice: str | None
+    use_policies: tuple[str, ...] = ()
+    bases: tuple[str, ...] = ()
+    relation: Literal["parent", "merged"] = "parent"
 
 
 class _Card(Struct):
     license: str | list[str] | None = None
     license_name: str | None = None
+    base_model: str | list[str] | None = None
+    base_model_relation: str | None = None
     language: Any = None
 
 
@@ -57,11 +67,17 @@ def read_papers(folder: Folder) -> Papers:
             # an unknown text is passed on as a statement that nobody knows, so that it cannot be overlooked
             statements.append(identify(text) or f"the text in {name}")
     notices = [_text(folder, name, MAX_LICENCE) for name in names if _NOTICE_FILE.fullmatch(name)]
+    bases = tuple(_bases(fields.base_model))
+    # a model of several is a merged one, where the card does not say (https://huggingface.co/docs/hub/model-cards)
+    merged = fields.base_model_relation == "merge" if fields.base_model_relation else len(bases) > 1
     return Papers(
         statements=tuple(statements),
         languages=tuple(_languages(fields.language)),
-        licence="\n\n".join(texts) or None,
+        licence=bound(texts) or None,
         notice="\n\n".join(notices) or None,
+        use_policies=tuple(_text(folder, name, MAX_LICENCE) for name in names if _USE_POLICY_FILE.fullmatch(name)),
+        bases=bases,
+        relation="merged" if merged else "parent",
     )
 
 
@@ -86,6 +102,17 @@ def _stated(fields: _Card) -> Iterator[str]:
     for licence in licences:
         # "other" only says that the name follows
         yield fields.license_name if licence == "other" and fields.license_name else licence
+
+
+def _bases(given: str | list[str] | None) -> Iterator[str]:
+    """The names of the models that it was made from, each once. Raises SourceError for what is no name."""
+    names = list(dict.fromkeys([given] if isinstance(given, str) else given or ()))
+    if len(names) > MAX_BASES:
+        raise SourceError("source_too_large", f"the front matter of README.md names more than {MAX_BASES} base models")
+    for name in names:
+        if not 0 < len(name) <= MAX_NAME or not name.isprintable() or "=" in name:
+            raise SourceError("source_config", f"the front matter of README.md: {name[:80]!r} is no name of a model")
+        yield name
 
 
 def _languages(given: Any) -> Iterator[str]:

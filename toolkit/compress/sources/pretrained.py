@@ -27,6 +27,7 @@ from toolkit.compress.sources.export import (
     picture,
     text_trials,
 )
+from toolkit.compress.sources.lora import merged
 from toolkit.compress.sources.state import state_of
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ _TEXT_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 def load(source: Source) -> TorchModel:
-    """The model of a source. Raises SourceError: source_changed, source_config, source_weights."""
+    """The model of a source. Raises SourceError: source_adapter, source_changed, source_config, source_weights."""
     content = msgspec.json.decode(source.config, type=dict[str, Any])
     with quiet():
         try:
@@ -51,7 +52,10 @@ def load(source: Source) -> TorchModel:
         if source.task == "token-classification" and kind.__name__ not in (config.architectures or ()):
             # such as one with a CRF behind it, which would be left out without a word
             raise SourceError("source_unsupported", f"the head is not that of {kind.__name__}")
-        model = with_weights(kind, config, state_of(source.weights), described)
+        tensors = state_of(source.weights)
+        if source.adapter is not None:
+            tensors = merged(tensors, source.adapter)
+        model = with_weights(kind, config, tensors, described)
         if source.image is not None:
             pick, output = (_logits, "logits") if source.labels else (_image_embedding, "embedding")
             traced = Traced(

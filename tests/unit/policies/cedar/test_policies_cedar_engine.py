@@ -192,8 +192,9 @@ def test_a_rule_about_the_call_answers(head: str) -> None:
         ('context has subject && context.subject == "s"', replace(CALL, subject="s"), MODEL),
         ('context has region && context.region == "EU"', replace(CALL, region="EU"), MODEL),
         (
-            'context has purpose && context.purpose == {name: "support", declared: true, commercial: true, '
-            'bases: ["contract"], recipients: ["lab"], retain_days: 30}',
+            'context has purpose && context.purpose.name == "support" && context.purpose.declared && '
+            'context.purpose.commercial && context.purpose.bases == ["contract"] && '
+            'context.purpose.recipients == ["lab"] && context.purpose.retain_days == 30 && !(context.purpose has uses)',
             replace(CALL, purpose="support"),
             MODEL,
         ),

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from policies.cedar import Engine, filled, load, schema
 from policies.cedar.ways import ways
-from policies.facts import Call, Manifest, Purpose
+from policies.facts import Call, Declared, Manifest, Purpose, Stated
 from toolkit.policy import pack, schema_text
 
 MODEL = Manifest(format=1, name="m", version="1", digest="ab" * 32, task="embed", licence="MIT", inputs=(), outputs=())
@@ -64,3 +64,19 @@ def test_each_way_is_minimal_and_there_are_not_too_many() -> None:
         found = ways(engine(), MODEL, call)
         assert len(found) <= 12
         assert len({len(way) for way in found}) <= 1
+
+
+def test_what_a_licence_asks_of_who_runs_the_box_is_told() -> None:
+    llama = replace(MODEL, licence="LicenseRef-scancode-llama-2-license-2023")
+    assert said(CALL, llama) == {
+        "a declaration counts that is within what the licence asks",
+        "the model has a permissive licence",
+    }
+    hunyuan = replace(MODEL, licence="LicenseRef-scancode-tencent-hunyuan-3d-2.0-cla")
+    # two changes would do as well, and one is fewer
+    assert said(replace(CALL, action="compress"), hunyuan) == {"the model has a permissive licence"}
+    not_hosted = replace(MODEL, licence="LicenseRef-scancode-stability-ai-nc-2023-12-06")
+    assert "the model is embedded, and not served" in said(replace(CALL, purpose="research", served=True), not_hosted)
+    over = replace(MODEL, stated=Stated(licence="MIT", starts=0, ends=1))
+    assert said(CALL, over) == {"the papers of the source name the licence"}
+    assert said(replace(CALL, declared=Declared(state="over")), llama) == said(CALL, llama)

@@ -12,14 +12,23 @@ import cedarpy
 import pytest
 from msgspec import structs
 
-from policies.cedar import Engine, Pack, PolicyError, filled, load, schema
+from policies import licences
+from policies.cedar import Engine, Pack, PolicyError, filled, load, request, schema
 from policies.cedar.cases import Cases, Tried, tried
 from policies.cedar.engine import Source
 from policies.cedar.source import Rule
 from policies.facts import Carried
-from toolkit.policy import pack, packs, schema_text
+from tests.vectors.make_licence_rows import ROWS, rows
+from toolkit.policy import Policy, pack, packs, schema_text
 
 PACKS = packs()
+RICH = (
+    "LicenseRef-scancode-tencent",
+    "LicenseRef-scancode-llama-3.2",
+    "LicenseRef-scancode-stability",
+    "LicenseRef-scancode-exaone",
+    "LicenseRef-scancode-gemma-tou-2025",
+)
 # no licence in the table forbids derivatives
 EQUIVALENT = {"licence.derive": ["condition 0: only the left of &&"]}
 
@@ -32,7 +41,13 @@ def chosen(name: str) -> list[Pack]:
 
 @cache
 def cases(name: str) -> Cases:
-    return Cases.read(name, pack(name).cases)
+    """Its cases; of those made of a table, some whose licences ask for much, as every mutant is tried on all."""
+    own = Cases.read(name, pack(name).cases)
+    if not pack(name).rows:
+        return own
+    rows = Cases.read(name, pack(name).rows)
+    rich = tuple(one for one in rows.case if one.name.startswith(RICH))
+    return structs.replace(own, purposes={**own.purposes, **rows.purposes}, case=own.case + rich)
 
 
 @cache
@@ -52,6 +67,34 @@ def own_rules(name: str) -> list[Rule]:
 def test_the_cases_hold(name: str) -> None:
     assert cases(name).case
     assert [one for one in tried(engine(name), cases(name)) if not one.ok] == []
+
+
+def test_the_cases_of_the_licences_are_those_of_the_table_and_hold() -> None:
+    """A fact that changes in the table shows here; look at what it does, then make the file anew."""
+    assert ROWS.read_text("utf-8") == rows(), "python -m tests.vectors.make_licence_rows"
+    found = Policy.shipped("licence").tried()["licence/rows.toml"]
+    assert [one for one in found if not one.ok] == []
+    assert len(found) > 600
+
+
+@pytest.mark.parametrize(
+    ("spdx", "changed"),
+    [
+        ("LicenseRef-scancode-llama-2-license-2023", {"users": 600_000_000}),
+        ("LicenseRef-scancode-tencent-hunyuan-3d-2.0-cla", {"territories": ("EU", "GB")}),
+        ("LicenseRef-scancode-deepseek-la-1.0", {"forbidden": ("military",)}),
+        ("LicenseRef-scancode-stability-ai-nc-2023-12-06", {"no_hosting": False}),
+        ("CC-BY-NC-4.0", {"commercial": True}),
+        ("MIT", {"commercial": None}),
+        ("MIT", {"derive": "local"}),
+    ],
+)
+def test_a_fact_that_changes_breaks_a_case(spdx: str, changed: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = licences.entries()[spdx].plain()
+    real = request.facts
+    monkeypatch.setattr(request, "facts", lambda one: structs.replace(plain, **changed) if one == spdx else real(one))
+    found = Policy.shipped("licence").tried()["licence/rows.toml"]
+    assert any(not one.ok and one.name.startswith(f"{spdx},") for one in found)
 
 
 @pytest.mark.parametrize("name", PACKS)
@@ -100,7 +143,16 @@ def test_the_defaults_fit_the_schema(name: str) -> None:
     """A request with the parameters as the pack has them is one that Cedar takes."""
     types = cedarpy.Schema.from_str(schema(schema_text(), chosen(name)).decode())
     for parameters in ({}, cases(name).parameters):
-        facts = {"at": 1, "data": [], "retain_days": 1, "usage": 1, "sealed": True, "obligations": []}
+        facts = {
+            "at": 1,
+            "data": [],
+            "retain_days": 1,
+            "usage": 1,
+            "sealed": True,
+            "obligations": [],
+            "served": False,
+            "noticed": False,
+        }
         facts |= {"detected": [], "unseen": False}
         request = {
             "principal": {"type": "Actor", "id": "ann"},

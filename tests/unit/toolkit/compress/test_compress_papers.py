@@ -52,6 +52,52 @@ def test_the_card_states_the_licence(tmp_path: Path, front: str, expected: tuple
     assert papers(tmp_path, README__md=f"---\n{front}\n---\n# x y\n").statements == expected
 
 
+@pytest.mark.parametrize(
+    ("front", "bases", "relation"),
+    [
+        ("base_model: org/a", ("org/a",), "parent"),
+        ("base_model: [org/a, org/b, org/a]", ("org/a", "org/b"), "merged"),
+        ("base_model: [org/a, org/b]\nbase_model_relation: merge", ("org/a", "org/b"), "merged"),
+        ("base_model: [org/a]\nbase_model_relation: merge", ("org/a",), "merged"),
+        ("base_model: org/a\nbase_model_relation: quantized", ("org/a",), "parent"),
+        ("base_model: org/a\nbase_model_relation: adapter", ("org/a",), "parent"),
+        ("base_model: org/a\nbase_model_relation: something", ("org/a",), "parent"),
+        ("base_model: /home/me/model", ("/home/me/model",), "parent"),
+        ("base_model:", (), "parent"),
+        ("license: mit", (), "parent"),
+    ],
+)
+def test_the_card_names_what_it_was_made_from(
+    tmp_path: Path, front: str, bases: tuple[str, ...], relation: str
+) -> None:
+    found = papers(tmp_path, README__md=f"---\n{front}\n---\n")
+    assert (found.bases, found.relation) == (bases, relation)
+
+
+@pytest.mark.parametrize(
+    ("front", "code"),
+    [
+        ("base_model: {a: b}", "source_config"),
+        ("base_model: 7", "source_config"),
+        ("base_model: ''", "source_config"),
+        ("base_model: a=MIT", "source_config"),
+        ('base_model: "a\\nb"', "source_config"),
+        (f"base_model: {'x' * 300}", "source_config"),
+        (f"base_model: [{', '.join(f'm{n}' for n in range(40))}]", "source_too_large"),
+    ],
+)
+def test_a_name_that_is_none_is_refused(tmp_path: Path, front: str, code: str) -> None:
+    with pytest.raises(SourceError) as caught:
+        papers(tmp_path, README__md=f"---\n{front}\n---\n")
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("name", ["USE_POLICY.md", "use-policy.txt", "Acceptable_Use_Policy"])
+def test_an_acceptable_use_policy_is_kept(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("Be kind.")
+    assert papers(tmp_path).use_policies == ("Be kind.",)
+
+
 @pytest.mark.parametrize("card", ["# Only text\n\nlicense: mit\n", "text\n---\nlicense: mit\n---\n", ""])
 def test_a_card_without_front_matter_states_nothing(tmp_path: Path, card: str) -> None:
     assert papers(tmp_path, README__md=card).statements == ()

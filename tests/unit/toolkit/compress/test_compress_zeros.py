@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from datetime import date
 from pathlib import Path
+
+from msgspec import UNSET
 
 from policies import licences
 from tests.unit.toolkit.compress.steps.graphs import model_of, numbers
@@ -28,6 +32,9 @@ exclude = ["second"]
 """
 
 
+UNTIL = date(2050, 1, 1)
+
+
 def pressed(folder: Path, recipe: str) -> Bundle:
     create_box(folder / "box")
     (folder / "recipe.toml").write_text(recipe)
@@ -48,6 +55,7 @@ def pressed(folder: Path, recipe: str) -> Bundle:
         calibrate=[{"x": numbers(1, 64)} for _ in range(60)],
         evaluate=[{"x": numbers(1, 64)} for _ in range(20)],
         licence="MIT",
+        licence_until=UNTIL,
         data_licence="cc-by-sa-4.0",
         out=folder / "net.bundle",
         settings=folder / "box" / "sealpress.toml",
@@ -69,9 +77,17 @@ def test_the_zeros_of_the_manifest_are_those_of_the_file(tmp_path: Path) -> None
     assert " packed), " in described(bundle)
     # it may be used for what the licences of the model and of the data allow, and both texts go with it
     assert bundle.manifest.licence == "CC-BY-SA-4.0 AND MIT"
+    # papers of the source say nothing, so it is on record that somebody did, from when, and until when that counts
+    stated = bundle.manifest.stated
+    assert stated is not UNSET
+    assert (stated.licence, stated.ends) == ("MIT", 2_524_608_000 * 10**9)
+    assert 0 <= time.time_ns() - stated.starts < 2 * 86_400 * 10**9
     parent, data = bundle.manifest.lineage
     assert (parent.relation, parent.licence) == ("parent", "MIT")
     assert (data.relation, data.licence) == ("calibration", "CC-BY-SA-4.0")
     assert data.digest == (bundle.manifest.data or {})["calibrate"]
     papers = (bundle.path / "LICENSE").read_text("utf-8")
-    assert papers == f"{licences.text('MIT')}\n\n{licences.text('CC-BY-SA-4.0')}"
+    assert licences.pages(papers) == tuple(licences.text(one).strip("\n") for one in ("MIT", "CC-BY-SA-4.0"))
+    assert [one.text for one in bundle.manifest.lineage] == [
+        licences.digest(licences.text(one)) for one in ("MIT", "CC-BY-SA-4.0")
+    ]

@@ -16,9 +16,11 @@ from toolkit.runtime.session import Feeds
 
 
 class Taken(Protocol):
-    """Take a step: the step, the model, and the batches it may learn from."""
+    """Take a step: the step, the model, the batches it may learn from, and the model that was brought."""
 
-    def __call__(self, step: Step, model: bytes, batches: Sequence[Feeds] = ()) -> tuple[bytes, StepReport]: ...
+    def __call__(
+        self, step: Step, model: bytes, batches: Sequence[Feeds] = (), parent: bytes | None = None
+    ) -> tuple[bytes, StepReport]: ...
 
 
 @pytest.fixture(autouse=True)
@@ -28,9 +30,12 @@ def numbers_begin_anew() -> None:
 
 @pytest.fixture
 def taken(gated: Gated) -> Taken:
-    def take(step: Step, model: bytes, batches: Sequence[Feeds] = ()) -> tuple[bytes, StepReport]:
+    def take(
+        step: Step, model: bytes, batches: Sequence[Feeds] = (), parent: bytes | None = None
+    ) -> tuple[bytes, StepReport]:
         pressed: tuple[bytes, StepReport] = gated(
-            hashlib.sha256(model).hexdigest(), lambda grant: step.apply(model, Calibration(grant, "policy", batches))
+            hashlib.sha256(model).hexdigest(),
+            lambda grant: step.apply(model, Calibration(grant, "policy", batches, parent=parent)),
         )
         return pressed
 

@@ -205,6 +205,7 @@ def test_a_bundle_carries_the_tokenizer_that_belongs_to_its_model(tiny: Path, tm
         source,
         recipe=tmp_path / "recipe.toml",
         calibrate=["the cat", "things"],
+        data_licence="LicenseRef-own",
         evaluate=["the things", "cat, cat"],
         out=tmp_path / "small.bundle",
         settings=tmp_path / "box" / "sealpress.toml",

@@ -1,0 +1,1 @@
+"""Legal controls as data, and the checks that answer them from evidence."""

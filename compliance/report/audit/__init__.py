@@ -1,0 +1,1 @@
+"""The audit report on one period: made from verified evidence, counted again from it, in four formats."""

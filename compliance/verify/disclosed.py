@@ -1,0 +1,217 @@
+"""Check the leaves of one shard in evidence: from a signed head to a later one, with what was opened of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Protocol
+
+from compliance.crypto import Unauthentic
+from compliance.verify.archive import Archive, Part
+from compliance.verify.counts import Counts
+from compliance.verify.errors import NotVerified
+from compliance.verify.leaf import (
+    ALLOWED,
+    CLOSED,
+    EPOCH,
+    GAP,
+    NOTED,
+    PLACED,
+    REFUSED,
+    SEALED,
+    Broken,
+    frames,
+    record_name,
+    shard_name,
+)
+from compliance.verify.merkle import Tree, check_inclusion, inclusion_path, peaks
+from compliance.verify.records import Records
+from compliance.verify.statements import Head
+
+__all__ = ["MAX_OPENED", "UNREAD", "Disclosed", "Span", "openings"]
+
+UNREAD = ("erased", "other_auditor", "not_released")  # what stands for no opening, by its number
+MAX_OPENED = 96_000_000
+_OPENING = 32
+_KINDS: Mapping[int, str] = {
+    EPOCH: "epoch", ALLOWED: "allowed", REFUSED: "refused", NOTED: "noted", CLOSED: "closed", GAP: "gap"
+}  # fmt: skip
+_COMMITMENT = slice(42, 74)  # where the commitment to the metadata stands in a body
+_CHUNK = 128_000
+
+
+@dataclass(frozen=True)
+class Span:
+    """The leaves of a shard in evidence: those under `last` that were not under `first`. `peaks` make up the tree of
+    those before; `marks` are roots that the tree must have at some sizes, each with where that is said."""
+
+    first: Head
+    last: Head
+    peaks: tuple[bytes, ...]
+    marks: dict[int, bytes] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return shard_name(self.last.shard)
+
+
+class Disclosed:
+    """One pass over the leaves of a span, which goes into `counts`. `kinds` counts the leaves by kind.
+
+    Raises NotVerified: head_root where the peaks are not those of the first head.
+    """
+
+    def __init__(self, archive: Archive, span: Span, counts: Counts, ciphertexts: set[bytes]) -> None:
+        self.span = span
+        self.kinds = dict.fromkeys((*_KINDS.values(), "other"), 0)
+        self._archive = archive
+        self._counts = counts
+        tree = Tree(span.first.size, span.peaks)
+        if len(span.peaks) != span.first.size.bit_count() or tree.root() != span.first.root:
+            raise NotVerified.at(span.name, "head_root")
+        self.records = Records(span.last.shard, ciphertexts, tree)
+        self.records.latest = span.first.at
+
+    def check(self, sample: set[int], progress: Callable[[int], None]) -> list[tuple[int, int]]:
+        """Read the span to its end, then show of the leaves of a sample once more that they stand under the last head,
+        by their inclusion proofs. Returns the number and the kind of each of these. Raises NotVerified.
+        """
+        nodes = _Nodes(self.span, sample)
+        try:
+            name = self.span.name
+            with self._archive.open(f"{name}.log") as log, self._archive.open(f"{name}.opened") as opened:
+                self._read(log, openings(opened), nodes, progress)
+        except Broken as broken:
+            raise NotVerified.at(record_name(self.records.number, self.records.tree.size), broken.code) from None
+        except OSError:
+            raise NotVerified.at(self.span.name, "evidence_malformed") from None
+        self._compare()
+        return nodes.proved()
+
+    def _read(self, log: Part, opened: Iterator[bytes], nodes: _Nodes, progress: Callable[[int], None]) -> None:
+        """Raises Broken, NotVerified."""
+        records, tree, marks, start = self.records, self.records.tree, self.span.marks, self.span.first.size
+        if start in marks and marks[start] != self.span.first.root:
+            raise NotVerified.at("head", "given_root")
+        for body, leaf, _ in frames(log.read, self._archive.size(f"{self.span.name}.log"), progress):
+            number = tree.size
+            if number == start:
+                records.begin(body)
+            records.take(body)
+            self._take(body, number, opened)
+            made = tree.append(leaf)
+            if number in nodes.completed:
+                nodes.take(number, made, body[1])
+            if number + 1 in marks and tree.root() != marks[number + 1]:
+                raise NotVerified.at("head", "given_root")
+        if next(opened, None) is not None:
+            raise Broken("evidence_malformed")
+
+    def _take(self, body: bytes, number: int, opened: Iterator[bytes]) -> None:
+        """Compare what was opened of a leaf with what its box committed to, and count it. Raises Broken."""
+        kind = body[1]
+        named = _KINDS.get(kind, "other")
+        self.kinds[named] += 1
+        if kind not in SEALED:
+            return
+        piece = next(opened, None)
+        if piece is None:
+            raise Broken("evidence_malformed")
+        if len(piece) == 1:
+            self._counts.unread(named, UNREAD[piece[0]])
+            return
+        if sha256(b"\x02" + piece).digest() != body[_COMMITMENT]:
+            raise Broken("evidence_opening")
+        shard, metadata = self.records.number, piece[_OPENING:]
+        if kind == CLOSED:
+            self._counts.closed(shard, number, PLACED.unpack_from(body)[5:], metadata)
+        elif kind == NOTED:
+            self._counts.noted(metadata)
+        else:
+            self._counts.opened(shard, number, kind, metadata)
+
+    def _compare(self) -> None:
+        """Compare the leaves with the heads at both ends. Raises NotVerified."""
+        first, last, records = self.span.first, self.span.last, self.records
+        if records.tree.size < last.size:
+            raise NotVerified.at(record_name(records.number, records.tree.size), "record_missing")
+        if records.tree.size > last.size or records.tree.root() != last.root:
+            raise NotVerified.at(self.span.name, "head_root")
+        counted = self._archive.size(f"{self.span.name}.log"), records.allowed, records.refused, records.closed
+        signed = (
+            last.size_bytes - first.size_bytes,
+            last.allowed - first.allowed,
+            last.refused - first.refused,
+            last.closed - first.closed,
+        )
+        if counted != signed or not first.counters_grow_to(last):
+            raise NotVerified.at(self.span.name, "head_counters")
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+class _Nodes:
+    """Those nodes of the tree that the inclusion proofs of a sample take, as they come to be."""
+
+    def __init__(self, span: Span, sample: set[int]) -> None:
+        self._span = span
+        self._kept = dict(zip(peaks(0, span.first.size), span.peaks, strict=True))
+        self._kinds: dict[int, int] = {}
+        self._leaves: dict[int, bytes] = {}
+        self._sample = sample
+        # the leaf that completes a node, and the levels of the nodes wanted of it
+        self.completed: dict[int, set[int]] = {number: set() for number in sample}
+
+        def want(level: int, index: int) -> bytes:
+            if (level, index) not in self._kept:
+                self.completed.setdefault(((index + 1) << level) - 1, set()).add(level)
+            return b""
+
+        for number in sample:
+            inclusion_path(number, span.last.size, want)
+
+    def take(self, number: int, made: list[bytes], kind: int) -> None:
+        for level in self.completed[number]:
+            self._kept[level, number >> level] = made[level]
+        if number in self._sample:
+            self._leaves[number], self._kinds[number] = made[0], kind
+
+    def proved(self) -> list[tuple[int, int]]:
+        """Raises NotVerified: evidence_sample."""
+        last = self._span.last
+        for number in sorted(self._sample):
+            try:
+                path = inclusion_path(number, last.size, lambda level, index: self._kept[level, index])
+                check_inclusion(self._leaves[number], number, last.size, path, last.root)
+            except (Unauthentic, KeyError):
+                raise NotVerified.at(record_name(last.shard, number), "evidence_sample") from None
+        return sorted(self._kinds.items())
+
+
+def openings(file: _Readable) -> Iterator[bytes]:
+    """What was opened of each sealed leaf in turn: the opening (32 bytes) and the metadata behind it, or one byte that
+    says why there is none. Raises Broken: evidence_malformed."""
+    data, offset = b"", 0
+    while True:
+        if len(data) - offset < 4:
+            data, offset = data[offset:] + file.read(_CHUNK), 0
+            if not data:
+                return
+            if len(data) < 4:
+                raise Broken("evidence_malformed")
+        length = int.from_bytes(data[offset : offset + 4], "big")
+        offset += 4
+        if length < len(UNREAD):
+            yield bytes((length,))
+            continue
+        if not _OPENING < length <= MAX_OPENED:
+            raise Broken("evidence_malformed")
+        if len(data) - offset < length:
+            data, offset = data[offset:] + file.read(max(_CHUNK, length)), 0
+            if len(data) < length:
+                raise Broken("evidence_malformed")
+        yield data[offset : offset + length]
+        offset += length

@@ -1,0 +1,85 @@
+"""The folder through which processes that share a training are given it, and give back what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from compliance.disk import put
+from toolkit.train.errors import TrainingError
+from toolkit.train.items import Feeds
+from toolkit.train.settings import Outcome, Settings
+
+__all__ = ["Work", "failed", "given", "result", "shared", "told"]
+
+STUDENT, TEACHER, ITEMS, SETTINGS = "student.onnx", "teacher.onnx", "items.safetensors", "settings.json"
+WEIGHTS, OUTCOME, FAULT = "weights.safetensors", "outcome.json", "fault.json"
+
+
+class Work(Struct, frozen=True):
+    """What each process is given."""
+
+    student: bytes
+    teacher: bytes
+    items: tuple[Feeds, ...]
+    settings: Settings
+
+
+class _Fault(Struct, forbid_unknown_fields=True):
+    code: str
+    message: str
+
+
+def shared(folder: Path, student: bytes, teacher: bytes, items: Sequence[Feeds], settings: Settings) -> None:
+    """Put a training into a folder. Raises Failed."""
+    arrays = {
+        f"{number}/{name}": np.ascontiguousarray(item[name]) for number, item in enumerate(items) for name in item
+    }
+    put(folder / STUDENT, student)
+    put(folder / TEACHER, teacher)
+    put(folder / ITEMS, save(arrays))
+    put(folder / SETTINGS, msgspec.json.encode(settings))
+
+
+def given(folder: Path) -> Work:
+    """The training in a folder. Raises TrainingError "train_work"."""
+    try:
+        arrays = load((folder / ITEMS).read_bytes())
+        settings = msgspec.json.decode((folder / SETTINGS).read_bytes(), type=Settings)
+        student, teacher = (folder / STUDENT).read_bytes(), (folder / TEACHER).read_bytes()
+    except (OSError, SafetensorError, msgspec.MsgspecError) as error:
+        raise TrainingError("train_work", f"{folder}: {str(error)[:200]}") from None
+    items: dict[int, dict[str, NDArray[Any]]] = {}
+    for key, array in arrays.items():
+        number, _, name = key.partition("/")
+        items.setdefault(int(number), {})[name] = array
+    return Work(student, teacher, tuple(items[number] for number in sorted(items)), settings)
+
+
+def told(folder: Path, weights: dict[str, NDArray[np.float32]], outcome: Outcome) -> None:
+    """Put what was learned into the folder. Raises Failed."""
+    put(folder / WEIGHTS, save(weights))
+    put(folder / OUTCOME, msgspec.json.encode(outcome))
+
+
+def failed(folder: Path, error: TrainingError) -> None:
+    """Put into the folder that the training came to nothing, and why. Raises Failed."""
+    put(folder / FAULT, msgspec.json.encode(_Fault(error.code, str(error))))
+
+
+def result(folder: Path) -> tuple[dict[str, NDArray[np.float32]], Outcome] | None:
+    """What was learned in a folder, None where that is not there. Raises the TrainingError that is told there."""
+    if (folder / FAULT).exists():
+        fault = msgspec.json.decode((folder / FAULT).read_bytes(), type=_Fault)
+        raise TrainingError(fault.code, fault.message)
+    if not (folder / OUTCOME).exists():
+        return None
+    return load((folder / WEIGHTS).read_bytes()), msgspec.json.decode((folder / OUTCOME).read_bytes(), type=Outcome)
