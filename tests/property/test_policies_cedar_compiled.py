@@ -142,6 +142,9 @@ class _Mutation(ast.NodeTransformer):
 # Rules on which random requests rarely decide, each with a context that does.
 _RARE: dict[str, dict[str, Any]] = {
     "context has m || context.flag": {},
+    # what another rule reads, too, is looked up before the guard
+    'context has m && context.s == "a" }; @id("r.also") @reason("Another rule.") permit (principal, action, resource) '
+    'when { context.s == "a"': {},
     'context.s like "aba*aba"': {"s": "aba"},
     'context.s like "ab*ab"': {"s": "abab"},
     'context.s like "ab"': {"s": "ab"},
