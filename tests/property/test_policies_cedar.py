@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from policies.cedar import PolicyError, filled, load, reloaded, schema
 from policies.cedar.cases import Cases, tried
 from policies.cedar.claims import Claims
-from policies.facts import Call, Consented, Manifest, Purpose, Sanitised
+from policies.facts import Call, Consented, Declared, Manifest, Purpose, Sanitised
 from toolkit.policy import pack, schema_text
 
 CHOSEN = [pack("base"), pack("licence")]
@@ -62,6 +62,11 @@ def test_a_damaged_policy_is_refused_or_still_refuses(place: int, wrong: bytes, 
     consented=st.none() | st.builds(Consented, receipt=ANY, explicit=st.booleans(), guardian=st.booleans()),
     sanitised=st.none() | st.builds(Sanitised, kind=KINDS | ANY, data=st.just(frozenset())),
     detector=MAYBE, detected=st.frozensets(ANY, max_size=3), unseen=st.booleans(),
+    served=st.booleans(), noticed=st.booleans(),
+    declared=st.none() | st.builds(
+        Declared, state=st.sampled_from(["open", "over", "forged"]) | ANY, domicile=MAYBE | st.just("DE"),
+        users=st.none() | st.integers(), revenue=st.none() | st.integers(), commercial=st.none() | st.booleans(),
+    ),
     action=st.sampled_from(["infer", "scan", "measure", "compress", "export", "train"]) | ANY,
     licence=st.sampled_from(["MIT", "Apache-2.0", "CC-BY-NC-4.0"]) | ANY,
     name=ANY, purposes=st.lists(ANY, max_size=3).map(tuple),
@@ -84,6 +89,10 @@ def test_every_request_has_an_answer(licence: str, name: str, purposes: tuple[st
             assert licence != "CC-BY-NC-4.0"
             assert not purposes or "support" in purposes
             assert not call.data or call.basis == "contract"
+        if call.action != "measure" and licence == "CC-BY-NC-4.0" and call.declared is not None:
+            # an expired or forged declaration might have said that there is commerce
+            assert call.declared.state == "open"
+            assert call.action == "compress" or not call.declared.commercial
         if call.action in ("infer", "scan"):
             assert call.signer is not None
             assert call.purpose is None or (licence != "CC-BY-NC-4.0" and (not purposes or call.purpose in purposes))

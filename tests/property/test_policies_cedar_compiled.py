@@ -141,6 +141,10 @@ class _Mutation(ast.NodeTransformer):
 
 # Rules on which random requests rarely decide, each with a context that does.
 _RARE: dict[str, dict[str, Any]] = {
+    "context has m || context.flag": {},
+    # what another rule reads, too, is looked up before the guard
+    'context has m && context.s == "a" }; @id("r.also") @reason("Another rule.") permit (principal, action, resource) '
+    'when { context.s == "a"': {},
     'context.s like "aba*aba"': {"s": "aba"},
     'context.s like "ab*ab"': {"s": "abab"},
     'context.s like "ab"': {"s": "ab"},
@@ -163,6 +167,11 @@ _SAME = {
     ("if (local := self._local(left, attribute)) is not None:", "if never"),  # looked up each time instead of once
     ('case {"Var": "principal" | "action" | "resource" | "context" as variable}:', "'principal' renamed"),
     ('case {"Var": "principal" | "action" | "resource" | "context" as variable}:', "'resource' renamed"),
+    # rules are asked one by one instead of behind one guard
+    (
+        'case ast.Compare(left=ast.Name(id=local), ops=[ast.IsNot()], comparators=[ast.Name(id="ABSENT")]):',
+        "emits IsNot swapped",
+    ),
     ("if len(constants) == len(members):", "if never"),  # the set is made each time instead of once
 }
 

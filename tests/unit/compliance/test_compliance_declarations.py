@@ -149,7 +149,7 @@ def test_a_damaged_file_is_refused_with_a_code(place: int, wrong: bytes, size: i
 
 
 def test_places() -> None:
-    assert (places("DE"), places("GB"), places("UK"), places("")) == ({"DE", "EU"}, {"GB"}, set(), set())
+    assert [sorted(places(one)) for one in ("DE", "GB", "UK", "")] == [["DE", "EU"], ["GB"], [], []]
     assert len(COUNTRIES) == 249
     # 27 members; and Åland, five outermost regions and Saint-Martin have codes of their own
     assert sum("EU" in places(one) for one in COUNTRIES) == 27 + 1 + 5 + 1

@@ -13,7 +13,7 @@ import pytest
 from msgspec import structs
 
 from policies import licences
-from policies.cedar import Engine, Pack, PolicyError, filled, load, request, schema
+from policies.cedar import Engine, Pack, PolicyError, filled, load, schema
 from policies.cedar.cases import Cases, Tried, tried
 from policies.cedar.engine import Source
 from policies.cedar.source import Rule
@@ -91,8 +91,11 @@ def test_the_cases_of_the_licences_are_those_of_the_table_and_hold() -> None:
 )
 def test_a_fact_that_changes_breaks_a_case(spdx: str, changed: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     plain = licences.entries()[spdx].plain()
-    real = request.facts
-    monkeypatch.setattr(request, "facts", lambda one: structs.replace(plain, **changed) if one == spdx else real(one))
+
+    def facts(licence: str) -> licences.Facts:
+        return structs.replace(plain, **changed) if licence == spdx else licences.facts(licence)
+
+    monkeypatch.setattr("policies.cedar.request.facts", facts)
     found = Policy.shipped("licence").tried()["licence/rows.toml"]
     assert any(not one.ok and one.name.startswith(f"{spdx},") for one in found)
 
