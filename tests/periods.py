@@ -8,6 +8,7 @@ zipped(tmp_path / "mutated.zip", parts)
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,9 +57,16 @@ class Period:
     kept: dict[str, str]
 
     @classmethod
-    def forged(cls, folder: Path, *, name: str = "journal", erased: str | None = None) -> Period:
+    def forged(
+        cls,
+        folder: Path,
+        *,
+        name: str = "journal",
+        erased: str | None = None,
+        odd: Callable[[ForgedShard], object] = lambda _: None,
+    ) -> Period:
         """Calls before the period, in it, and after it; one is closed by another process, one never, and one ran under
-        a usage grant. Of a subject that is `erased` nothing can be opened."""
+        a usage grant. Of a subject that is `erased` nothing can be opened; `odd` may write what no box writes."""
         forge = Forge(name)
         first = _shard(forge)
         first.noted("loaded", _KINDS)
@@ -80,6 +88,7 @@ class Period:
         _opened(first, 9, "patient-9")
         _refused(first)
         first.noted("erased", {"erasure": "ab", "rows": 2})
+        odd(first)
         _checkpoint(forge)
         kept |= {"within": first.heads[-1], "joint within": forge.joints[-1]}
         second = _shard(forge)
