@@ -119,7 +119,8 @@ def _seconds(recipe: Recipe, source: Source, data: Data, item: float) -> float:
 
 def _passes(step: Mapping[str, Any]) -> float:
     """Runs over the calibration items."""
-    return PASSES.get(step["kind"], 0) + TRAINING * step.get("epochs", 0) / step.get("processes", 1)
+    runs: float = PASSES.get(step["kind"], 0) + TRAINING * step.get("epochs", 0) / step.get("processes", 1)
+    return runs
 
 
 def _memory(recipe: Recipe) -> float:

@@ -35,9 +35,9 @@ class Standing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def keep(folder: Path, standing: Standing, model: torch.nn.Module, optimiser: torch.optim.Optimizer) -> None:
     """Put a checkpoint in the place of the one before. What is random goes by seed and step alone. Raises Failed."""
     tensors = {f"model/{name}": value for name, value in model.named_parameters()}
-    names = {value: name for name, value in model.named_parameters()}
-    for parameter, state in optimiser.state.items():
-        tensors |= {f"optimiser/{names[parameter]}/{key}": value for key, value in state.items()}
+    for name, parameter in model.named_parameters():
+        state = optimiser.state.get(parameter, {})
+        tensors |= {f"optimiser/{name}/{key}": value for key, value in state.items()}
     metadata = {"standing": msgspec.json.encode(standing).decode()}
     put(folder / FILE, save({name: value.detach().contiguous() for name, value in tensors.items()}, metadata))
 

@@ -105,7 +105,12 @@ def _average_pool(at: Attributes, x: Tensor) -> Tensor:
 
 
 def _expand(_: Attributes, x: Tensor, shape: Tensor) -> Tensor:
-    return x.expand(torch.broadcast_shapes(x.shape, _numbers(shape)))
+    sizes = _numbers(shape)
+    # a size of the tensor stays where one is asked for
+    own = [1] * (len(sizes) - x.ndim) + list(x.shape)
+    return x.expand(
+        [max(pair) if 0 not in pair else 0 for pair in zip(own, [1] * (len(own) - len(sizes)) + sizes, strict=True)]
+    )
 
 
 def _flatten(at: Attributes, x: Tensor) -> Tensor:
@@ -127,12 +132,13 @@ def _gather_nd(at: Attributes, x: Tensor, where: Tensor) -> Tensor:
 
 
 def _gelu(at: Attributes, x: Tensor) -> Tensor:
-    return F.gelu(x, approximate=at.get("approximate", b"none").decode())
+    how: str = at.get("approximate", b"none").decode()
+    return F.gelu(x, approximate=how)
 
 
 def _gemm(at: Attributes, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
     a, b = (a.T if at.get("transA") else a), (b.T if at.get("transB") else b)
-    made = at.get("alpha", 1.0) * (a @ b)
+    made: Tensor = at.get("alpha", 1.0) * (a @ b)
     return made if c is None else made + at.get("beta", 1.0) * c
 
 

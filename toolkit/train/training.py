@@ -74,7 +74,7 @@ def taught(
             apart = distances(model(feeds, compared), right, feeds.get(MASK)).mean() * len(own)
             optimiser.zero_grad()
             # the mean over processes, which the group takes, times their number is the sum
-            (apart * processes / len(batch)).backward()
+            torch.autograd.backward(apart * processes / len(batch))
         whole = torch.tensor([float(apart.detach()), counter.get_total_flops() * bool(len(own))], dtype=torch.float64)
         if processes > 1:
             distributed.all_reduce(whole)
