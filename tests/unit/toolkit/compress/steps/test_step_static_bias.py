@@ -7,6 +7,7 @@ import pytest
 
 from tests.unit.toolkit.compress.steps.conftest import Taken
 from tests.unit.toolkit.compress.steps.graphs import given_by, model_of
+from toolkit.compress.grid import Scales
 from toolkit.compress.quiet import quiet
 from toolkit.compress.steps.static_int8 import StaticInt8
 
@@ -17,7 +18,7 @@ with quiet():
 
 @pytest.mark.parametrize("scales", ["seven-bits", "mse", "pairs"])
 @pytest.mark.parametrize("per_channel", [True, False])
-def test_a_bias_that_outgrows_32_bits_is_kept(taken: Taken, scales: str, per_channel: bool) -> None:
+def test_a_bias_that_outgrows_32_bits_is_kept(taken: Taken, scales: Scales, per_channel: bool) -> None:
     random = np.random.default_rng(3)
     weights = random.normal(0, 1, (4, 8, 1, 1)).astype(np.float32)
     weights[1] = 1e-8
@@ -27,7 +28,7 @@ def test_a_bias_that_outgrows_32_bits_is_kept(taken: Taken, scales: str, per_cha
     nodes = [helper.make_node("Conv", ["x", "w", "b"], ["y"], name="conv")]
     given = model_of(nodes, {"w": weights, "b": bias}, ("batch", 8, 4, 4))
     feeds = [{"x": random.normal(0, 1, (1, 8, 4, 4)).astype(np.float32)} for _ in range(4)]
-    pressed, _ = taken(StaticInt8(scales=scales, per_channel=per_channel), given, feeds)  # type: ignore[arg-type]
+    pressed, _ = taken(StaticInt8(scales=scales, per_channel=per_channel), given, feeds)
     session = onnxruntime.InferenceSession(pressed, providers=["CPUExecutionProvider"])
     for one in feeds:
         expected = given_by(given, **one)
