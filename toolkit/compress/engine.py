@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cached_property, partial
@@ -99,6 +100,7 @@ class Press:
             original = source.load()
         progress("export to ONNX")
         self.exported = original.export()
+        gc.collect()  # exporters leave whole copies of the model behind that hang together in circles
         digest = hashlib.sha256(self.exported).hexdigest()
         covers(grant, digest)
         inputs = Session(self.exported, digest).inputs
@@ -117,6 +119,8 @@ class Press:
         progress("check the export against the original")
         self.export_error = self._difference(original)
         self.reference = self._answers(original, self._reader)
+        del original
+        gc.collect()
 
     @cached_property
     def calibration(self) -> Calibration:
@@ -269,8 +273,9 @@ class Press:
         key = tuple(repr(step) for step in steps if isinstance(step, Retokenises))
         if key not in self._calibrations:
             texts, reader = self._reading(steps)
-            batches = [feeds for _, feeds in self._batches(self.data.calibrate, reader)]
-            self._calibrations[key] = Calibration(self._grant, self._in_force, batches, texts)
+            items = self.data.calibrate.items
+            make = partial(self._fed, reader)
+            self._calibrations[key] = Calibration(self._grant, self._in_force, items, texts, make)
         return self._calibrations[key]
 
     def _some(self, steps: Sequence[Step]) -> Calibration:
@@ -368,6 +373,10 @@ class Press:
         for item in items.items:
             feeds = reader.feeds([item])
             yield feeds, {name: feeds[name] for name in self._names}
+
+    def _fed(self, reader: Reader, item: Any) -> Feeds:
+        feeds = reader.feeds([item])
+        return {name: feeds[name] for name in self._names}
 
     def _one(self, reader: Reader) -> Feeds:
         """What the latency is measured on: a batch of one item, a text with as many tokens as all texts give."""
