@@ -9,6 +9,7 @@ from toolkit.compress.measure import ROUNDS, WARM_UP
 from toolkit.compress.recipe import Recipe
 from toolkit.compress.search import Ladder
 from toolkit.compress.source import Source
+from toolkit.compress.sources.tensorflow_source import TensorflowSource
 
 __all__ = ["Plan", "Planned", "planned"]
 
@@ -40,6 +41,11 @@ PASSES |= {
 LOADED = 5.0
 STEP_MEMORY = {"weight-bits": 4.0, "table-bits": 4.0}
 OTHER_MEMORY = 6.0
+# bytes of the libraries, before they hold any model
+LIBRARIES = 300_000_000
+TENSORFLOW = 820_000_000
+# of a model of TensorFlow, while tf2onnx converts it: the most of the whole run (found with ResNet50)
+CONVERTED = 46.0
 
 
 class Planned(Struct, frozen=True, kw_only=True):
@@ -81,7 +87,7 @@ def planned(source: Source, licence: str, data: Data, ladder: Ladder, trials: in
             name=candidate.name,
             steps=tuple(step["kind"] for step in candidate.recipe.plain()),
             seconds=round(measuring + _seconds(candidate.recipe, source, data, item), 1),
-            memory_bytes=int(4 * source.parameters * _memory(candidate.recipe)),
+            memory_bytes=_memory(candidate.recipe, source),
         )
         for candidate in ladder.candidates[:trials]
     )
@@ -113,5 +119,8 @@ def _seconds(recipe: Recipe, source: Source, data: Data, item: float) -> float:
     return item * (runs + steps * len(data.evaluate.items)) + steps * STEP_SECONDS * source.parameters
 
 
-def _memory(recipe: Recipe) -> float:
-    return LOADED + max(STEP_MEMORY.get(step["kind"], OTHER_MEMORY) for step in recipe.plain())
+def _memory(recipe: Recipe, source: Source) -> int:
+    times = LOADED + max(STEP_MEMORY.get(step["kind"], OTHER_MEMORY) for step in recipe.plain())
+    if isinstance(source, TensorflowSource):
+        return TENSORFLOW + int(4 * source.parameters * max(times, CONVERTED))
+    return LIBRARIES + int(4 * source.parameters * times)
