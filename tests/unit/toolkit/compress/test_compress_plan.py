@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from toolkit.compress.data import NONE, Data, gathered
-from toolkit.compress.ladder import Ladder, only
+from toolkit.compress.ladder import only
 from toolkit.compress.plan import LIBRARIES, TENSORFLOW, planned
+from toolkit.compress.search import Ladder
 from toolkit.compress.sources.keras_file import KerasFile
 from toolkit.compress.sources.onnx_file import OnnxFile
 
