@@ -18,7 +18,7 @@ from toolkit.compress.ancestry import texts_of
 from toolkit.compress.budget import Budget
 from toolkit.compress.combine import Candidate
 from toolkit.compress.data import Items
-from toolkit.compress.engine import Press, versions
+from toolkit.compress.engine import Press
 from toolkit.compress.errors import CompressionError, SourceError
 from toolkit.compress.ladder import NAMES as RECIPES
 from toolkit.compress.ladder import default_of, ladder_of, only
@@ -30,6 +30,7 @@ from toolkit.compress.source import Generates, Source
 from toolkit.compress.step import Step
 from toolkit.compress.task import SEED, Given, Task
 from toolkit.compress.trials import Trials
+from toolkit.compress.versions import versions
 from toolkit.runtime.inputs import ImageInput, TextInput
 
 if TYPE_CHECKING:

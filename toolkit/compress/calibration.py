@@ -33,16 +33,19 @@ class Calibration:
     """Batches of inputs by name; never those that the result is measured on. Holds the grant of the run.
 
     `texts` are what the batches were made from, with the tokenizer; None for models that take no text, or do not answer
-    a text as a whole. `parent` is the FP32 ONNX file that was brought, where it takes the same batches; `progress` is
-    told how far a long step has come.
+    a text as a whole. With `make`, the batches are what it makes of each of them, anew in every pass: a thousand
+    photos as tensors are gigabytes. `parent` is the FP32 ONNX file that was brought, where it takes the same batches;
+    `progress` is told how far a long step has come.
     """
 
     def __init__(
         self,
         grant: Grant,
         in_force: str,
-        batches: Sequence[Feeds],
+        batches: Sequence[Any],
         texts: Texts | None = None,
+        make: Callable[[Any], Feeds] | None = None,
+        *,
         parent: bytes | None = None,
         progress: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -52,6 +55,7 @@ class Calibration:
         self._grant = grant
         self._in_force = in_force
         self._batches = batches
+        self._make = make
         self._known: dict[str, Any] = {}
 
     def __len__(self) -> int:
@@ -60,7 +64,7 @@ class Calibration:
 
     def feeds(self) -> Iterator[Feeds]:
         """The batches themselves."""
-        return iter(self._batches)
+        return iter(self._batches) if self._make is None else map(self._make, self._batches)
 
     def once(self, key: str, make: Callable[[], T]) -> T:
         """What `make` gives, made once for a key that says all it depends on but the data."""
@@ -71,7 +75,10 @@ class Calibration:
 
     def first(self, count: int) -> Calibration:
         """The same with the first batches alone."""
-        return Calibration(self._grant, self._in_force, self._batches[:count], self.texts, self.parent, self.progress)
+        some = self._batches[:count]
+        return Calibration(
+            self._grant, self._in_force, some, self.texts, self._make, parent=self.parent, progress=self.progress
+        )
 
     def outputs(self, model: bytes) -> Iterator[dict[str, NDArray[Any]]]:
         """What an ONNX file gives for each batch in turn, by the names of its outputs; one batch is held at a time.
@@ -82,7 +89,7 @@ class Calibration:
         covers(self._grant, digest)
         session = Session(model, digest)
         names = [tensor.name for tensor in session.outputs]
-        for batch in self._batches:
+        for batch in self.feeds():
             [given] = session.run(self._grant, self._in_force, partial(_only, batch))
             yield dict(zip(names, given, strict=True))
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property, partial
-from importlib.metadata import PackageNotFoundError, version
-from itertools import islice
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, Protocol
 
 import numpy as np
 from msgspec import Struct
@@ -21,49 +17,25 @@ from policies.payload import Payload
 from toolkit.bundle import Found
 from toolkit.compress import labelled, likelihood, measure
 from toolkit.compress.calibration import Calibration, Texts
-from toolkit.compress.data import Data, Items, shown
+from toolkit.compress.data import Data, shown
 from toolkit.compress.energy import joules
 from toolkit.compress.errors import CompressionError
-from toolkit.compress.kernels import kernels
+from toolkit.compress.exported import difference
+from toolkit.compress.kernels import PROFILED, profiled, repeated
 from toolkit.compress.quiet import quiet
+from toolkit.compress.reading import Reading
 from toolkit.compress.recipe import Recipe
-from toolkit.compress.results import Diagnosis, Example, Fidelity, Interval, Kernel, LayerError, Result, TensorSize
-from toolkit.compress.source import Generates, Original, Source
-from toolkit.compress.step import Retokenises, Step, StepReport
+from toolkit.compress.results import Diagnosis, Example, Fidelity, Interval, LayerError, Result, TensorSize
+from toolkit.compress.source import Source
+from toolkit.compress.step import Step, StepReport
 from toolkit.extras import needs
-from toolkit.runtime.decoding import DecoderReader
 from toolkit.runtime.entities import Entity, EntityReader
-from toolkit.runtime.lane import Lane, reader_of
-from toolkit.runtime.readers import Reader
+from toolkit.runtime.lane import Lane
 from toolkit.runtime.session import Feeds, Session
 
-__all__ = ["Followed", "Press", "versions"]
+__all__ = ["Followed", "Press"]
 
-TOLERANCE = 1e-3  # of an export, relative to the largest number that an output holds, where that is above 1
-DIAGNOSED = 4  # items on which the error by layer is found
 FALL = 20.0  # decibels, below which a layer's output is called bad
-PROFILED = 20  # runs, of which the kernels and the energy are found
-TOGETHER = 64  # items whose outputs are in memory at once
-
-_VERSIONED = (
-    "sealpress",
-    "torch",
-    "transformers",
-    "optimum",
-    "onnx",
-    "onnx-ir",
-    "onnxscript",
-    "onnxslim",
-    "onnxruntime",
-    "keras",
-    "tensorflow-cpu",
-    "tf2onnx",
-    "timm",
-    "tokenizers",
-    "torchvision",
-    "numpy",
-    "pillow",
-)
 
 
 class Followed(Struct, frozen=True, kw_only=True):
@@ -93,42 +65,32 @@ class Press:
         self._progress = progress
         self._made: tuple[tuple[str, ...], list[tuple[bytes, StepReport]]] = ((), [])
         self._fidelities: dict[str, tuple[Fidelity, NDArray[np.float32]]] = {}
-        self._read: dict[tuple[str, ...], tuple[Texts, Reader]] = {}
-        self._calibrations: dict[tuple[str, ...], Calibration] = {}
         progress("load the libraries and the weights")
         with quiet(), needs("compress"):
             original = source.load()
         progress("export to ONNX")
         self.exported = original.export()
+        gc.collect()  # exporters leave whole copies of the model behind that hang together in circles
         digest = hashlib.sha256(self.exported).hexdigest()
         covers(grant, digest)
-        exported = Session(self.exported, digest)
-        inputs = exported.inputs
-        self._names = tuple(tensor.name for tensor in inputs)
-        if self._names != original.names:
-            raise CompressionError("export_inputs", f"the model takes {original.names}, the graph takes {self._names}")
-        # token by token and cut, where what is asked in the end is for entities
-        text = replace(source.text, pooling="none") if source.text and source.measure == "tokens" else source.text
-        self._generation = source.generation if isinstance(source, Generates) else None
-        self._texts = (
-            Texts(source.tokenizer, text, tuple(data.calibrate.items))
-            if text is not None and source.tokenizer is not None and source.measure not in ("tokens", "next")
-            else None
-        )
-        self._reader = self._long = reader_of(inputs, text, source.image, source.tokenizer, (), self._generation)
-        if self._generation is not None and source.tokenizer is not None:
-            every = likelihood.compared(exported.outputs, len(data.evaluate.items))
-            self._reader = DecoderReader(source.tokenizer, self._generation, inputs, every=every)
-            self._long = DecoderReader(source.tokenizer, self._generation, inputs, every=likelihood.TOKENS)
+        graph = Session(self.exported, digest)
+        names = tuple(tensor.name for tensor in graph.inputs)
+        if names != original.names:
+            raise CompressionError("export_inputs", f"the model takes {original.names}, the graph takes {names}")
+        self._reading = Reading(source, data, self.exported, graph, grant, in_force, progress)
         self.float = self.lane_of(self.exported)
         progress("check the export against the original")
-        self.export_error = self._difference(original)
-        self.reference = self._answers(original, self._reader)
+        trials = list(original.trials(data.evaluate.items, self._reading.reader))
+        expected, given = (one.run(grant, in_force, lambda _: trials) for one in (original, self.float.session))
+        self.export_error = difference(trials, expected, given)
+        self.reference = self._reading.answers(original, self._reading.reader)
+        del original
+        gc.collect()
 
     @cached_property
     def calibration(self) -> Calibration:
         """What steps may learn from, one item a batch. Empty where no calibration items were given."""
-        return self._calibrated(())
+        return self._reading.calibrated()
 
     @cached_property
     def before(self) -> Result:
@@ -139,14 +101,14 @@ class Press:
         """A lane for a model that was derived under the grant, by some steps."""
         digest = hashlib.sha256(model).hexdigest()
         covers(self._grant, digest)
-        return Lane(model, digest, self._reading(steps)[1])
+        return Lane(model, digest, self._reading.after(steps)[1])
 
     def texts(self, steps: Sequence[Step]) -> Texts | None:
         """How the model reads texts after some steps; None where it takes none, or does not answer them as a whole.
 
         Raises CompressionError: vocabulary_fixed, calibration_missing.
         """
-        return self._reading(steps)[0]
+        return self._reading.after(steps)[0]
 
     def follow(self, recipe: Recipe) -> Followed:
         """Take the steps of a recipe; those that the recipe before it began with too are not taken again.
@@ -162,7 +124,7 @@ class Press:
         for number in range(len(made), len(steps)):
             step, kind = recipe.steps[number], recipe.plain()[number]["kind"]
             self._progress(f"step {number + 1} of {len(steps)}: {kind}")
-            data = self._calibrated(recipe.steps[:number])
+            data = self._reading.calibrated(recipe.steps[:number])
             model, report = step.apply(made[-1][0] if made else self.exported, data)
             low = self.fidelity(model, recipe.steps[: number + 1]).score.low
             made.append((model, replace(report, fidelity=low)))
@@ -187,10 +149,10 @@ class Press:
         self._progress("measure")
         lane = self.lane_of(model, steps)
         found, answers = self._compared(lane)
-        one = self._one(lane.reader)
+        one = self._reading.one(lane.reader)
         before, after = measure.latencies_ms((self.float, lane), one, self._grant, self._in_force)
-        ran, memory = self._profile(model, one)
-        used = joules(lambda: self._repeat(lane.session, one))
+        ran, memory = profiled(model, one, self._grant, self._in_force)
+        used = joules(lambda: repeated(lane.session, one, self._grant, self._in_force))
         task, kinds = self._marked(lane.session)
         return Result(
             size_bytes=len(model),
@@ -212,11 +174,11 @@ class Press:
     def layers(self, model: bytes, steps: Sequence[Step] = ()) -> tuple[LayerError, ...]:
         """What each layer of a model that some steps made lost, on the first items of the evaluation; nothing where it
         takes other tokens than the original, which layers cannot be compared on."""
-        if self.texts(steps) != self._texts:
+        if self.texts(steps) != self.texts(()):
             return ()
         with quiet(), needs("compress"):
             from toolkit.compress.diagnosis import layer_errors
-        return layer_errors(self.exported, model, self._some(()))
+        return layer_errors(self.exported, model, self._reading.some())
 
     def diagnosis(self, name: str, recipe: Recipe) -> Diagnosis:
         """Where a recipe hurts, whether or not what it makes is faithful. Raises CompressionError "step_failed"."""
@@ -225,7 +187,7 @@ class Press:
         made = self.follow(recipe)
         layers = self.layers(made.model, recipe.steps)
         number = next((n for n, step in enumerate(recipe.steps) if hasattr(step, "exclude")), None)
-        data = self._looked_at(recipe.steps[: number or 0])
+        data = self._reading.looked_at(recipe.steps[: number or 0])
         given = self._made[1][number - 1][0] if number else self.exported
         self._progress("find the sensitivity of each layer")
         found = () if number is None else sensitivities(recipe.steps[number], given, data, self._progress)
@@ -238,7 +200,7 @@ class Press:
             layers=layers,
             fall=next((layer for layer in layers if layer.decibels < FALL), None),
             sensitivity=found,
-            outliers=outliers(self.exported, self._looked_at(())),
+            outliers=outliers(self.exported, self._reading.looked_at()),
         )
 
     def sizes(self, model: bytes) -> tuple[TensorSize, ...]:
@@ -262,79 +224,23 @@ class Press:
             for number, score in zip(found.worst, found.worst_scores, strict=True)
         )
 
-    def _reading(self, steps: Sequence[Step]) -> tuple[Texts | None, Reader]:
-        """How the model reads what it is given after some steps."""
-        changing = [step for step in steps if isinstance(step, Retokenises)]
-        if not changing:
-            return self._texts, self._reader
-        key = tuple(map(repr, changing))
-        if key not in self._read:
-            texts = changing[0].retokenised(self._texts)
-            for step in changing[1:]:
-                texts = step.retokenised(texts)
-            self._read[key] = texts, reader_of(self.float.session.inputs, texts.input, None, texts.tokenizer)
-        return self._read[key]
-
-    def _calibrated(self, steps: Sequence[Step]) -> Calibration:
-        """The calibration data as the model reads it after some steps."""
-        key = tuple(repr(step) for step in steps if isinstance(step, Retokenises))
-        if key not in self._calibrations:
-            texts, reader = self._reading(steps)
-            if self._generation is not None:
-                reader = self._long
-            batches = [feeds for _, feeds in self._batches(self.data.calibrate, reader)]
-            parent = None if key else self.exported
-            self._calibrations[key] = Calibration(self._grant, self._in_force, batches, texts, parent, self._progress)
-        return self._calibrations[key]
-
-    def _some(self, steps: Sequence[Step]) -> Calibration:
-        """The first items of the evaluation, to look at what happens inside. Nothing is learned from them."""
-        texts, reader = self._reading(steps)
-        some = [feeds for _, feeds in islice(self._batches(self.data.evaluate, reader), DIAGNOSED)]
-        return Calibration(self._grant, self._in_force, some, texts)
-
-    def _looked_at(self, steps: Sequence[Step]) -> Calibration:
-        """What is looked at to tell where a recipe hurts: the calibration data, where there is any."""
-        return self._calibrated(steps) if len(self.calibration) else self._some(steps)
-
-    def _profile(self, model: bytes, one: Feeds) -> tuple[tuple[Kernel, ...], int]:
-        """What runs for one item, by a session of its own: a profile costs time."""
-        digest = hashlib.sha256(model).hexdigest()
-        with TemporaryDirectory(prefix="sealpress-") as folder:
-            session = Session(model, digest, profile=Path(folder))
-            self._repeat(session, one)
-            return kernels(session.profiled(), PROFILED)
-
-    def _repeat(self, session: Session, one: Feeds) -> None:
-        session.run(self._grant, self._in_force, lambda _: [one] * PROFILED)
-
     def _compared(self, lane: Lane) -> tuple[Fidelity, NDArray[np.float32]]:
         """Found once for the same bytes."""
         digest = lane.session.digest
         if digest not in self._fidelities:
             if (lane.session.inputs, lane.session.outputs) != (self.float.session.inputs, self.float.session.outputs):
                 raise CompressionError("step_failed", "the pressed model takes or gives something else than the model")
-            answers = self._answers(lane.session, lane.reader)
+            answers = self._reading.answers(lane.session, lane.reader)
             found = measure.fidelity(
                 self.source.measure,
                 self.reference,
                 answers,
                 self.data.evaluate,
-                self._lengths(),
+                self._reading.lengths(),
                 self.source.labels,
             )
             self._fidelities[digest] = found, answers
         return self._fidelities[digest]
-
-    def _answers(self, model: _Runs, reader: Reader) -> NDArray[np.float32]:
-        """What a model answers to the items of the evaluation, (items, ...)."""
-        answers: list[NDArray[np.float32]] = []
-        batches = self._batches(self.data.evaluate, reader)
-        while some := list(islice(batches, TOGETHER)):
-            taken = [feeds for _, feeds in some]
-            outputs = model.run(self._grant, self._in_force, partial(_all, taken))
-            answers += (reader.answers(one, made) for one, (made, _) in zip(outputs, some, strict=True))
-        return measure.stacked(self.source.measure, answers)
 
     def _marked(self, session: Session) -> tuple[dict[str, Interval], dict[str, Found]]:
         """Precision and recall where a person marked the entities in the items, over all kinds and of each.
@@ -349,8 +255,8 @@ class Press:
         for text in self.data.evaluate.items:
             for window in reader.windows(text):
                 feeds = reader.feeds([window])
-                taken = {name: feeds[name] for name in self._names}
-                [given] = session.run(self._grant, self._in_force, partial(_all, [taken]))
+                taken = {tensor.name: feeds[tensor.name] for tensor in session.inputs}
+                [given] = session.run(self._grant, self._in_force, partial(_only, taken))
                 found.extend(reader.answers(given, feeds))
         intervals = {name: measure.ratio(*pair) for name, pair in labelled.counts(found, marked).items()}
         return (
@@ -360,83 +266,14 @@ class Press:
 
     def _perplexity(self, session: Session) -> dict[str, Interval]:
         """That of a model that generates, on the texts of the evaluation; nothing for others."""
-        if self._generation is None:
+        if self._reading.long is None:
             return {}
         lost = []
-        for made, feeds in self._batches(self.data.evaluate, self._long):
-            [[logits, *_]] = session.run(self._grant, self._in_force, partial(_all, [feeds]))
+        for made, feeds in self._reading.batches(self.data.evaluate, self._reading.long):
+            [[logits, *_]] = session.run(self._grant, self._in_force, partial(_only, feeds))
             lost.append(likelihood.lost(logits[0], made["input_ids"][0]))
         return {"perplexity": likelihood.perplexity(lost)}
 
-    def _difference(self, original: Original) -> float:
-        """The largest difference of the outputs over batches of several sizes and lengths, relative to the largest
-        number that an output holds, where that is above 1. What stands on padding is not compared.
 
-        Raises CompressionError "export_differs".
-        """
-        trials = list(original.trials(self.data.evaluate.items, self._reader))
-        expected = original.run(self._grant, self._in_force, lambda _: trials)
-        given = self.float.session.run(self._grant, self._in_force, lambda _: trials)
-        apart = [
-            _apart(a, b, feeds.get("attention_mask"))
-            for feeds, left, right in zip(trials, expected, given, strict=True)
-            for a, b in zip(left, right, strict=True)
-        ]
-        largest = float(np.max(apart))  # max() would hide a NaN
-        if not largest <= TOLERANCE:
-            raise CompressionError("export_differs", f"the graph differs from the model by {largest:.2g}")
-        return largest
-
-    def _batches(self, items: Items, reader: Reader) -> Iterator[tuple[Feeds, Feeds]]:
-        """One item a batch: all that the reader makes of it, and what of that the model takes."""
-        for item in items.items:
-            feeds = reader.feeds([item])
-            yield feeds, {name: feeds[name] for name in self._names}
-
-    def _one(self, reader: Reader) -> Feeds:
-        """What the latency is measured on: a batch of one item, a text with as many tokens as all texts give, and
-        for a model that generates, one token behind others."""
-        items = self.data.evaluate.items
-        if self.source.text is None:
-            return next(self._batches(self.data.evaluate, reader))[1]
-        if self._generation is not None:
-            return likelihood.one_token(next(self._batches(self.data.evaluate, reader))[1], measure.TOKENS)
-        joined = reader.feeds([" ".join(items)])
-        return {name: joined[name][:, : measure.TOKENS] for name in self._names}
-
-    def _lengths(self) -> tuple[int, ...]:
-        """The tokens of each text of the evaluation; nothing for other items."""
-        if self.source.text is None:
-            return ()
-        return tuple(int(made["attention_mask"].sum()) for made, _ in self._batches(self.data.evaluate, self._reader))
-
-
-class _Runs(Protocol):
-    def run(
-        self, grant: Grant, in_force: str, feeds: Callable[[Payload], Iterable[Feeds]]
-    ) -> list[list[NDArray[Any]]]: ...
-
-
-def _all(batches: list[Feeds], _: Payload) -> list[Feeds]:
-    return batches
-
-
-def _apart(expected: NDArray[Any], given: NDArray[Any], mask: NDArray[Any] | None) -> float:
-    """NaN where one of the two holds it alone, or where the shapes are not the same."""
-    if expected.shape != given.shape:
-        return float("nan")
-    if mask is not None and expected.ndim > mask.ndim and expected.shape[:2] == mask.shape:
-        expected, given = expected[mask.astype(bool)], given[mask.astype(bool)]
-    largest = float(np.abs(expected).max(initial=1.0))
-    return float(np.abs(expected.astype(np.float64) - given).max(initial=0.0)) / largest
-
-
-def versions() -> dict[str, str]:
-    """The releases that made the bytes; sealpress itself may run from a checkout that was never installed."""
-    found = {}
-    for package in _VERSIONED:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+def _only(feeds: Feeds, _: Payload) -> list[Feeds]:
+    return [feeds]

@@ -12,6 +12,7 @@ from toolkit.compress.measure import ROUNDS, WARM_UP
 from toolkit.compress.recipe import Recipe
 from toolkit.compress.search import Ladder
 from toolkit.compress.source import Source
+from toolkit.compress.sources.tensorflow_source import TensorflowSource
 
 __all__ = ["Plan", "Planned", "planned"]
 
@@ -44,6 +45,11 @@ TRAINING = 8  # such runs for an item of an epoch: its teacher's, its own, and t
 LOADED = 5.0
 STEP_MEMORY = {"weight-bits": 4.0, "table-bits": 4.0}
 OTHER_MEMORY = 6.0
+# bytes of the libraries, before they hold any model
+LIBRARIES = 300_000_000
+TENSORFLOW = 820_000_000
+# of a model of TensorFlow, while tf2onnx converts it: the most of the whole run (found with ResNet50)
+CONVERTED = 46.0
 
 
 class Planned(Struct, frozen=True, kw_only=True):
@@ -85,7 +91,7 @@ def planned(source: Source, licence: str, data: Data, ladder: Ladder, trials: in
             name=candidate.name,
             steps=tuple(step["kind"] for step in candidate.recipe.plain()),
             seconds=round(measuring + _seconds(candidate.recipe, source, data, item), 1),
-            memory_bytes=int(4 * source.parameters * _memory(candidate.recipe)),
+            memory_bytes=_memory(candidate.recipe, source),
         )
         for candidate in ladder.candidates[:trials]
     )
@@ -123,5 +129,8 @@ def _passes(step: Mapping[str, Any]) -> float:
     return runs
 
 
-def _memory(recipe: Recipe) -> float:
-    return LOADED + max(STEP_MEMORY.get(step["kind"], OTHER_MEMORY) for step in recipe.plain())
+def _memory(recipe: Recipe, source: Source) -> int:
+    times = LOADED + max(STEP_MEMORY.get(step["kind"], OTHER_MEMORY) for step in recipe.plain())
+    if isinstance(source, TensorflowSource):
+        return TENSORFLOW + int(4 * source.parameters * max(times, CONVERTED))
+    return LIBRARIES + int(4 * source.parameters * times)

@@ -35,6 +35,8 @@ def tensorflow() -> Any:
     """The library, silent, and Keras on top of it and of nothing else. Raises MissingExtra."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever a file in the home of the user says
+    # else tf2onnx copies the whole model before each of its optimisers, to go on from there when one fails
+    os.environ["TF2ONNX_CATCH_ERRORS"] = "FALSE"
     with quiet(), needs("tensorflow"):
         import tensorflow
     return tensorflow

@@ -1,0 +1,157 @@
+"""How a model reads the items of a run: as other numbers, where a step gave it another tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice
+from typing import Any, Protocol
+
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from policies.gate import Grant
+from policies.payload import Payload
+from toolkit.compress import likelihood, measure
+from toolkit.compress.calibration import Calibration, Texts
+from toolkit.compress.data import Data, Items
+from toolkit.compress.source import Generates, Source
+from toolkit.compress.step import Retokenises, Step
+from toolkit.runtime.decoding import DecoderReader
+from toolkit.runtime.lane import reader_of
+from toolkit.runtime.readers import Reader
+from toolkit.runtime.session import Feeds, Session
+
+__all__ = ["Reading"]
+
+DIAGNOSED = 4  # items on which the error by layer is found
+TOGETHER = 64  # items whose outputs are in memory at once
+
+
+class Reading:
+    """The data of a run as a model takes it: before any step (`reader`), and after some. One that generates is measured
+    on a part of each text, and learns from what `long` reads, None for others."""
+
+    def __init__(
+        self,
+        source: Source,
+        data: Data,
+        exported: bytes,
+        graph: Session,
+        grant: Grant,
+        in_force: str,
+        progress: Callable[[str], None],
+    ) -> None:
+        """For the exported file and its graph. Raises ModelError."""
+        self._source = source
+        self._data = data
+        self._exported = exported
+        self._graph = graph
+        self._progress = progress
+        self._grant = grant
+        self._in_force = in_force
+        self._after: dict[tuple[str, ...], tuple[Texts, Reader]] = {}
+        self._calibrations: dict[tuple[str, ...], Calibration] = {}
+        # token by token and cut, where what is asked in the end is for entities
+        text = replace(source.text, pooling="none") if source.text and source.measure == "tokens" else source.text
+        generation = source.generation if isinstance(source, Generates) else None
+        self.reader = reader_of(graph.inputs, text, source.image, source.tokenizer, (), generation)
+        self.long: Reader | None = None
+        if generation is not None and source.tokenizer is not None:
+            every = likelihood.compared(graph.outputs, len(data.evaluate.items))
+            self.reader = DecoderReader(source.tokenizer, generation, graph.inputs, every=every)
+            self.long = DecoderReader(source.tokenizer, generation, graph.inputs, every=likelihood.TOKENS)
+        self._texts = (
+            Texts(source.tokenizer, text, tuple(data.calibrate.items))
+            if text is not None and source.tokenizer is not None and source.measure not in ("tokens", "next")
+            else None
+        )
+
+    def after(self, steps: Sequence[Step]) -> tuple[Texts | None, Reader]:
+        """How the model reads texts after some steps, None where it takes none or does not answer them as a whole; and
+        what it reads all items with. Raises CompressionError: vocabulary_fixed, calibration_missing."""
+        changing = [step for step in steps if isinstance(step, Retokenises)]
+        if not changing:
+            return self._texts, self.reader
+        key = tuple(map(repr, changing))
+        if key not in self._after:
+            texts = changing[0].retokenised(self._texts)
+            for step in changing[1:]:
+                texts = step.retokenised(texts)
+            self._after[key] = texts, reader_of(self._graph.inputs, texts.input, None, texts.tokenizer)
+        return self._after[key]
+
+    def calibrated(self, steps: Sequence[Step] = ()) -> Calibration:
+        """The calibration data, one item a batch. Empty where no calibration items were given."""
+        key = tuple(repr(step) for step in steps if isinstance(step, Retokenises))
+        if key not in self._calibrations:
+            texts, reader = self.after(steps)
+            self._calibrations[key] = Calibration(
+                self._grant,
+                self._in_force,
+                self._data.calibrate.items,
+                texts,
+                partial(self._fed, self.long or reader),
+                parent=None if key else self._exported,
+                progress=self._progress,
+            )
+        return self._calibrations[key]
+
+    def some(self, steps: Sequence[Step] = ()) -> Calibration:
+        """The first items of the evaluation, to look at what happens inside. Nothing is learned from them."""
+        texts, reader = self.after(steps)
+        some = [feeds for _, feeds in islice(self.batches(self._data.evaluate, reader), DIAGNOSED)]
+        return Calibration(self._grant, self._in_force, some, texts)
+
+    def looked_at(self, steps: Sequence[Step] = ()) -> Calibration:
+        """What is looked at to tell where a recipe hurts: the calibration data, where there is any."""
+        return self.calibrated(steps) if self._data.calibrate.items else self.some(steps)
+
+    def batches(self, items: Items, reader: Reader) -> Iterator[tuple[Feeds, Feeds]]:
+        """One item a batch: all that the reader makes of it, and what of that the model takes."""
+        for item in items.items:
+            feeds = reader.feeds([item])
+            yield feeds, self._taken(feeds)
+
+    def answers(self, model: _Runs, reader: Reader) -> NDArray[np.float32]:
+        """What a model answers to the items of the evaluation, (items, ...)."""
+        answers: list[NDArray[np.float32]] = []
+        batches = self.batches(self._data.evaluate, reader)
+        while some := list(islice(batches, TOGETHER)):
+            taken = [feeds for _, feeds in some]
+            outputs = model.run(self._grant, self._in_force, partial(_all, taken))
+            answers += (reader.answers(one, made) for one, (made, _) in zip(outputs, some, strict=True))
+        return measure.stacked(self._source.measure, answers)
+
+    def one(self, reader: Reader) -> Feeds:
+        """What the latency is measured on: a batch of one item, a text with as many tokens as all texts give, and for a
+        model that generates, one token behind others."""
+        if self._source.text is None:
+            return next(self.batches(self._data.evaluate, reader))[1]
+        if self.long is not None:
+            return likelihood.one_token(next(self.batches(self._data.evaluate, reader))[1], measure.TOKENS)
+        joined = self._taken(reader.feeds([" ".join(self._data.evaluate.items)]))
+        return {name: value[:, : measure.TOKENS] for name, value in joined.items()}
+
+    def lengths(self) -> tuple[int, ...]:
+        """The tokens of each text of the evaluation; nothing for other items."""
+        if self._source.text is None:
+            return ()
+        return tuple(int(made["attention_mask"].sum()) for made, _ in self.batches(self._data.evaluate, self.reader))
+
+    def _fed(self, reader: Reader, item: Any) -> Feeds:
+        return self._taken(reader.feeds([item]))
+
+    def _taken(self, feeds: Feeds) -> Feeds:
+        return {tensor.name: feeds[tensor.name] for tensor in self._graph.inputs}
+
+
+class _Runs(Protocol):
+    def run(
+        self, grant: Grant, in_force: str, feeds: Callable[[Payload], Iterable[Feeds]]
+    ) -> list[list[NDArray[Any]]]: ...
+
+
+def _all(batches: list[Feeds], _: Payload) -> list[Feeds]:
+    return batches
