@@ -10,18 +10,7 @@ from importlib import import_module
 
 from benchmarks.frame import page, shorten
 
-NAMES = (
-    "calls",
-    "seal",
-    "verify",
-    "bundle",
-    "serving",
-    "compression",
-    "generation",
-    "policy",
-    "privacy",
-    "privacy.alone",
-)
+NAMES = ("calls", "seal", "verify", "bundle", "serving", "compression", "policy", "privacy", "privacy.alone")
 PARTS = ("serving-closed", "serving-start", "serving-cpu", "serving-overload", "serving-soak")
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks")
