@@ -18,7 +18,6 @@ NAMES = (
     "bundle",
     "serving",
     "compression",
-    "generation",
     "policy",
     "privacy",
     "privacy.alone",

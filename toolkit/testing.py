@@ -134,6 +134,6 @@ def _taken(step: Step, model: bytes, batches: Sequence[Feeds], texts: Texts | No
     call = Call(id="test", at=0, actor="test", tenant="test", action="compress", model=digest)
 
     def work(grant: Grant) -> tuple[bytes, StepReport]:
-        return step.apply(model, Calibration(grant, _Allowing.digest, batches, texts, model))
+        return step.apply(model, Calibration(grant, _Allowing.digest, batches, texts, parent=model))
 
     return gate(_Allowing(), manifest, call, Payload.checked({}), _Forgetting(), work)
