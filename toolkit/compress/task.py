@@ -150,7 +150,7 @@ def _stated(said: Collection[str], until: date | None, at: int) -> Stated:
     ends = day + STATED_DAYS if until is None else (until - date(1970, 1, 1)).days
     if ends <= day:
         raise LicenceError("licence_expired", f"the statement would be over on {until}, before it begins")
-    return Stated(licence=licences.together(tuple(said)), starts=day * DAY, ends=ends * DAY)
+    return Stated(licence=licences.together(sorted(said)), starts=day * DAY, ends=ends * DAY)
 
 
 def _items(source: str | os.PathLike[str] | torch.nn.Module, found: Source, given: Given) -> Items:
