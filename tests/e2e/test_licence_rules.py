@@ -54,7 +54,7 @@ def embedded(box: Box, path: Path | None = None) -> list[str]:
         try:
             assert len(here.embed("where is the ward", purpose="search")) == 1
         except Denied as denied:
-            return [finding.rule for finding in denied.findings if not finding.ok]  # type: ignore[attr-defined]  # Any
+            return [finding.rule for finding in denied.findings if not finding.ok]  # type: ignore[attr-defined]  # of Any
     return []
 
 

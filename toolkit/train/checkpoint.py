@@ -58,7 +58,7 @@ def kept(folder: Path, of: str, model: torch.nn.Module, optimiser: torch.optim.O
             with torch.no_grad():
                 for name, parameter in model.named_parameters():
                     parameter.copy_(opened.get_tensor(f"model/{name}"))
-            states = [key.split("/") for key in opened.keys() if key.startswith("optimiser/")]  # noqa: SIM118
+            states = [key.split("/") for key in opened.keys() if key.startswith("optimiser/")]  # noqa: SIM118 - it is no dictionary
             for name, parameter in model.named_parameters():
                 state = {key: opened.get_tensor(f"optimiser/{own}/{key}") for _, own, key in states if own == name}
                 if state:

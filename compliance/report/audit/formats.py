@@ -8,6 +8,7 @@ import msgspec
 
 from compliance.report.audit.contents import Contents
 from compliance.report.audit.page import render
+from compliance.report.audit.printed import printed
 from compliance.report.audit.statement import assessment
 
 __all__ = ["FILES", "Format", "written"]
@@ -34,7 +35,4 @@ def written(contents: Contents, form: Format) -> bytes:
         case "oscal":
             return msgspec.json.format(msgspec.json.encode(assessment(contents)), indent=1) + b"\n"
         case "pdf":
-            # loads only where it is asked for: it needs a library of the system
-            from compliance.report.audit.printed import printed
-
             return printed(contents)

@@ -7,7 +7,6 @@ import zlib
 from datetime import UTC, datetime
 
 import msgspec
-from weasyprint import HTML, Attachment
 
 from compliance.report.audit.contents import Contents
 from compliance.report.audit.page import render
@@ -20,7 +19,13 @@ _MOST = 50_000_000
 
 
 def printed(contents: Contents) -> bytes:
-    """The same contents give the same bytes with the same WeasyPrint, Pango and fonts. Nothing is fetched."""
+    """The same contents give the same bytes with the same WeasyPrint, Pango and fonts. Nothing is fetched.
+
+    Raises ModuleNotFoundError or OSError where WeasyPrint or Pango is not there.
+    """
+    # loads only where it is asked for: it needs a library of the system
+    from weasyprint import HTML, Attachment
+
     made = datetime.fromtimestamp(contents.inputs.made // 10**9, UTC)
     attachment = Attachment(
         string=msgspec.json.encode(contents.inputs), name=_NAME, created=made, modified=made, relationship="Source"

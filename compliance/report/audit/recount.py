@@ -12,6 +12,7 @@ from compliance.report.audit.contents import Contents, Inputs
 from compliance.report.audit.formats import Format, written
 from compliance.report.audit.made import made
 from compliance.report.audit.page import META
+from compliance.report.audit.printed import attached
 from compliance.report.audit.statement import inputs_of, numbers
 from compliance.report.errors import ReportError
 
@@ -56,8 +57,6 @@ def _read(content: bytes, form: Format) -> tuple[Inputs, Numbers]:
             page.feed(content.decode())
             return _inputs(_only(page.inputs)), page.numbers
         case "pdf":
-            from compliance.report.audit.printed import attached
-
             return _inputs(attached(content)), []
 
 
