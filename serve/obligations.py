@@ -1,16 +1,19 @@
-"""What an answer is obliged to carry, as headers: whoever shows it to a person finds it there.
+"""What an answer is obliged to carry: whoever shows it to a person finds it in its body, and in its headers with what
+was done to the input.
 
-A text in ASCII stands as it is; any other is a Display String of RFC 9651 (section 3.3.8): UTF-8, percent-encoded.
+In a header, a text in ASCII stands as it is; any other is a Display String of RFC 9651 (section 3.3.8): UTF-8,
+percent-encoded.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import get_args
 
-from policies.facts import Obligation
+from policies.facts import Carried, Obligation
 
-__all__ = ["headers"]
+__all__ = ["carried", "headers"]
 
 _NAMES: Mapping[str, str] = {
     "redact": "X-Redacted",
@@ -25,6 +28,11 @@ _PLAIN = re.compile(r"(?!%\")[!-~](?:[ -~]*[!-~])?")
 def headers(obligations: Iterable[Obligation]) -> dict[str, str]:
     """One header for each obligation with a text: of what was done to the input, the categories that were taken out."""
     return {_NAMES[one.kind]: _field(one.text) for one in obligations if one.text}
+
+
+def carried(obligations: Iterable[Obligation]) -> dict[str, str]:
+    """What the answer has to say, by the name of the obligation: members of its body. Empty where it is nothing."""
+    return {one.kind: one.text for one in obligations if one.kind in get_args(Carried) and one.text}
 
 
 def _field(text: str) -> str:

@@ -73,6 +73,10 @@ class Tokens(Struct):
     total_tokens: int
 
 
+_Attribution = Annotated[str, Meta(description="Model, parent and licence, where a rule wants them named.")]
+_Notice = Annotated[str, Meta(description="What persons are told of the system, where a rule wants it said.")]
+
+
 class Embeddings(Struct):
     """An embedding for each text, as OpenAI has it."""
 
@@ -80,6 +84,8 @@ class Embeddings(Struct):
     data: list[Embedding]
     model: str
     usage: Tokens
+    attribution: _Attribution | UnsetType = UNSET
+    ai_notice: _Notice | UnsetType = UNSET
 
 
 class OpenAIModel(Struct):
@@ -148,6 +154,8 @@ class Prediction(Struct):
         ),
     ]
     usage: Annotated[dict[str, int], Meta(description="What was used, such as texts, tokens or images.")]
+    attribution: _Attribution | UnsetType = UNSET
+    ai_notice: _Notice | UnsetType = UNSET
 
 
 class OIPLive(Struct):
@@ -212,6 +220,13 @@ class OutputTensor(Struct):
     data: list[float | str | bool | None] | UnsetType = UNSET
 
 
+class Carried(Struct):
+    """What the answer is obliged to say."""
+
+    attribution: _Attribution | UnsetType = UNSET
+    ai_notice: _Notice | UnsetType = UNSET
+
+
 class InferAnswer(Struct):
     """What a model gave."""
 
@@ -219,6 +234,7 @@ class InferAnswer(Struct):
     model_version: str
     outputs: list[OutputTensor]
     id: str | UnsetType = UNSET
+    parameters: Carried | UnsetType = UNSET
 
 
 class RepositoryModel(Struct):

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from policies.payload import Payload
 from serve.answer import Json
+from serve.obligations import carried
 from serve.problems import RequestError
 from serve.protocols import payloads
 from serve.protocols.forms import Form, Said, bounded, inflated
@@ -78,6 +79,7 @@ class Embeddings:
             "data": [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)],
             "model": self.model,
             "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+            **carried(answer.obligations),
         }
         return msgspec.json.encode(content), JSON
 

@@ -19,6 +19,7 @@ from litestar.types import ASGIApp
 from msgspec import Meta, Struct
 
 from policies.payload import Payload
+from serve.obligations import carried
 from serve.problems import RequestError
 from serve.protocols import payloads
 from serve.protocols.forms import Form, Said, bounded, inflated
@@ -77,6 +78,7 @@ class Prediction:
             "digest": manifest.digest,
             "outputs": self._outputs(manifest, answer),
             "usage": answer.usage,
+            **carried(answer.obligations),
         }
         return msgspec.json.encode(content), {"Content-Type": "application/json"}
 

@@ -14,7 +14,7 @@ import pytest
 
 import sealpress as front
 from policies.privacy.redaction import MASK
-from tests.e2e.served import MODEL, Served, command, holds, problem, records, verified
+from tests.e2e.served import MODEL, Served, bearer, command, holds, problem, records, verified
 from toolkit.box import Context
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -70,8 +70,9 @@ def test_a_masked_call_over_http(server: Served) -> None:
     answer = server.embed(key, [TEXT, "the ward"])
     assert answer.status_code == 200
     assert answer.headers["X-Redacted"] == "email"
-    assert answer.headers["X-Attribution"] == ATTRIBUTION
+    assert answer.headers["X-Attribution"] == answer.json()["attribution"] == ATTRIBUTION
     assert "X-AI-Notice" not in answer.headers
+    assert "ai_notice" not in answer.json()
     masked = server.embed(key, [f"write to {MASK} about the ward", "the ward"])
     assert answer.json()["data"] == masked.json()["data"]  # the model saw this and nothing else
     assert "X-Redacted" not in masked.headers
@@ -109,6 +110,17 @@ def test_where_persons_meet_the_system_the_answer_says_so(server: Served) -> Non
     answer = server.embed(server.key("--purpose", "assistance"), "where is the ward?")
     assert answer.headers["X-AI-Notice"] == ENCODED
     assert answer.headers["X-Attribution"] == ATTRIBUTION
+    assert (answer.json()["ai_notice"], answer.json()["attribution"]) == (NOTICE, ATTRIBUTION)
+
+
+def test_the_other_protocols_say_it_in_the_body_too(server: Served) -> None:
+    asked = bearer(server.key("--purpose", "assistance"))
+    given = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["where is the ward?"]}]}
+    infer = server.http.post(f"/v2/models/{MODEL}/infer", json=given, headers=asked)
+    predict = server.http.post(f"/v1/models/{MODEL}/predict", json={"inputs": "where is the ward?"}, headers=asked)
+    said = {"attribution": ATTRIBUTION, "ai_notice": NOTICE}
+    assert infer.json()["parameters"] == said, infer.text[:200]
+    assert {name: predict.json()[name] for name in said} == said, predict.text[:200]
 
 
 def test_pseudonyms_over_http_need_a_person_and_a_basis(server: Served) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from serve.obligations import carried
 from serve.protocols.oip.datatypes import DATATYPES, joined
 from serve.protocols.oip.metadata import LABEL
 from serve.protocols.payloads import label
@@ -58,6 +59,8 @@ def written(
             output["data"] = elements if datatype == "BYTES" else elements.ravel().tolist()
         described.append(output)
     header: dict[str, Any] = {"model_name": manifest.name, "model_version": manifest.version, "outputs": described}
+    if said := carried(answer.obligations):
+        header["parameters"] = said
     if id_ is not UNSET:
         header["id"] = id_
     json = msgspec.json.encode(header)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.facts import Obligation
-from serve.obligations import headers
+from serve.obligations import carried, headers
 
 
 def field(text: str) -> str:
@@ -44,6 +44,14 @@ def test_each_obligation_has_its_header(kind: Any, name: str) -> None:
 
 def test_no_obligation_no_header() -> None:
     assert headers([]) == {}
+    assert carried([]) == {}
+
+
+def test_the_body_says_what_the_answer_has_to_and_not_what_was_done_to_the_input() -> None:
+    done = [Obligation(kind="redact", text="email"), Obligation(kind="ai_notice")]
+    said = [Obligation(kind="attribution", text="f\u00fcr alle"), Obligation(kind="ai_notice", text="a machine")]
+    assert carried(done) == {}
+    assert carried([*done, *said]) == {"attribution": "f\u00fcr alle", "ai_notice": "a machine"}
 
 
 @pytest.mark.parametrize(
