@@ -27,6 +27,7 @@ from toolkit.runtime.images import ImageReader
 from toolkit.runtime.inputs import ImageInput
 
 PACKAGES = ("efficientnet-lite-pytorch==0.1.0", "foolbox==3.3.4")
+TERMS = "MIT"  # of the package that the photos come in
 IMAGE = ImageInput(
     height=224, width=224, shorter_side=256, resample="bicubic", scale=1.0, mean=(127.0,) * 3, std=(128.0,) * 3
 )
@@ -66,6 +67,7 @@ def run() -> list[Result]:
                 calibrate=learn,
                 evaluate=views,
                 licence="Apache-2.0",
+                data_licence=TERMS,
                 out=folder / f"{name}.bundle",
                 settings=settings,
             )

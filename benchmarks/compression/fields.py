@@ -1,4 +1,4 @@
-"""Models to press, what is learned from, chosen by and measured on, and how their answers are held against FP32."""
+"""Two models to press, what is learned from, chosen by and measured on, and how their answers are held against FP32."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from benchmarks.compression import efficientnet, minilm, peers
-from benchmarks.compression.recipes import PHOTOS, Tables
+from benchmarks.compression.recipes import ALONE, COMBINED, PHOTOS, PRUNED, SPARSE, Tables
+from benchmarks.pressed import source
 from policies.facts import Tensor
 from toolkit.box import Box
 from toolkit.compress.data import Items, gathered
+from toolkit.compress.measure import evaluation_texts
 from toolkit.compress.source import Measure
 from toolkit.compress.task import Task
 from toolkit.runtime.images import ImageReader
+from toolkit.runtime.lane import reader_of
 from toolkit.runtime.readers import Reader
 
 __all__ = ["FIELDS", "Field"]
@@ -47,11 +50,49 @@ class Field(Struct, frozen=True, kw_only=True):
     answered: Callable[[NDArray[Any], peers.Feeds], NDArray[np.float32]]
     asked: Callable[[Path], peers.Feeds]
     quantisers: Mapping[str, Peer]
+    transformer: bool
     said: str
 
 
 def _told(what: str) -> None:
     print(f"  {what}", flush=True)
+
+
+@contextmanager
+def _encoder() -> Iterator[Field]:
+    learn, choose, texts, where = _passages()
+    with TemporaryDirectory() as scratch, minilm.box(Path(scratch)) as settings:
+        task = Task.of(
+            source(),
+            box=Box.embedded(settings),
+            calibrate=learn,
+            evaluate=choose,
+            licence=None,
+            data_licence=minilm.TERMS,
+            parents=(),
+            progress=_told,
+        )
+        reader = reader_of((), task.source.text, None, task.source.tokenizer)
+
+        def embedding(hidden: NDArray[Any], feeds: peers.Feeds) -> NDArray[np.float32]:
+            return reader.answers([hidden], feeds)
+
+        yield Field(
+            name="minilm",
+            shape="1x32",
+            task=task,
+            recipes={**ALONE, **COMBINED, **PRUNED, **SPARSE},
+            held_out=gathered(texts, "text"),
+            alike=1,
+            measures=("cosine",),
+            reader=lambda _: reader,
+            answered=embedding,
+            asked=lambda _: minilm.tokens(1, 32),
+            quantisers={"ONNX Runtime dynamic int8": lambda fp32, _, folder: minilm.dynamic(fp32, folder)},
+            transformer=True,
+            said=f"{len(learn)} texts to learn from, {len(choose)} others to choose recipes by and {len(texts)} more "
+            f"to measure on: {where}",
+        )
 
 
 @contextmanager
@@ -64,6 +105,8 @@ def _photos() -> Iterator[Field]:
             calibrate=learn,
             evaluate=choose,
             licence="Apache-2.0",
+            data_licence=efficientnet.TERMS,
+            parents=(),
             progress=_told,
             example=efficientnet.EXAMPLE,
             image=efficientnet.IMAGE,
@@ -87,9 +130,19 @@ def _photos() -> Iterator[Field]:
             answered=lambda logits, _: logits,
             asked=lambda fp32: reader(fp32).feeds([learn[0]]),
             quantisers={"ONNX Runtime static int8": efficientnet.static},
+            transformer=False,
             said=f"{len(learn)} views of ten photos to learn from, {len(choose)} other views of the same ten to choose "
             f"recipes by and {len(views)} of ten other photos to measure on; intervals are over photos, not views",
         )
 
 
-FIELDS: Sequence[Callable[[], Any]] = (_photos,)
+def _passages() -> tuple[list[str], list[str], list[str], str]:
+    if minilm.DATA.exists():
+        learn, others = (minilm.lines(minilm.DATA / name) for name in minilm.FILES)
+        each = minilm.MEASURE
+        return learn[: minilm.LEARN], others[each : 2 * each], others[2 * each : 3 * each], "Wikipedia passages"
+    texts = evaluation_texts()
+    return texts[::3], texts[1::3], texts[2::3], "passages of the standard library"
+
+
+FIELDS: Sequence[Callable[[], Any]] = (_encoder, _photos)

@@ -22,8 +22,9 @@ from benchmarks.compression.fields import Field
 from benchmarks.compression.matching import Quality
 from benchmarks.compression.table import FP32, agreed
 from benchmarks.frame import HERE
-from toolkit.compress.engine import Press, versions
+from toolkit.compress.engine import Press
 from toolkit.compress.recipe import Recipe
+from toolkit.compress.versions import versions
 
 __all__ = ["PEER", "files_of", "opened", "qualities"]
 
@@ -45,7 +46,7 @@ def files_of(field: Field) -> dict[str, Path]:
             print(f"  made by another tool: {name}", flush=True)
             batches = [reader.feeds([item]) for item in field.task.data.calibrate.items]
             if name == PEER:
-                made = peers.nncf(files[FP32], batches, Path(folder), transformer=False)
+                made = peers.nncf(files[FP32], batches, Path(folder), transformer=field.transformer)
                 path.with_suffix(".bin").write_bytes(made.with_suffix(".bin").read_bytes())
             else:
                 made = field.quantisers[name](files[FP32], batches, Path(folder))

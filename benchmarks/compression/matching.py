@@ -1,4 +1,4 @@
-"""Which point stands for a bound: the nearest to FP32 that is small enough."""
+"""Which point stands for a bound: the nearest to FP32 that is small enough, the fastest that is near enough."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from msgspec import Struct
 from toolkit.compress.results import Interval
 from toolkit.compress.source import Measure
 
-__all__ = ["Quality", "nearest", "said"]
+__all__ = ["Quality", "fastest", "nearest", "said"]
 
 
 class Quality(Struct, frozen=True, kw_only=True):
@@ -34,6 +34,19 @@ def nearest(found: Mapping[str, Quality], names: Sequence[str], measure: Measure
     the smaller. None where none is small enough, or what it says is no number."""
     fitting = [name for name in names if found[name].size <= most and _low(found[name], measure) >= -1]
     return max(fitting, key=lambda name: (_low(found[name], measure), -found[name].size), default=None)
+
+
+def fastest(
+    found: Mapping[str, Quality],
+    names: Sequence[str],
+    measure: Measure,
+    least: float,
+    milliseconds: Mapping[str, float],
+) -> str | None:
+    """The name that takes the least time among those whose lower bound, by the items to choose by, is at least so high;
+    None where there is none."""
+    fitting = [name for name in names if _low(found[name], measure) >= least]
+    return min(fitting, key=lambda name: milliseconds[name], default=None)
 
 
 def said(what: str, name: str | None, found: Mapping[str, Quality], milliseconds: Mapping[str, float]) -> str:

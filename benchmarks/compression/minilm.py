@@ -23,7 +23,9 @@ from toolkit.compress.sources import huggingface, pretrained
 from toolkit.runtime.lane import reader_of
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "wiki_passages"
+FILES = ("calib.txt", "dev.txt")
 LEARN, MEASURE = 300, 200
+TERMS = "CC-BY-SA-4.0"  # of Wikipedia; nothing that is made of either set of texts is handed on
 RECIPES = ("int8", "int8-smooth", "int8-t4", "mixed-t4", "w8-t4", "w4-t4")
 SMALLEST = "size<=90MB, fidelity>=0.98"
 
@@ -31,22 +33,19 @@ SMALLEST = "size<=90MB, fidelity>=0.98"
 def run() -> list[Result]:
     with TemporaryDirectory() as scratch, box(Path(scratch)) as settings:
         folder = Path(scratch)
-        learn, texts, where = _texts()
+        learn, texts, where = passages()
         found = huggingface.read(source())
         reader = reader_of((), found.text, None, found.tokenizer)
         fp32 = folder / "fp32.onnx"
         fp32.write_bytes(pretrained.load(found).export())
-        files = {FP32: fp32, "ONNX Runtime dynamic int8": _dynamic(fp32, folder)}
+        files = {FP32: fp32, "ONNX Runtime dynamic int8": dynamic(fp32, folder)}
+        given: dict[str, Any] = {"calibrate": learn, "evaluate": texts, "data_licence": TERMS, "settings": settings}
         for name in RECIPES:
             print(f"  press: {name}", flush=True)
-            bundle = compress(
-                source(), recipe=name, calibrate=learn, evaluate=texts, out=folder / f"{name}.bundle", settings=settings
-            )
+            bundle = compress(source(), recipe=name, out=folder / f"{name}.bundle", **given)
             files[f"sealpress {name}"] = bundle.path / "model.onnx"
         print(f"  search: {SMALLEST}", flush=True)
-        bundle = compress(
-            source(), budget=SMALLEST, calibrate=learn, evaluate=texts, out=folder / "least.bundle", settings=settings
-        )
+        bundle = compress(source(), budget=SMALLEST, out=folder / "least.bundle", **given)
         files[f"sealpress, the smallest at 0.98 ({bundle.manifest.name})"] = bundle.path / "model.onnx"
         batches = [reader.feeds([text]) for text in learn]
         candidates: dict[str, peers.Candidate] = {name: peers.Runtime(path) for name, path in files.items()}
@@ -65,9 +64,9 @@ def run() -> list[Result]:
             embedding,
             ("cosine",),
             {
-                "1x32": (_tokens(1, 32), 40),
-                "1x128": (_tokens(1, 128), 15),
-                "32x128": (_tokens(32, 128), 1),
+                "1x32": (tokens(1, 32), 40),
+                "1x128": (tokens(1, 128), 15),
+                "32x128": (tokens(32, 128), 1),
             },
             [
                 f"{len(learn)} texts to calibrate on and {len(texts)} to measure on: {where}; no text stands in both",
@@ -85,18 +84,19 @@ def box(folder: Path) -> Iterator[Path]:
     yield folder / "box" / "sealpress.toml"
 
 
-def _texts() -> tuple[list[str], list[str], str]:
+def passages() -> tuple[list[str], list[str], str]:
     if DATA.exists():
-        learn, texts = ([line for line in (DATA / name).read_text().splitlines() if line.strip()] for name in FILES)
+        learn, texts = (lines(DATA / name) for name in FILES)
         return learn[:LEARN], texts[:MEASURE], "Wikipedia passages"
     texts = evaluation_texts()
     return texts[::2], texts[1::2], "passages of the standard library"
 
 
-FILES = ("calib.txt", "dev.txt")
+def lines(path: Path) -> list[str]:
+    return [line for line in path.read_text().splitlines() if line.strip()]
 
 
-def _dynamic(fp32: Path, folder: Path) -> Path:
+def dynamic(fp32: Path, folder: Path) -> Path:
     path = folder / "dynamic.onnx"
     onnxruntime.quantization.quantize_dynamic(
         fp32, path, per_channel=True, weight_type=onnxruntime.quantization.QuantType.QInt8
@@ -104,6 +104,6 @@ def _dynamic(fp32: Path, folder: Path) -> Path:
     return path
 
 
-def _tokens(batch: int, tokens: int) -> peers.Feeds:
-    ids = np.random.default_rng(0).integers(1000, 20_000, size=(batch, tokens), dtype=np.int64)
+def tokens(batch: int, length: int) -> peers.Feeds:
+    ids = np.random.default_rng(0).integers(1000, 20_000, size=(batch, length), dtype=np.int64)
     return {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}

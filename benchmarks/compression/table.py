@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from benchmarks.compression.peers import Candidate, Feeds
@@ -15,7 +18,7 @@ from toolkit.compress.measure import interval, scores
 from toolkit.compress.results import Interval
 from toolkit.compress.source import Measure
 
-__all__ = ["FP32", "agreed", "results", "timed"]
+__all__ = ["FP32", "agreed", "encoder_share", "results", "timed"]
 
 FP32 = "ONNX Runtime FP32"
 ROUNDS = 7
@@ -71,6 +74,18 @@ def timed(candidates: Mapping[str, Candidate], feeds: Feeds, runs: int, rounds: 
 def agreed(measure: Measure, original: NDArray[np.float32], answers: NDArray[np.float32], alike: int) -> Interval:
     """The mean score with the bounds of a bootstrap over runs of `alike` items, which count as one."""
     return interval(scores(measure, original, answers).reshape(-1, alike).mean(axis=1))
+
+
+def encoder_share(path: Path, fp32: Path) -> float:
+    """How many of the numbers of a float model are left, tables of embeddings aside."""
+    return _numbers(path) / _numbers(fp32)
+
+
+def _numbers(path: Path) -> int:
+    graph = onnx.load(path).graph
+    tables = {node.input[0] for node in graph.node if node.op_type == "Gather"}
+    floats = [one for one in graph.initializer if one.data_type == onnx.TensorProto.FLOAT and one.name not in tables]
+    return sum(math.prod(one.dims) for one in floats)
 
 
 def _milliseconds(candidate: Candidate, feeds: Feeds, runs: int) -> float:

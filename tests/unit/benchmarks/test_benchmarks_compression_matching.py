@@ -6,7 +6,7 @@ from math import nan
 
 import pytest
 
-from benchmarks.compression.matching import Quality, nearest, said
+from benchmarks.compression.matching import Quality, fastest, nearest, said
 from toolkit.compress.results import Interval
 
 
@@ -36,12 +36,19 @@ def test_only_those_that_are_named_are_chosen_among() -> None:
 def test_what_was_held_out_is_not_chosen_by() -> None:
     found = {"chosen": quality(1, 0.9, held_out=0.1), "other": quality(1, 0.8, held_out=0.9)}
     assert nearest(found, list(found), "cosine", 1) == "chosen"
+    assert fastest(found, list(found), "cosine", 0.85, {"chosen": 2.0, "other": 1.0}) == "chosen"
 
 
 def test_one_whose_answers_are_no_numbers_is_never_chosen() -> None:
     found = {"broken": quality(1, nan), "whole": quality(1, 0.1)}
     assert nearest(found, list(found), "cosine", 1) == "whole"
     assert nearest(found, ["broken"], "cosine", 1) is None
+    assert fastest(found, list(found), "cosine", 0.0, {"broken": 1.0, "whole": 2.0}) == "whole"
+
+
+@pytest.mark.parametrize(("least", "name"), [(0.95, "twin"), (0.951, "large"), (0.991, None)])
+def test_the_fastest_is_among_those_that_are_near_enough(least: float, name: str | None) -> None:
+    assert fastest(FOUND, list(FOUND), "cosine", least, {"large": 3.0, "small": 2.0, "twin": 1.0}) == name
 
 
 def test_a_point_is_said_with_its_sizes_its_interval_and_its_time() -> None:

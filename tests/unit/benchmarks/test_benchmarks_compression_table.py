@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.compression.peers import Feeds
-from benchmarks.compression.table import agreed, timed
+from benchmarks.compression.table import agreed, encoder_share, timed
 
 
 def test_items_that_are_alike_count_as_one() -> None:
@@ -22,6 +26,30 @@ def test_items_that_do_not_fall_into_groups_are_refused() -> None:
     rows = np.ones((3, 2), np.float32)
     with pytest.raises(ValueError, match="reshape"):
         agreed("agreement", rows, rows, 2)
+
+
+def test_the_share_of_an_encoder_leaves_tables_out(tmp_path: Path) -> None:
+    fp32, thin = (encoder(tmp_path / f"{inner}.onnx", inner) for inner in (8, 6))
+    assert encoder_share(fp32, fp32) == 1
+    assert encoder_share(thin, fp32) == (4 * 6 + 6 * 4) / (4 * 8 + 8 * 4)
+
+
+def encoder(path: Path, inner: int) -> Path:
+    """A table of 100 rows, and two layers with so many neurons between them."""
+    shapes = {"table": (100, 4), "up": (4, inner), "down": (inner, 4)}
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gather", ["table", "ids"], ["rows"]),
+            helper.make_node("MatMul", ["rows", "up"], ["wide"]),
+            helper.make_node("MatMul", ["wide", "down"], ["answer"]),
+        ],
+        "encoder",
+        [helper.make_tensor_value_info("ids", TensorProto.INT64, ["length"])],
+        [helper.make_tensor_value_info("answer", TensorProto.FLOAT, ["length", 4])],
+        [numpy_helper.from_array(np.ones(shape, np.float32), name) for name, shape in shapes.items()],
+    )
+    onnx.save(helper.make_model(graph), path)
+    return path
 
 
 class Counting:
