@@ -107,7 +107,8 @@ def _failed(fault: Fault, as_json: bool) -> int:
     else:
         console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
         console.print(f"{fault.code}: {fault}", style="bold red")
-        for finding in value.get("findings", ()):
+        # the check-list is longer than a screen: what stands against it comes last, where the eye is
+        for finding in sorted(value.get("findings", ()), key=lambda one: not one.ok):
             console.print(f"  {'ok    ' if finding.ok else 'NOT OK'}  {finding.rule}: {finding.reason}")
         console.print(fault.hint)
     if isinstance(fault, Refused):
