@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import msgspec
 from msgspec import Struct, structs
@@ -10,7 +11,7 @@ from msgspec import Struct, structs
 from compliance.journal.reader import Record
 from compliance.journal.records import Noted, Opened
 from policies.cedar import Engine
-from policies.facts import Call, Decision, Manifest
+from policies.facts import Ancestor, Call, Decision, Manifest
 from policies.sanitising import undone
 
 __all__ = ["Recorded", "recorded"]
@@ -55,8 +56,7 @@ def recorded(records: Iterable[Record]) -> Iterator[Recorded]:
     for record in records:
         match record.metadata:
             case Noted(kind="loaded", data={"manifest": dict(manifest)}):
-                known = {name: manifest[name] for name in Manifest.__struct_fields__ if name in manifest}
-                found = msgspec.convert(known, Manifest)
+                found = msgspec.convert(_known(manifest), Manifest)
                 loaded[found.digest] = found
             case Opened(call=call, model=about) as opened:
                 yield Recorded(
@@ -68,6 +68,14 @@ def recorded(records: Iterable[Record]) -> Iterator[Recorded]:
                     allowed=opened.allowed,
                     against=tuple(finding.rule for finding in opened.against),
                 )
+
+
+def _known(written: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a bundle's manifest what rules see, without what a bundle says beside it of itself and of its ancestors."""
+    known = {name: written[name] for name in Manifest.__struct_fields__ if name in written}
+    fields = Ancestor.__struct_fields__
+    known["lineage"] = [{name: one[name] for name in fields if name in one} for one in known.get("lineage", ())]
+    return known
 
 
 def _partial(about: dict[str, str], call: Call) -> Manifest:

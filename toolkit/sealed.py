@@ -116,6 +116,10 @@ def _opener(container: Container, box: Box, model: Manifest) -> tuple[Recipient,
 def _container(path: Path) -> Iterator[Container]:
     try:
         with regular(path) as file:
+            begins, name = file.read(len(MAGIC)), MAGIC.partition(b"/")[0]
+            if not (begins.startswith(name) or name.startswith(begins)):
+                raise BundleMissing("bundle_not_found", f"{path} is no bundle")
+            file.seek(0)
             yield Container(file)
     except FileNotFoundError:
         raise BundleMissing("bundle_not_found", f"{path} is no bundle") from None

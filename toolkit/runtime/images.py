@@ -85,13 +85,15 @@ class ImageReader:
 
     def _tensor(self, encoded: bytes) -> NDArray[np.float32]:
         with needs("images"):
-            from PIL import Image
+            from PIL import Image, ImageFile
         how = self._image
         try:
             with _OPENING, warnings.catch_warnings():
                 # what Pillow warns of is refused below
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
                 opened = Image.open(BytesIO(encoded), formats=FORMATS)
+            # whatever another library of this process set: of an image that was cut short the rest would be black
+            ImageFile.LOAD_TRUNCATED_IMAGES = False
             with opened:
                 # what the file says of its size is looked at before anything of that size is made
                 if opened.width * opened.height > MAX_PIXELS:
