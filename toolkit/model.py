@@ -203,7 +203,7 @@ class Model:
             raise ModelError("model_task", f"{self.manifest.name} is for {self.manifest.task}")
         payload = Payload.checked({"prompt": prompt} if isinstance(prompt, str) else {"messages": prompt})
         in_force = self._box.policy
-        opened = self._opened(Asked(payload, context), in_force, bool(self._box.meter.models))
+        opened = self._opened(Asked(payload, context), in_force, self._metering)
         if not isinstance(opened, Grant):
             raise opened
         clock = _Clock()
@@ -250,7 +250,7 @@ class Model:
         """
         in_force = self._box.policy
         # where no model needs a grant, a call costs nothing more
-        metering = bool(self._box.meter.models) or self.under is not None
+        metering = self._metering
         opened = [self._opened(one, in_force, metering) for one in asked]
         places = [place for place, one in enumerate(opened) if isinstance(one, Grant)]
         grants = [one for one in opened if isinstance(one, Grant)]
@@ -268,6 +268,11 @@ class Model:
             ran = self._counted(grants, ran, 1e6 * (time.thread_time() - began))
         outputs = iter(ran)
         return [self._closed(one, next(outputs)) if isinstance(one, Grant) else one for one in opened]
+
+    @property
+    def _metering(self) -> bool:
+        """Whether calls run under a usage grant: of what the settings name, or was opened by one."""
+        return bool(self._box.meter.models) or self.under is not None
 
     def _opened(self, asked: Asked, in_force: Engine, metering: bool) -> Grant | Exception:
         metered: Metered | None = None

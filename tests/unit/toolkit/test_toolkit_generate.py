@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -48,6 +49,43 @@ def model(place: Path) -> Iterator[Model]:
     box = Box(place / "sealpress.toml")
     with closing(box.journal):
         yield Model(Bundle.read(place / "tiny.bundle", box.trusted()), box)
+
+
+def test_a_model_that_a_grant_opened_generates_under_that_grant_and_no_further(place: Path, tmp_path: Path) -> None:
+    box = shutil.copytree(place, tmp_path / "box")
+    settings = box / "sealpress.toml"
+    settings.write_text(settings.read_text("utf-8").replace('"licence"]', '"licence", "grants"]'), "utf-8")
+
+    def run(*arguments: str) -> str:
+        done = within(box, *arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run("grant", "key", "../issuer.key")
+    run("trust", "add", "../issuer.key.pub", "--name", "issuer")
+    here = json.loads(run("grant", "show", "--json"))["box"]
+    to = ("--holder", "ward 3", "--box", here, "--model", "tiny*", "--calls", "1", "--ends", "2100-01-01")
+    run(
+        "grant",
+        "issue",
+        "--key",
+        "../issuer.key",
+        "--issuer",
+        "maker",
+        *to,
+        "--sealing-key",
+        "keys/sealing.pub",
+        "--out",
+        "g",
+    )
+    run("seal", "tiny.bundle", "--to", "g", "--out", "tiny.sealed")
+    run("grant", "import", "g")
+    opened = sealpress.load(box / "tiny.sealed", settings)
+    with opened.stream("the hen", Sampling.checked(**LONG), PURPOSE) as stream:
+        assert len(list(stream)) == 40
+    with pytest.raises(Denied) as refused:
+        opened.stream("the hen", Sampling.checked(**LONG), PURPOSE)
+    assert [one.rule for one in refused.value.findings if not one.ok] == ["grant.left"]
 
 
 def records(model: Model, place: Path) -> list[dict[str, Any]]:
