@@ -44,7 +44,7 @@ class Ledger(Protocol):
     @property
     def sealed(self) -> bool: ...
     def opened(self, call: Call, model: Manifest, decision: Decision, payload: Payload) -> Any: ...
-    def noted(self, entry: Any, kind: str, data: dict[str, Any]) -> None: ...
+    def noted(self, entry: Any, kind: str, data: dict[str, Any], payload: Payload | None = None) -> None: ...
     def closed(self, entry: Any, outcome: Outcome) -> Any: ...
 
 
@@ -223,10 +223,11 @@ def charge(grant: Grant, **usage: int) -> None:
         issue.usage[unit] = issue.usage.get(unit, 0) + amount
 
 
-def note(grant: Grant, kind: str, data: dict[str, Any]) -> None:
-    """Record something that belongs to an open call, sealed as its payload is. Raises what the ledger raises."""
+def note(grant: Grant, kind: str, data: dict[str, Any], payload: Payload) -> None:
+    """Record something that belongs to an open call: `data` as metadata, which evidence discloses, and what was said
+    as a payload, which it never does. Raises what the ledger raises."""
     issue = _issue(grant)
-    issue.ledger.noted(issue.entry, kind, data)
+    issue.ledger.noted(issue.entry, kind, data, payload)
 
 
 def close(grant: Grant, error: BaseException | None = None) -> Any:

@@ -18,6 +18,7 @@ from compliance.journal.receipts import Written
 from policies.errors import Refused
 from policies.facts import Obligation
 from policies.gate import Grant, note
+from policies.payload import Payload
 from toolkit.runtime.generation import Chunk, Finish, Logprob
 
 __all__ = ["Generated", "GenerationStopped", "Stream"]
@@ -135,7 +136,7 @@ class Stream:
             self._open = False
         self.usage = self._grant.usage
         try:
-            note(self._grant, NOTE, {"text": self.text, "finish": ended, "seed": self.seed})
+            note(self._grant, NOTE, {"finish": ended, "seed": self.seed}, Payload(value={"text": self.text}))
         except BaseException as unwritten:
             # a call stays on record as what it was even where its text cannot be
             with suppress(Exception):

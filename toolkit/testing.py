@@ -119,7 +119,7 @@ class _Forgetting:
     def opened(self, call: Call, model: Manifest, decision: Decision, payload: Payload) -> object:
         return call.id
 
-    def noted(self, entry: object, kind: str, data: dict[str, Any]) -> None:
+    def noted(self, entry: object, kind: str, data: dict[str, Any], payload: Payload | None = None) -> None:
         pass
 
     def closed(self, entry: object, outcome: Outcome) -> None:

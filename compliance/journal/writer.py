@@ -159,10 +159,11 @@ class Journal:
             written = self._write(_Due(REFUSED, metadata, salt, refused_by=names))
         return Entry(call, written, salt)
 
-    def noted(self, entry: Entry, kind: str, data: dict[str, Any]) -> None:
+    def noted(self, entry: Entry, kind: str, data: dict[str, Any], payload: Payload | None = None) -> None:
         """Record something that belongs to an open call."""
         note = msgspec.json.encode(Noted(at=self.now(), kind=kind, data=data))
-        self._write(_Due(NOTED, note, entry.salt, of=entry.written[:2]))
+        said = b"" if payload is None else msgspec.msgpack.encode(payload)
+        self._write(_Due(NOTED, note, entry.salt, said, of=entry.written[:2]))
 
     def closed(self, entry: Entry, outcome: Outcome) -> tuple[Written, Written]:
         """Record how a call ended. Returns both of its records. Raises JournalError; then no answer may be given."""

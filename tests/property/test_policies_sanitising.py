@@ -68,7 +68,7 @@ class Book:
         self.call, self.payload = call, payload
         return 0
 
-    def noted(self, entry: int, kind: str, data: dict[str, Any]) -> None:
+    def noted(self, entry: int, kind: str, data: dict[str, Any], payload: Payload | None = None) -> None:
         raise AssertionError("the gate itself notes nothing")
 
     def closed(self, entry: int, outcome: Outcome) -> None:

@@ -51,7 +51,7 @@ class Book:
         self.entries.append((call, decision, payload))
         return len(self.entries) - 1
 
-    def noted(self, entry: int, kind: str, data: dict[str, Any]) -> None:
+    def noted(self, entry: int, kind: str, data: dict[str, Any], payload: Payload | None = None) -> None:
         raise AssertionError("the gate itself notes nothing")
 
     def closed(self, entry: int, outcome: Outcome) -> None:

@@ -56,7 +56,7 @@ class Recording:
     def opened(self, call: Call, model: Manifest, decision: Decision, payload: Payload) -> object:
         return call.id
 
-    def noted(self, entry: object, kind: str, data: dict[str, Any]) -> None:
+    def noted(self, entry: object, kind: str, data: dict[str, Any], payload: Payload | None = None) -> None:
         raise AssertionError("a compression notes nothing")
 
     def closed(self, entry: object, outcome: Outcome) -> None:

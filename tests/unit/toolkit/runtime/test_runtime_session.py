@@ -35,7 +35,7 @@ class Memory:
         self.records.append(payload)
         return len(self.records)
 
-    def noted(self, entry: int, kind: str, data: dict[str, Any]) -> None:
+    def noted(self, entry: int, kind: str, data: dict[str, Any], payload: Payload | None = None) -> None:
         self.records.append((entry, kind, data))
 
     def closed(self, entry: int, outcome: Outcome) -> None:
