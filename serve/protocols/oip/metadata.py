@@ -37,7 +37,10 @@ def outputs_of(manifest: BundleManifest) -> tuple[Described, ...]:
         case "entities":
             return (Described("entities", "BYTES", (-1,)),)
         case "logits":
-            return Described("logits", "FP32", (-1, len(manifest.labels or ()))), Described(LABEL, "BYTES", (-1,))
+            # of a model that generates: one for each token that may come next
+            logits = next((tensor.shape for tensor in manifest.outputs if tensor.name == "logits"), ())
+            classes = (len(manifest.labels),) if manifest.labels else _sizes(logits[-1:])
+            return Described("logits", "FP32", (-1, *classes)), Described(LABEL, "BYTES", (-1,))
         case "embedding":
             sizes = manifest.outputs[0].shape
             # of a text (batch, tokens, hidden) is pooled to (batch, hidden)

@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import UNSET
+from msgspec import UNSET, structs
 from tritonclient.http import InferenceServerClient, InferResult
 
+from policies.facts import Tensor
 from serve.protocols.oip.answer import Wanted, accepted, packed_for, written
 from serve.protocols.oip.datatypes import DATATYPES, joined, parted
 from serve.protocols.oip.metadata import inputs_of, outputs_of
 from tests.kinds import CLASSIFIER, DTYPES, EMBEDDER, NUMBERS, PICTURES, TOKENS
 from toolkit.bundle import BundleManifest
 from toolkit.model import Answer
+from toolkit.runtime.inputs import Generation
 
 LOGITS = np.array([[0.5, 2, -1], [3, 0, 2.5]], np.float32)
 ENTITIES = np.empty(2, object)
@@ -141,12 +143,22 @@ def test_elements_lie_behind_their_lengths(elements: list[bytes]) -> None:
     assert parted(memoryview(joined(elements)), len(elements)) == elements
 
 
+GENERATES = structs.replace(
+    CLASSIFIER,
+    name="generates",
+    labels=UNSET,
+    generation=Generation(context=64, ends=(0,)),
+    outputs=(Tensor(name="logits", dtype="float32", shape=("batch", "tokens", 263)),),
+)
+
+
 @pytest.mark.parametrize(
     ("about", "inputs", "outputs"),
     [
         (EMBEDDER, [("text", "BYTES", (-1,))], [("embedding", "FP32", (-1, 4))]),
         (CLASSIFIER, [("text", "BYTES", (-1,))], [("logits", "FP32", (-1, 3)), ("label", "BYTES", (-1,))]),
         (PICTURES, [("image", "BYTES", (-1,))], [("logits", "FP32", (-1, 3)), ("label", "BYTES", (-1,))]),
+        (GENERATES, [("text", "BYTES", (-1,))], [("logits", "FP32", (-1, 263)), ("label", "BYTES", (-1,))]),
         (TOKENS, [("text", "BYTES", (-1,))], [("entities", "BYTES", (-1,))]),
         (
             NUMBERS,
