@@ -17,7 +17,8 @@ from compliance.keys import KeyFault, fingerprint, kind_of, read_key
 from compliance.sealed.container import MAX_RECIPIENTS, Sealing, write
 from compliance.sealed.errors import SealedError
 from compliance.sealed.granted import sealing_to
-from compliance.state.grants.terms import MAX_FILE, read
+from compliance.state.grants.terms import read
+from compliance.state.signed_file import MAX_FILE
 from policies.errors import Denied
 from policies.gate import Grant, gate
 from policies.payload import Payload

@@ -16,10 +16,10 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 import msgspec
 from msgspec import Meta, Struct
 
-from compliance.crypto import Signer, Unauthentic, fresh, verify
+from compliance.crypto import Signer, Unauthentic, fresh
 from compliance.disk import put
-from compliance.keys import KeyFault, from_text, to_text
 from compliance.state.errors import StateError
+from compliance.state.signed_file import opened, written
 from policies.errors import Refused
 from policies.facts import Declared, Declaring
 from policies.territories import COUNTRIES
@@ -84,12 +84,6 @@ class Signed(Struct, frozen=True, kw_only=True):
     file: bytes
 
 
-class _File(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    statement: bytes
-    key: str
-    signature: bytes
-
-
 def declared(terms: Declaration, signer: Signer) -> Signed:
     """Sign a declaration. Raises DeclarationError: declaration_terms for what says nothing, or not for a time."""
     statement = msgspec.json.encode(terms, order="deterministic")
@@ -99,8 +93,7 @@ def declared(terms: Declaration, signer: Signer) -> Signed:
         wrong = str(error)
     if wrong is not None:
         raise DeclarationError("declaration_terms", wrong)
-    made = _File(statement=statement, key=to_text(signer.public), signature=signer.sign(_LABEL + statement))
-    return read(msgspec.json.format(msgspec.json.encode(made), indent=2) + b"\n")
+    return read(written(_LABEL, statement, signer))
 
 
 def read(file: bytes) -> Signed:
@@ -109,25 +102,17 @@ def read(file: bytes) -> Signed:
     Raises DeclarationError: declaration_malformed, declaration_forged.
     """
     try:
-        if len(file) > MAX_FILE:
-            raise ValueError("too long")
-        found = msgspec.json.decode(file, type=_File)
-        key = from_text(found.key)
-    except (msgspec.MsgspecError, ValueError, KeyFault):
-        raise DeclarationError("declaration_malformed", "the file holds no declaration") from None
-    try:
-        verify(key, found.signature, _LABEL + found.statement)
+        statement, key = opened(_LABEL, file, most=MAX_FILE)
+        terms = msgspec.json.decode(statement, type=Declaration)
+    except (msgspec.MsgspecError, ValueError):
+        raise DeclarationError("declaration_malformed", "the file holds no declaration of format 1") from None
     except Unauthentic:
         raise DeclarationError(
             "declaration_forged", "the signature does not belong to this key and statement"
         ) from None
-    try:
-        terms = msgspec.json.decode(found.statement, type=Declaration)
-    except (msgspec.MsgspecError, ValueError):
-        raise DeclarationError("declaration_malformed", "what was signed is no declaration of format 1") from None
     if (wrong := _wrong(terms)) is not None:
         raise DeclarationError("declaration_malformed", wrong)
-    return Signed(terms=terms, key=to_text(key), file=file)
+    return Signed(terms=terms, key=key, file=file)
 
 
 def new_id() -> str:

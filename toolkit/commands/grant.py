@@ -21,7 +21,8 @@ from compliance.state.grants.odrl import odrl
 from compliance.state.grants.revocation import is_revocation, read_revocation
 from compliance.state.grants.tariff import MAX_FILE as MAX_TARIFF
 from compliance.state.grants.tariff import charged, read_tariff
-from compliance.state.grants.terms import MAX_FILE, Signed, Tariffed, Terms, issued, new_id, read
+from compliance.state.grants.terms import Signed, Tariffed, Terms, issued, new_id, read
+from compliance.state.signed_file import MAX_FILE
 from toolkit.box import Box
 from toolkit.cli import output, with_settings
 from toolkit.commands.revocation import end_by, revoke

@@ -14,7 +14,8 @@ from compliance.disk import put
 from compliance.keys import read_key
 from compliance.state.grants.errors import GrantError
 from compliance.state.grants.revocation import Revoked, must_end, revoked
-from compliance.state.grants.terms import MAX_FILE, read
+from compliance.state.grants.terms import read
+from compliance.state.signed_file import MAX_FILE
 from toolkit.box import Box
 from toolkit.cli import output, with_settings
 from toolkit.commands.statement import read_file

@@ -12,16 +12,17 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from compliance.crypto import Signer, Unauthentic, verify
-from compliance.keys import KeyFault, from_text, to_text
+from compliance.crypto import Signer, Unauthentic
+from compliance.keys import to_text
 from compliance.state.grants.errors import GrantError
 from compliance.state.grants.meter import Kept
 from compliance.state.grants.terms import Signed
+from compliance.state.signed_file import MAX_FILE, opened, written
 
-__all__ = ["MAX_FILE", "Revocation", "Revoked", "is_revocation", "must_end", "read_revocation", "revoked"]
+__all__ = ["Revocation", "Revoked", "is_revocation", "must_end", "read_revocation", "revoked"]
 
-MAX_FILE = 65_536
 _LABEL = b"sealpress.usage-grant-revocation/1\x00"
+_FIELD = "revocation"  # and not `statement`: so it is told from a grant
 
 _Id = Annotated[str, Meta(pattern=r"\A[0-9a-f]{32}\Z")]
 
@@ -43,12 +44,6 @@ class Revoked(Struct, frozen=True, kw_only=True):
     file: bytes
 
 
-class _File(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    revocation: bytes
-    key: str
-    signature: bytes
-
-
 class _Which(Struct):
     revocation: str
 
@@ -58,8 +53,7 @@ def revoked(grant: Signed, said: int, signer: Signer) -> Revoked:
     if to_text(signer.public) != grant.key:
         raise GrantError("usage_revocation_foreign", f"the grant {grant.terms.id} was issued with another key")
     made = msgspec.json.encode(Revocation(grant=grant.terms.id, box=grant.terms.box, said=said), order="deterministic")
-    file = _File(revocation=made, key=grant.key, signature=signer.sign(_LABEL + made))
-    return read_revocation(msgspec.json.format(msgspec.json.encode(file), indent=2) + b"\n")
+    return read_revocation(written(_LABEL, made, signer, _FIELD))
 
 
 def is_revocation(file: bytes) -> bool:
@@ -77,21 +71,14 @@ def read_revocation(file: bytes) -> Revoked:
     Raises GrantError: usage_revocation_malformed, usage_revocation_forged.
     """
     try:
-        if len(file) > MAX_FILE:
-            raise ValueError("too long")
-        found = msgspec.json.decode(file, type=_File)
-        key = from_text(found.key)
-    except (msgspec.MsgspecError, ValueError, KeyFault):
-        raise GrantError("usage_revocation_malformed", "the file holds no revocation of a usage grant") from None
-    try:
-        verify(key, found.signature, _LABEL + found.revocation)
+        statement, key = opened(_LABEL, file, _FIELD)
+        said = msgspec.json.decode(statement, type=Revocation)
+    except (msgspec.MsgspecError, ValueError):
+        told = "the file holds no revocation of a usage grant of format 1"
+        raise GrantError("usage_revocation_malformed", told) from None
     except Unauthentic:
         raise GrantError("usage_revocation_forged", "the signature does not belong to this key and grant") from None
-    try:
-        said = msgspec.json.decode(found.revocation, type=Revocation)
-    except (msgspec.MsgspecError, ValueError):
-        raise GrantError("usage_revocation_malformed", "what was signed is no revocation of format 1") from None
-    return Revoked(revocation=said, key=to_text(key), file=file)
+    return Revoked(revocation=said, key=key, file=file)
 
 
 def must_end(revoked: Revoked, kept: Kept) -> None:

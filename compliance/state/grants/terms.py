@@ -12,14 +12,13 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from compliance.crypto import Signer, Unauthentic, fresh, verify
-from compliance.keys import KeyFault, from_text, to_text
+from compliance.crypto import Signer, Unauthentic, fresh
 from compliance.state.grants.errors import GrantError
 from compliance.state.model_pattern import fits
+from compliance.state.signed_file import opened, written
 
 __all__ = ["GrantKey", "Signed", "Tariffed", "Terms", "covers", "issued", "new_id", "read"]
 
-MAX_FILE = 65_536
 _LABEL = b"sealpress.usage-grant/1\x00"
 # what a head counts exactly, in every verifier
 _MOST = 2**53 - 1
@@ -77,12 +76,6 @@ class Signed(Struct, frozen=True, kw_only=True):
     file: bytes
 
 
-class _File(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    statement: bytes
-    key: str
-    signature: bytes
-
-
 def issued(terms: Terms, signer: Signer) -> Signed:
     """Sign terms. Raises GrantError: usage_grant_terms for such as nobody could use."""
     statement = msgspec.json.encode(terms, order="deterministic")
@@ -91,8 +84,7 @@ def issued(terms: Terms, signer: Signer) -> Signed:
             raise GrantError("usage_grant_terms", "the grant would be over before it starts")
     except msgspec.ValidationError as error:
         raise GrantError("usage_grant_terms", str(error)) from None
-    made = _File(statement=statement, key=to_text(signer.public), signature=signer.sign(_LABEL + statement))
-    return read(msgspec.json.format(msgspec.json.encode(made), indent=2) + b"\n")
+    return read(written(_LABEL, statement, signer))
 
 
 def read(file: bytes) -> Signed:
@@ -101,21 +93,13 @@ def read(file: bytes) -> Signed:
     Raises GrantError: usage_grant_malformed, usage_grant_forged.
     """
     try:
-        if len(file) > MAX_FILE:
-            raise ValueError("too long")
-        found = msgspec.json.decode(file, type=_File)
-        key = from_text(found.key)
-    except (msgspec.MsgspecError, ValueError, KeyFault):
-        raise GrantError("usage_grant_malformed", "the file holds no usage grant") from None
-    try:
-        verify(key, found.signature, _LABEL + found.statement)
+        statement, key = opened(_LABEL, file)
+        terms = msgspec.json.decode(statement, type=Terms)
+    except (msgspec.MsgspecError, ValueError):
+        raise GrantError("usage_grant_malformed", "the file holds no usage grant of format 1") from None
     except Unauthentic:
         raise GrantError("usage_grant_forged", "the signature does not belong to this key and these terms") from None
-    try:
-        terms = msgspec.json.decode(found.statement, type=Terms)
-    except (msgspec.MsgspecError, ValueError):
-        raise GrantError("usage_grant_malformed", "what was signed are no terms of format 1") from None
-    return Signed(terms=terms, key=to_text(key), file=file)
+    return Signed(terms=terms, key=key, file=file)
 
 
 def new_id() -> str:
