@@ -74,19 +74,8 @@ def put_folder(path: Path, files: Mapping[str, bytes]) -> None:
 @contextmanager
 def staged(path: Path) -> Iterator[BinaryIO]:
     """A new file that only its owner may read, and that takes its name when the context ends well. Raises Failed."""
-    beside = path.with_name(f".{path.name}.new")
-    try:
-        beside.unlink(missing_ok=True)
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        beside.rename(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        raise Failed("disk", f"{path} was not written: {error.strerror}") from None
-    finally:
-        beside.unlink(missing_ok=True)
+    with staged_beside(path) as beside, beside.open("r+b") as file:
+        yield file
 
 
 @contextmanager

@@ -47,6 +47,7 @@ class Archive:
         try:
             self._zip = ZipFile(self._file)
             self._entries = self._checked()
+        # zipfile has no error of its own for most of what can be wrong in an archive
         except (BadZipFile, ValueError, NotImplementedError, OSError, EOFError):
             self._file.close()
             raise NotVerified.at("evidence", "evidence_malformed") from None

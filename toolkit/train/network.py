@@ -76,6 +76,7 @@ class Network(nn.Module):
             inputs = [values[name] if name else None for name in node.input]
             try:
                 made = OPERATORS[node.op_type](attributes, *inputs)
+            # an attribute, a type or a number of inputs that the function was not written for
             except (NotImplementedError, KeyError, TypeError) as error:
                 told = f"{node.name or node.output[0]}: {node.op_type} with {sorted(attributes)} ({error})"
                 raise TrainingError("train_operator", f"not known in training: {told}") from None
