@@ -6,6 +6,7 @@ were made, and the code `generation_stopped`.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from threading import Event, Lock
@@ -21,7 +22,7 @@ from policies.gate import Grant, note
 from policies.payload import Payload
 from toolkit.runtime.generation import Chunk, Finish, Logprob
 
-__all__ = ["Generated", "GenerationStopped", "Stream"]
+__all__ = ["Clock", "Generated", "GenerationStopped", "Stream"]
 
 NOTE = "answer"  # the kind of the record that holds what was said
 
@@ -143,3 +144,22 @@ class Stream:
                 self._close(self._grant, error or unwritten)
             raise
         self.written = self._close(self._grant, error)
+
+
+class Clock:
+    """How long the thread that runs has worked on an answer, without what its reader does between two chunks."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def timed(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+        """The chunks, with the time that each took added up."""
+        while True:
+            began = time.thread_time()
+            try:
+                chunk = next(chunks)
+            except StopIteration:
+                return
+            finally:
+                self.seconds += time.thread_time() - began
+            yield chunk

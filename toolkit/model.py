@@ -21,7 +21,7 @@ from policies.gate import Grant, charge, close, decide_and_open
 from policies.payload import Payload
 from toolkit.box import Box, Context
 from toolkit.bundle import Bundle, BundleManifest
-from toolkit.generating import Generated, Stream
+from toolkit.generating import Clock, Generated, Stream
 from toolkit.plan import PLAIN, Plan
 from toolkit.runtime.entities import ENTITIES, Entity
 from toolkit.runtime.generation import Chunk, Generator
@@ -206,7 +206,7 @@ class Model:
         opened = self._opened(Asked(payload, context), in_force, self._metering)
         if not isinstance(opened, Grant):
             raise opened
-        clock = _Clock()
+        clock = Clock()
 
         def run(go_on: Callable[[], None]) -> Iterator[Chunk]:
             return clock.timed(generator.run(opened, in_force.digest, sampling, go_on))
@@ -363,25 +363,6 @@ class Model:
         """
         written = of.written if isinstance(of, Answer) else (of.entry.written,)
         return self._box.journal.receipt(written)
-
-
-class _Clock:
-    """How long the thread that runs has worked on an answer, without what its reader does between two chunks."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def timed(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
-        """The chunks, with the time that each took added up."""
-        while True:
-            began = time.thread_time()
-            try:
-                chunk = next(chunks)
-            except StopIteration:
-                return
-            finally:
-                self.seconds += time.thread_time() - began
-            yield chunk
 
 
 def _context(
