@@ -16,13 +16,17 @@ from policies.errors import Denied
 from policies.payload import Payload
 from serve.admission import Admission, Busy
 from serve.answer import Json
+from serve.answering import Answering
 from serve.body import Bodies
 from serve.caller import Caller, must_administer, must_reach
 from serve.health import UNRECORDED, Health
 from serve.identity import Identity, context_of, issuer_of
+from serve.places import Places
 from serve.problems import RequestError
+from serve.prompted import Prompted, weighed
 from serve.queue import Job, Queue
 from serve.quota import counted
+from serve.streamed import Words, answered
 from serve.telemetry import Trace, trace_of
 from toolkit.box import Box
 from toolkit.bundle import BundleManifest
@@ -67,6 +71,8 @@ class Service:
         self._identity = Identity(keys, issuer_of(box), self._limits)
         self._bodies = Bodies()
         self._queues: dict[int, Queue] = {}
+        self._places: dict[int, Places] = {}
+        self._left: list[Places] = []  # of models that are served no more, with answers that are not at their end
 
     def start(self) -> None:
         """Called on the thread of the event loop, once it runs."""
@@ -81,6 +87,11 @@ class Service:
     def queues(self) -> Collection[Queue]:
         """One for each model that was asked."""
         return self._queues.values()
+
+    @property
+    def places(self) -> Collection[Places]:
+        """One for each model that generates and was asked to."""
+        return self._places.values()
 
     def quotas(self) -> dict[str, int]:
         """How many calls are left to each account that has a quota. Raises StateError."""
@@ -100,10 +111,10 @@ class Service:
 
     def busy(self) -> Busy | None:
         """What a request to a model is told now, whatever it asks: None as long as a model has a place in its queue."""
-        full = {id(queue.model): queue for queue in self._queues.values() if queue.full}
+        full = {id(one.model): one for one in (*self._queues.values(), *self._places.values()) if one.full}
         if not full or any(id(model) not in full for model in self.models.servable()):
             return None
-        return min((queue.busy() for queue in full.values()), key=lambda busy: busy.retry_after_s)
+        return min((one.busy() for one in full.values()), key=lambda busy: busy.retry_after_s)
 
     async def ask(
         self, request: Request[Any, Any, Any], read: Callable[[bytes, Mapping[bytes, bytes]], Read]
@@ -121,6 +132,20 @@ class Service:
                 self.health.failed(error)
                 raise
         return Json(content, {**trace.headers(), **more})
+
+    async def answer(
+        self, request: Request[Any, Any, Any], read: Callable[[bytes, Mapping[bytes, bytes]], Prompted]
+    ) -> ASGIApp:
+        """Read the body, wait for a place, and answer once the first token is there. Raises what the gate, the model
+        and the journal raise until then."""
+        headers = dict(request.scope["headers"])
+        deadline = _deadline(headers.get(TIMEOUT))
+        trace = trace_of(request.scope)
+        async with self._bodies.read(request.scope, request.receive) as body:
+            asked = read(body, headers)
+            answering, words = await self._begin(asked, trace, _caller(request.scope), deadline)
+            trace.job = answering
+            return await answered(request.scope, request.receive, answering, words, self.health.failed)
 
     async def body(self, request: Request[Any, Any, Any]) -> bytes:
         """The body of a request that asks no model. Raises RequestError, Busy."""
@@ -155,14 +180,20 @@ class Service:
 
     def leave(self, model: Model) -> None:
         """Take no more for a model that is served no more; what waits for it is answered."""
-        queue = self._queues.pop(id(model), None)
+        queue, places = self._queues.pop(id(model), None), self._places.pop(id(model), None)
         if queue is not None:
             queue.stop()
+        if places is not None:
+            places.stop()
+            self._left = [*(one for one in self._left if one.running), places]
 
     def close(self) -> None:
-        """Let the lanes finish what they run; what waits was given up with its request."""
+        """Let the lanes finish what they run, and end the answers that are not; what waits was given up with its
+        request."""
         for queue in [*self._queues.values()]:
             queue.stop()
+        for places in [*self._places.values(), *self._left]:
+            places.close()
         self._usage.close()
         self._admission.close()
 
@@ -172,10 +203,7 @@ class Service:
         Raises Unserved, ScopeError, RequestError, InputError, Busy, and what loading a model raises.
         """
         while True:
-            entry = self._reached(caller, asked.model, asked.version)
-            model = entry.model if entry.model is not None else await self._changed(self.models.wake, entry)
-            trace.served, trace.model = model.manifest.name, model.manifest.digest
-            trace.context = context_of(caller, trace.said, asked.said)
+            model = await self._asked(asked, trace, caller)
             payload = asked.payload(model.manifest)
             job = Job(
                 payload,
@@ -190,6 +218,37 @@ class Service:
                 return job
             # the model gave way to another between the look and the queue
 
+    async def _begin(
+        self, asked: Prompted, trace: Trace, caller: Caller, deadline: float | None
+    ) -> tuple[Answering, Words]:
+        """An answer that has or waits for its place at the model that is asked.
+
+        Raises what `_put` raises, and GenerationError.
+        """
+        while True:
+            model = await self._asked(asked, trace, caller)
+            prompt = asked.prompt(model.manifest)
+            # beside the event loop: a long prompt takes a while
+            tokens, sampling = await asyncio.to_thread(weighed, model, prompt, asked)
+            answering = Answering(
+                prompt,
+                sampling,
+                counted(self._usage, caller, trace.context),
+                tokens=tokens,
+                deadline=deadline,
+                gone=trace.gone,
+            )
+            if self._places_of(model).put(answering):
+                return answering, asked.words(model.manifest)
+
+    async def _asked(self, asked: Read | Prompted, trace: Trace, caller: Caller) -> Model:
+        """The model that is asked, loaded again where it gave way to others."""
+        entry = self._reached(caller, asked.model, asked.version)
+        model = entry.model if entry.model is not None else await self._changed(self.models.wake, entry)
+        trace.served, trace.model = model.manifest.name, model.manifest.digest
+        trace.context = context_of(caller, trace.said, asked.said)
+        return model
+
     def _reached(self, caller: Caller, name: str, version: str | None) -> Entry:
         entry = self.models.find(name, version)
         must_reach(caller, entry.known.name, entry.known.version)
@@ -201,6 +260,14 @@ class Service:
             queue = self._queues[id(model)] = Queue(model)
         queue.capacity = self._box.settings.serve.queue
         return queue
+
+    def _places_of(self, model: Model) -> Places:
+        limits = self._box.settings.serve
+        places = self._places.get(id(model))
+        if places is None:
+            places = self._places[id(model)] = Places(model, limits.answers)
+        places.capacity, places.most = limits.queue, limits.tokens
+        return places
 
     async def _changed(self, change: Callable[[Of], Changed], of: Of) -> Changed:
         """What a change of the models gives, made beside the event loop."""
