@@ -30,10 +30,10 @@ Prompt = str | Sequence[Mapping[str, str]]
 class Answering:
     """What one request asks of a model that generates. Made on the thread of the event loop.
 
-    `tokens` is how many prompt and answer take at most. `came`, `began`, `first`, `last` and `ended` are on
-    the clock of `time.monotonic`: when it was made, when a thread took it, when its first piece was there and its last
-    so far, and when it was on record; None as long as it did not come to that. `stream` is there from the first piece on, and `receipt` shows at
-    the end that the answer, or its refusal, is on record.
+    `tokens` is how many prompt and answer take at most. `came`, `began`, `first`, `last` and `ended` are on the clock
+    of `time.monotonic`: when it was made, when a thread took it, when its first piece was there and its last so far, and
+    when it was on record; None as long as it did not come to that. `stream` is there from the first piece on, and
+    `receipt` shows at the end that the answer, or its refusal, is on record.
     """
 
     def __init__(

@@ -104,10 +104,10 @@ def _generating(
         id=id_,
         tag="OpenAI",
         summary=summary,
-        text="As OpenAI has it, so that its clients work unchanged. With `stream` the answer comes as server-sent events "
+        text="As OpenAI has it, so that its clients work unchanged. With `stream` the answer comes in events "
         "while it is made: the first has the seed and what the answer has to say, the last the receipt, and behind it "
-        "stands `[DONE]`. What goes wrong before the first token is told as for any route; what goes wrong on the way is "
-        "an event with the problem, and then nothing more.",
+        "stands `[DONE]`. What goes wrong before the first token is told as on any route; what goes wrong later is an "
+        "event with the problem, and then nothing more.",
         takes=_ASKS,
         bodies=_json(taken, asked),
         says="The answer, or its events.",

@@ -92,8 +92,8 @@ class ChatBody(Sampled, frozen=True, kw_only=True, forbid_unknown_fields=True):
     logprobs: bool | None = None
     top_logprobs: int | None = None
     response_format: Format | None = None
-    tools: list[msgspec.Raw] | None = None
-    tool_choice: msgspec.Raw | None = None
+    tools: list[Any] | None = None
+    tool_choice: Any = None
     store: bool | None = None
 
 
@@ -165,7 +165,7 @@ def read_chat(body: bytes, headers: Mapping[bytes, bytes]) -> Completing:
     _must_be_done(asked)
     _neutral("response_format", asked.response_format is None or asked.response_format.type == "text")
     _neutral("tools", not asked.tools)
-    _neutral("tool_choice", asked.tool_choice is None or bytes(asked.tool_choice) in _NO_TOOLS)
+    _neutral("tool_choice", asked.tool_choice in (None, "none", "auto"))
     _neutral("store", not asked.store)
     limits = {limit for limit in (asked.max_tokens, asked.max_completion_tokens) if limit is not None}
     if len(limits) > 1:
@@ -223,7 +223,6 @@ def _neutral(field: str, neutral: bool) -> None:
         raise RequestError("request_unsupported", f"`{field}` with this value is not done here")
 
 
-_NO_TOOLS = (b"null", b'"none"', b'"auto"')
 _NUMBERS = tuple(bytes([one]) for one in b"[-0123456789")
 _NAMES = (*Sampled.__struct_fields__, *Said.__struct_fields__, "include_usage")
 _CHAT: Form[ChatBody] = Form(
