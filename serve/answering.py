@@ -31,8 +31,8 @@ class Answering:
     """What one request asks of a model that generates. Made on the thread of the event loop.
 
     `tokens` is how many prompt and answer take at most. `came`, `began`, `first`, `last` and `ended` are on the clock
-    of `time.monotonic`: when it was made, when a thread took it, when its first piece was there and its last so far, and
-    when it was on record; None as long as it did not come to that. `stream` is there from the first piece on, and
+    of `time.monotonic`: when it was made, when a thread took it, when its first piece was there and its last so far,
+    and when it was on record; None as long as it did not come to that. `stream` is there from the first piece on, and
     `receipt` shows at the end that the answer, or its refusal, is on record.
     """
 
@@ -84,8 +84,9 @@ class Answering:
         if self.withdraw(self):  # nobody had begun with it
             self._end(fault)
 
-    def run(self, model: Model) -> None:
-        """Make the answer, to its end or until it is stopped. Called once, in a thread; raises nothing."""
+    def run(self, model: Model, over: Callable[[], None]) -> None:
+        """Make the answer, to its end or until it is stopped. Called once, in a thread; raises nothing. `over` is
+        called before whoever waits hears of the end."""
         failed: Exception | None = None
         try:
             self._run(model)
@@ -97,6 +98,7 @@ class Answering:
                     self.receipt = model.receipt(error)
                 elif self.stream is not None and self.stream.written:
                     self.receipt = model.receipt(self.stream)
+        over()
         self._end(failed)
 
     async def pieces(self) -> Sequence[Chunk]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from functools import partial
 from threading import Condition, Thread
 
 from policies.errors import Fault
@@ -118,14 +119,7 @@ class Places:
         # what is asked of the other models is over soon, and should not wait for a long answer
         step_back(2 * NICER)
         while (answering := self._next()) is not None:
-            beside = len(self._running)
-            try:
-                answering.run(self.model)
-            finally:
-                with self._changed:
-                    self._running.discard(answering)
-                    self._held -= answering.tokens
-            self._learn(answering, beside)
+            answering.run(self.model, partial(self._leave, answering))
 
     def _next(self) -> Answering | None:
         with self._changed:
@@ -137,8 +131,11 @@ class Places:
             self._running.add(answering)
             return answering
 
-    def _learn(self, answering: Answering, beside: int) -> None:
+    def _leave(self, answering: Answering) -> None:
         used = answering.used.get("tokens", 0)
-        if used and answering.began is not None and answering.ended is not None:
-            took = (answering.ended - answering.began) / used / beside
-            self._pace = took if not self._pace else self._pace + FRESH * (took - self._pace)
+        with self._changed:
+            if used and answering.began is not None:
+                took = (time.monotonic() - answering.began) / used / len(self._running)
+                self._pace = took if not self._pace else self._pace + FRESH * (took - self._pace)
+            self._running.discard(answering)
+            self._held -= answering.tokens
