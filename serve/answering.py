@@ -53,7 +53,8 @@ class Answering:
         self._gone = gone
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
-        self._called = False
+        self._done = asyncio.Event()
+        self._called = True  # nobody waits yet
         self._ready: deque[Chunk] = deque()
         self._lock = Lock()
         self._stopped: Fault | None = None
@@ -110,10 +111,17 @@ class Answering:
             # the thread may have come in between, and not have called
             if not self._ready and not self._over:
                 await self._wake.wait()
+        self._called = True
         found = [self._ready.popleft() for _ in range(len(self._ready))]
         if not found and self._failed is not None:
             raise self._failed
         return found
+
+    async def gather(self, seconds: float | None = None) -> None:
+        """Let pieces come, for so long or until it is over."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._done.wait()
 
     async def closed(self) -> None:
         """Wait until it is over and on record, whatever became of it. For who takes no more of it."""
@@ -161,11 +169,15 @@ class Answering:
         self._failed = failed
         self.ended = time.monotonic()
         self._over = True
-        self._call()
+        self._tell(self._done.set)
+        self._tell(self._wake.set)
 
     def _call(self) -> None:
         """Wake whoever waits, unless that was done already: each time takes a core from the run."""
         if not self._called:
             self._called = True
-            with suppress(RuntimeError):  # the loop is closed: nobody waits
-                self._loop.call_soon_threadsafe(self._wake.set)
+            self._tell(self._wake.set)
+
+    def _tell(self, what: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits
+            self._loop.call_soon_threadsafe(what)

@@ -111,7 +111,8 @@ class Service:
 
     def busy(self) -> Busy | None:
         """What a request to a model is told now, whatever it asks: None as long as a model has a place in its queue."""
-        full = {id(one.model): one for one in (*self._queues.values(), *self._places.values()) if one.full}
+        before: list[Queue | Places] = [*self._queues.values(), *self._places.values()]
+        full = {id(one.model): one for one in before if one.full}
         if not full or any(id(model) not in full for model in self.models.servable()):
             return None
         return min((one.busy() for one in full.values()), key=lambda busy: busy.retry_after_s)

@@ -28,6 +28,9 @@ from toolkit.runtime.generation import Chunk
 
 __all__ = ["STALL_S", "Words", "answered"]
 
+# At most so often an event goes out: each takes a core from the run, here and at a client on the same machine, and
+# nobody reads faster
+EVERY_S = 0.04
 STALL_S = 30.0  # how long a reader may take nothing
 LAST_S = 1.0  # and how long where all that is left to say is that it is over
 EVENTS: Mapping[str, str] = {"Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}
@@ -53,10 +56,12 @@ async def answered(
     chunks: list[Chunk] = []
     try:
         async with _watched(receive, answering):
-            while some := await answering.pieces():
-                chunks += some
-                if words.streamed:
-                    break
+            if words.streamed:
+                chunks += await answering.pieces()
+            else:
+                await answering.gather()
+                while some := await answering.pieces():
+                    chunks += some
     except BaseException as error:
         await answering.closed()
         trace.receipt = answering.receipt
@@ -114,13 +119,12 @@ class _Streamed:
         self._words.first(self._stream)
         some = self._chunks
         while some:
-            await _sent(send, b"".join(self._event(chunk) for chunk in some))
+            receipt = self._answering.receipt if some[-1].finish else None
+            await _sent(send, self._words.event(_joined(some), receipt))
+            await self._answering.gather(EVERY_S)
             some = await self._answering.pieces()
-        receipt = self._answering.receipt or b""
-        await _sent(send, self._words.last(self._stream, receipt) + b"data: [DONE]\n\n", more=False)
-
-    def _event(self, chunk: Chunk) -> bytes:
-        return self._words.event(chunk, self._answering.receipt if chunk.finish else None)
+        last = self._words.last(self._stream, self._answering.receipt or b"")
+        await _sent(send, last + b"data: [DONE]\n\n", more=False)
 
     async def _break_off(self, scope: Scope, send: Send, error: Exception) -> None:
         fault = told(scope, error)
@@ -159,6 +163,14 @@ async def _watched(receive: Receive, answering: Answering) -> AsyncIterator[None
         raise
     finally:
         watching.cancel()
+
+
+def _joined(chunks: Sequence[Chunk]) -> Chunk:
+    """Pieces that came one after the other as one."""
+    if len(chunks) == 1:
+        return chunks[0]
+    logprobs = tuple(one for chunk in chunks for one in chunk.logprobs)
+    return Chunk(text="".join(chunk.text for chunk in chunks), logprobs=logprobs, finish=chunks[-1].finish)
 
 
 def _note(scope: Scope, answering: Answering) -> Any:

@@ -32,7 +32,7 @@ class Asking:
             "server": ("box", 80), "headers": written,
             "state": {"gone": self._left.is_set, "abort": self._abort},
         }  # fmt: skip
-        running: Any = server.app(scope, self._receive, self._send)  # type: ignore[arg-type] # as a server has them
+        running: Any = server.app(scope, self._receive, self._send)
         self.task: asyncio.Task[None] = asyncio.create_task(running)
 
     def hang_up(self) -> None:

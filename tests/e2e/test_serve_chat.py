@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import openai
@@ -18,6 +19,10 @@ from tests.e2e.served import Served, bearer, command, records, until, verified
 NAME = "tiny-w8-t8"
 TURNS: list[Any] = [{"role": "system", "content": "Speak."}, {"role": "user", "content": "the hen"}]
 SAMPLED: dict[str, Any] = {"max_tokens": 24, "temperature": 1.0, "seed": 5}
+
+
+def ended(server: Served, call: str) -> bool:
+    return any("outcome" in one for one in records(server.box).get(call, []))
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +131,7 @@ def test_who_leaves_a_stream_ends_it_and_that_is_on_record(server: Served, key: 
             assert answer.status_code == 200
             next(answer.iter_bytes())
         call = answer.headers["x-decision-id"]
-        until(lambda call=call: any("outcome" in one for one in records(server.box).get(call, [])))
+        until(partial(ended, server, call))
         (outcome,) = [one["outcome"] for one in records(server.box)[call] if "outcome" in one]
         if outcome["code"] == "generation_stopped":
             break

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from litestar import Litestar
@@ -38,7 +38,12 @@ LIMITS = {
 
 def test_every_route_has_its_line() -> None:
     service = cast(Service, None)  # asked for nothing until a request comes
-    routes = [openai.routes(service, 0), *completions.routes(service), predict.route(service), oip.routes(service)]
+    routes: list[Any] = [
+        openai.routes(service, 0),
+        *completions.routes(service),
+        predict.route(service),
+        oip.routes(service),
+    ]
     app = Litestar(routes, openapi_config=None)
     served = {
         (method, re.sub(r":\w+}", "}", route.path).rstrip("/"))
