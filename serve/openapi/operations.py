@@ -115,7 +115,7 @@ def _generating(
             **_json(given, whole),
             "text/event-stream": Content(kind=str, example=f"data: {json.dumps(event)}\n\n"),
         },
-        gives=_GIVES,
+        gives=(*_GIVES, "X-Accel-Buffering"),
         codes={**KEYED, **ASKED, **GENERATING},
     )
 

@@ -140,7 +140,13 @@ ChatRequest = mirrored(
     logprobs="With each token the logarithm of its probability.",
     top_logprobs="And those of so many most probable tokens; 20 at most.",
     response_format=(
-        mirrored(completions.Format, "ResponseFormat", "How an answer is built.", type="text: as the model has it.")
+        mirrored(
+            completions.Format,
+            "ResponseFormat",
+            "How an answer is built.",
+            type=(Literal["text"], "As the model has it."),
+            json_schema=(None, "null: answers are not held to a schema here."),
+        )
         | None,
         "Of the type text.",
     ),

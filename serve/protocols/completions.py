@@ -36,10 +36,11 @@ class StreamOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     include_usage: bool = False
 
 
-class Format(Struct, frozen=True, kw_only=True):
-    """How an answer is to be built. What belongs to other types is not looked at, since these are refused."""
+class Format(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How an answer is to be built. `json_schema` belongs to a type that is refused."""
 
     type: str
+    json_schema: Any = None
 
 
 class Sampled(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -163,7 +164,7 @@ def read_chat(body: bytes, headers: Mapping[bytes, bytes]) -> Completing:
     InputError: input_too_large."""
     asked = _CHAT.read(bounded(inflated(body, headers), MOST))
     _must_be_done(asked)
-    _neutral("response_format", asked.response_format is None or asked.response_format.type == "text")
+    _neutral("response_format", asked.response_format in (None, Format(type="text")))
     _neutral("tools", not asked.tools)
     _neutral("tool_choice", asked.tool_choice in (None, "none", "auto"))
     _neutral("store", not asked.store)
@@ -226,7 +227,7 @@ def _neutral(field: str, neutral: bool) -> None:
 _NUMBERS = tuple(bytes([one]) for one in b"[-0123456789")
 _NAMES = (*Sampled.__struct_fields__, *Said.__struct_fields__, "include_usage")
 _CHAT: Form[ChatBody] = Form(
-    ChatBody, *ChatBody.__struct_fields__, *_NAMES, "role", "content", "refusal", "type", "text"
+    ChatBody, *ChatBody.__struct_fields__, *_NAMES, "role", "content", "refusal", "type", "text", "json_schema"
 )
 _COMPLETION: Form[CompletionBody] = Form(CompletionBody, *CompletionBody.__struct_fields__, *_NAMES)
 _PROMPT: Form[str | list[str]] = Form(str | list[str])

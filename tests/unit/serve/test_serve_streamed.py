@@ -18,6 +18,7 @@ import pytest
 
 from compliance.journal.errors import JournalError
 from compliance.keys import from_text
+from compliance.state.api_key_table import Defaults, Terms
 from compliance.verify.receipt import verify_receipt
 from serve import streamed
 from serve.places import Places
@@ -26,6 +27,7 @@ from tests.commands import within
 from tests.conftest import Shared
 from tests.decoders import CONTEXT, decoder_box
 from tests.serving import Running, serving
+from tests.unit.serve.test_serve_openapi_answers import must_fit
 from toolkit.box import Box, Context
 from toolkit.bundle import Bundle
 from toolkit.model import Model
@@ -453,6 +455,51 @@ def test_a_refusal_of_the_gate_is_an_answer_with_its_findings(place: Path, run: 
     for call in calls:
         (opened,) = records(place, call)
         assert not opened["allowed"]
+
+
+def test_answers_are_as_the_document_says(run: Callable[..., None]) -> None:
+    async def scenario(server: Running) -> None:
+        for path, bodies in (
+            (CHAT, (chat(), chat(logprobs=True, top_logprobs=1), chat(stream=True))),
+            (TEXT, (text(), text(logprobs=1), text(stream=True))),
+        ):
+            for body in bodies:
+                must_fit(f"POST {path}", await server.http.post(path, json=body, headers=server.headers))
+            for body, status in (({**bodies[0], "n": 2}, 400), ({**bodies[0], "metadata": {"purpose": "x"}}, 403)):
+                must_fit(f"POST {path}", await server.http.post(path, json=body, headers=server.headers), status)
+
+    run(scenario)
+
+
+def test_what_a_replaced_model_has_begun_it_ends(run: Callable[..., None], steps: Steps) -> None:
+    async def scenario(server: Running) -> None:
+        some = [Asking(server, TEXT, text(stream=True)) for _ in range(2)]
+        await until(lambda: bool(server.service.places) and places(server).waiting == 1)
+        server.service.leave(places(server).model)
+        assert not server.service.places
+        steps.open.set()
+        await asyncio.gather(*(one.task for one in some))
+        assert [one.events[-1] for one in some] == ["[DONE]"] * 2
+        assert (await asked(server, TEXT, text())).status == 200  # by other places
+
+    run(scenario, "answers = 1")
+
+
+def test_a_quota_counts_answers_and_gives_back_what_was_refused(place: Path, run: Callable[..., None]) -> None:
+    async def scenario(server: Running) -> None:
+        _, key = server.service._keys.create(0, Terms(defaults=Defaults(purpose="search")), calls=1)
+        own = {"Authorization": f"Bearer {key}"}
+
+        async def ask(**more: Any) -> Any:
+            return await server.http.post(TEXT, json=text(**more), headers=own)
+
+        assert (await ask(metadata={"purpose": "marketing"})).status_code == 403
+        assert (await ask(prompt="")).status_code == 400
+        assert (await ask()).status_code == 200
+        refused = (await ask()).json()
+        assert [one["rule"] for one in refused["findings"] if not one["ok"]] == ["base.quota"]
+
+    run(scenario)
 
 
 def test_metrics_tell_of_first_tokens_and_of_each(run: Callable[..., None]) -> None:
