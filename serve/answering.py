@@ -60,12 +60,10 @@ class Answering:
         self._stopped: Fault | None = None
         self._failed: Exception | None = None
         self._over = False
+        self._deadline = deadline
         self._timer: asyncio.TimerHandle | None = None
-        if deadline is not None:
-            late = Busy("deadline_exceeded", "the time that the request gave is over", 1)
-            self._timer = self._loop.call_at(deadline, self.stop, late)
+        self._withdraw: Callable[[], bool] = lambda: False
         self.tokens = tokens
-        self.withdraw: Callable[[Answering], bool] = lambda _: False
         self.stream: Stream | None = None
         self.receipt: bytes | None = None
         self.came = time.monotonic()
@@ -79,10 +77,17 @@ class Answering:
         """The tokens that it took, once it is over."""
         return {} if self.stream is None else self.stream.usage
 
+    def wait(self, withdraw: Callable[[], bool]) -> None:
+        """It has a place, or waits for one until `withdraw` gives that up. For the thread of the event loop."""
+        self._withdraw = withdraw
+        if self._deadline is not None:
+            late = Busy("deadline_exceeded", "the time that the request gave is over", 1)
+            self._timer = self._loop.call_at(self._deadline, self.stop, late)
+
     def stop(self, fault: Fault) -> None:
         """Let no further token be made: whoever waits gets the fault. For the thread of the event loop."""
         self._halt(fault)
-        if self.withdraw(self):  # nobody had begun with it
+        if self._withdraw():  # nobody had begun with it
             self._end(fault)
 
     def run(self, model: Model, over: Callable[[], None]) -> None:

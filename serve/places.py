@@ -61,12 +61,14 @@ class Places:
     def full(self) -> bool:
         return self._crowded or self._held >= self.most
 
-    def busy(self) -> Busy:
-        """What a request is told that does not find a place."""
-        wait = retry_s(self._held * self._pace)
+    def busy(self, tokens: int = 1) -> Busy:
+        """What a request for so many tokens is told that does not find a place."""
         if self._crowded:
-            return Busy("queue_full", f"{self.capacity} requests wait for this model already", wait)
-        return Busy("tokens_full", f"those that run or wait may take {self._held} of {self.most} tokens", wait)
+            wait = self._held / max(1, self.waiting + self.running) * self._pace
+            return Busy("queue_full", f"{self.capacity} requests wait for this model already", retry_s(wait))
+        wait = max(0, self._held + tokens - self.most) * self._pace
+        said = f"those that run or wait may take {self._held} of {self.most} tokens, and this one {tokens}"
+        return Busy("tokens_full", said, retry_s(wait))
 
     def put(self, answering: Answering) -> bool:
         """Take it in, at once or not at all; False when these were stopped, and others may take it.
@@ -77,8 +79,8 @@ class Places:
             if self._stopped:
                 return False
             if self._crowded or (self._held and self._held + answering.tokens > self.most):
-                raise self.busy()
-            answering.withdraw = self._withdraw
+                raise self.busy(answering.tokens)
+            answering.wait(partial(self._withdraw, answering))
             self._held += answering.tokens
             self._waiting.append(answering)
             self._changed.notify()

@@ -28,6 +28,7 @@ from serve.queue import Job, Queue
 from serve.quota import counted
 from serve.streamed import Words, answered
 from serve.telemetry import Trace, trace_of
+from serve.waiting import Waiting
 from toolkit.box import Box
 from toolkit.bundle import BundleManifest
 from toolkit.model import Answer, Model
@@ -70,9 +71,7 @@ class Service:
         self._limits = box.settings.serve
         self._identity = Identity(keys, issuer_of(box), self._limits)
         self._bodies = Bodies()
-        self._queues: dict[int, Queue] = {}
-        self._places: dict[int, Places] = {}
-        self._left: list[Places] = []  # of models that are served no more, with answers that are not at their end
+        self._waiting = Waiting()
 
     def start(self) -> None:
         """Called on the thread of the event loop, once it runs."""
@@ -86,12 +85,12 @@ class Service:
     @property
     def queues(self) -> Collection[Queue]:
         """One for each model that was asked."""
-        return self._queues.values()
+        return self._waiting.queues
 
     @property
     def places(self) -> Collection[Places]:
         """One for each model that generates and was asked to."""
-        return self._places.values()
+        return self._waiting.places
 
     def quotas(self) -> dict[str, int]:
         """How many calls are left to each account that has a quota. Raises StateError."""
@@ -110,12 +109,8 @@ class Service:
         self.health.must_hold()
 
     def busy(self) -> Busy | None:
-        """What a request to a model is told now, whatever it asks: None as long as a model has a place in its queue."""
-        before: list[Queue | Places] = [*self._queues.values(), *self._places.values()]
-        full = {id(one.model): one for one in before if one.full}
-        if not full or any(id(model) not in full for model in self.models.servable()):
-            return None
-        return min((one.busy() for one in full.values()), key=lambda busy: busy.retry_after_s)
+        """What a request to a model is told now, whatever it asks: None as long as a model has a place."""
+        return self._waiting.busy(self.models.servable())
 
     async def ask(
         self, request: Request[Any, Any, Any], read: Callable[[bytes, Mapping[bytes, bytes]], Read]
@@ -181,20 +176,12 @@ class Service:
 
     def leave(self, model: Model) -> None:
         """Take no more for a model that is served no more; what waits for it is answered."""
-        queue, places = self._queues.pop(id(model), None), self._places.pop(id(model), None)
-        if queue is not None:
-            queue.stop()
-        if places is not None:
-            places.stop()
-            self._left = [*(one for one in self._left if one.running), places]
+        self._waiting.leave(model)
 
     def close(self) -> None:
         """Let the lanes finish what they run, and end the answers that are not; what waits was given up with its
         request."""
-        for queue in [*self._queues.values()]:
-            queue.stop()
-        for places in [*self._places.values(), *self._left]:
-            places.close()
+        self._waiting.close()
         self._usage.close()
         self._admission.close()
 
@@ -215,7 +202,7 @@ class Service:
                 gone=trace.gone,
                 written=_writing(asked, trace),
             )
-            if self._queue(model).put(job):
+            if self._waiting.queue(model, self._box.settings.serve).put(job):
                 return job
             # the model gave way to another between the look and the queue
 
@@ -239,7 +226,7 @@ class Service:
                 deadline=deadline,
                 gone=trace.gone,
             )
-            if self._places_of(model).put(answering):
+            if self._waiting.places_of(model, self._box.settings.serve).put(answering):
                 return answering, asked.words(model.manifest)
 
     async def _asked(self, asked: Read | Prompted, trace: Trace, caller: Caller) -> Model:
@@ -254,21 +241,6 @@ class Service:
         entry = self.models.find(name, version)
         must_reach(caller, entry.known.name, entry.known.version)
         return entry
-
-    def _queue(self, model: Model) -> Queue:
-        queue = self._queues.get(id(model))
-        if queue is None:
-            queue = self._queues[id(model)] = Queue(model)
-        queue.capacity = self._box.settings.serve.queue
-        return queue
-
-    def _places_of(self, model: Model) -> Places:
-        limits = self._box.settings.serve
-        places = self._places.get(id(model))
-        if places is None:
-            places = self._places[id(model)] = Places(model, limits.answers)
-        places.capacity, places.most = limits.queue, limits.tokens
-        return places
 
     async def _changed(self, change: Callable[[Of], Changed], of: Of) -> Changed:
         """What a change of the models gives, made beside the event loop."""
