@@ -18,7 +18,7 @@ from serve import health, receipts
 from serve.body import MAX_BODY
 from serve.openapi import routes as openapi
 from serve.problems import respond
-from serve.protocols import openai, predict
+from serve.protocols import completions, openai, predict
 from serve.protocols.oip import routes as oip
 from serve.reloading import Reloading
 from serve.service import Service
@@ -56,6 +56,7 @@ def create_app(
         box.journal,
         lambda: service.health.signing_days,
         service.quotas,
+        lambda: service.places,
         workers,
     )
     spans = _spans(box, metrics, log)
@@ -83,6 +84,7 @@ def create_app(
             openapi.routes(),
             receipts.route(service, box.journal),
             openai.routes(service, int(time.time())),
+            *completions.routes(service),
             predict.route(service),
             oip.routes(service),
         ],

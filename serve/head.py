@@ -18,15 +18,17 @@ from serve.answer import secured
 from serve.problems import MEDIA_TYPE, RequestError, document, headers_of, status_of
 from serve.telemetry import UNMATCHED, Observed
 
-__all__ = ["BoundedHead"]
+__all__ = ["BoundedHead", "asked_at"]
 
 INTERIM = b"HTTP/1.1 100 "
 MAX_HEAD = 16_384
 HEAD_S = 10.0
 MAX_CONNECTIONS = 4_096
-# the last part of the paths at which models are asked, and the routes
+# the last part of the paths at which models are asked, or the last two, and the routes
 ASKING = {
     b"embeddings": "/v1/embeddings",
+    b"chat/completions": "/v1/chat/completions",
+    b"v1/completions": "/v1/completions",
     b"predict": "/v1/models/{name:str}/predict",
     b"infer": "/v2/models/{name:str}/infer",
 }
@@ -64,7 +66,11 @@ class BoundedHead(HttpToolsProtocol):
         super().on_message_begin()
         self._head = 0
         # a lane asks whether the client is gone, from its own thread
-        self.scope["state"] |= {"certificate": self._certificate, "gone": self.transport.is_closing}
+        self.scope["state"] |= {
+            "certificate": self._certificate,
+            "gone": self.transport.is_closing,
+            "abort": self.transport.abort,
+        }
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
@@ -111,7 +117,7 @@ class BoundedHead(HttpToolsProtocol):
         """Refuse a request to a model where none has a place left, whoever asks: what a refusal takes, it takes from
         the lanes, and this takes a third of what the application would need. What comes of a body is let fall."""
         path = self.url.partition(b"?")[0]
-        route = ASKING.get(path.rpartition(b"/")[2])
+        route = asked_at(path)
         observed: Observed | None = self.app_state.get("observed")
         idle = self.cycle is None or self.cycle.response_complete
         self._shed = False
@@ -199,6 +205,12 @@ class _Whole:
         if self._head:
             self._transport.write(self._head)
             self._head = b""
+
+
+def asked_at(path: bytes) -> str | None:
+    """The route of a path where models are asked."""
+    before, _, last = path.rpartition(b"/")
+    return ASKING.get(last) or ASKING.get(before.rpartition(b"/")[2] + b"/" + last)
 
 
 def _too_large() -> RequestError:

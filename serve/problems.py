@@ -28,9 +28,21 @@ from serve.answer import Json
 from serve.caller import ScopeError
 from serve.queue import Abandoned
 from serve.telemetry import trace_of, where
+from toolkit.generating import GenerationStopped
 from toolkit.models import Unserved
+from toolkit.runtime.sampling import GenerationError
 
-__all__ = ["MEDIA_TYPE", "STATUSES", "RequestError", "document", "headers_of", "respond", "status_for", "status_of"]
+__all__ = [
+    "MEDIA_TYPE",
+    "STATUSES",
+    "RequestError",
+    "document",
+    "headers_of",
+    "respond",
+    "status_for",
+    "status_of",
+    "told",
+]
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -48,6 +60,9 @@ class RequestError(Unusable):
         "request_encoding": "Send the body as it is, or whole under a Content-Encoding of gzip or deflate.",
         "request_tokens": "Send texts: the model's own tokenizer makes tokens of them.",
         "request_dimensions": "Leave `dimensions` out: the embeddings of a model are given as they are, or not at all.",
+        "request_unsupported": "Leave out what the message names, or give it the value that changes nothing: "
+        "docs/serving.md lists what is done.",
+        "request_chat": "Ask this model at /v1/completions: it goes on with a text, and knows no turns.",
         "tensor_binary": "Give the length of the JSON in Inference-Header-Content-Length, and behind the JSON for each "
         "input as many bytes as its binary_data_size, datatype and shape say.",
         "tensor_input": "Give the inputs that GET /v2/models/NAME lists, each of its datatype and shape; an image in "
@@ -79,6 +94,8 @@ STATUSES: Mapping[type[Fault] | str, HTTPStatus] = {
     "model_unknown": HTTPStatus.NOT_FOUND,
     Abandoned: HTTPStatus.SERVICE_UNAVAILABLE,  # nobody is there to read it
     "usage_grant_lease": HTTPStatus.SERVICE_UNAVAILABLE,
+    GenerationError: HTTPStatus.BAD_REQUEST,
+    GenerationStopped: HTTPStatus.SERVICE_UNAVAILABLE,
     WitnessError: HTTPStatus.FORBIDDEN,
     "exchange_malformed": HTTPStatus.BAD_REQUEST,
     "witness_unknown": HTTPStatus.NOT_FOUND,
@@ -108,6 +125,7 @@ _OPENAI_TYPES = {
     HTTPStatus.FORBIDDEN: "permission_error",
     HTTPStatus.TOO_MANY_REQUESTS: "rate_limit_error",
 }
+_GIVEN = {"/v1/chat/completions": "messages", "/v1/completions": "prompt"}  # the field with what a model is given
 _UNSAID = "The server cannot answer this now; its log holds the reason."
 
 
@@ -138,19 +156,24 @@ def respond(request: Request[Any, Any, Any], error: Exception) -> Response[bytes
     return _Written(_answer(request.scope, error))
 
 
-def _answer(scope: Scope, error: Exception) -> Json:
+def told(scope: Scope, error: Exception) -> Fault:
+    """What a request failed by, with a word about it for the log."""
     trace = trace_of(scope)
     fault = _fault(error)
-    status = status_of(fault)
     trace.code = fault.code
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if status_of(fault) >= HTTPStatus.INTERNAL_SERVER_ERROR:
         trace.reason = where(error) if fault.code == "internal" else str(fault)
     if isinstance(fault, Denied):
         trace.call = fault.call
         findings: tuple[Any, ...] = fault.findings
         trace.refused_by = tuple(finding.rule for finding in findings if not finding.ok)
-    headers = {"Content-Type": MEDIA_TYPE, **trace.headers(), **headers_of(fault, error)}
-    return Json(document(fault, scope["path"]), headers, status)
+    return fault
+
+
+def _answer(scope: Scope, error: Exception) -> Json:
+    fault = told(scope, error)
+    headers = {"Content-Type": MEDIA_TYPE, **trace_of(scope).headers(), **headers_of(fault, error)}
+    return Json(document(fault, scope["path"]), headers, status_of(fault))
 
 
 def document(fault: Fault, path: str = "/") -> bytes:
@@ -171,17 +194,17 @@ def document(fault: Fault, path: str = "/") -> bytes:
         problem["last"] = fault.last
     message = f"{str(fault).rstrip('.')}. {fault.hint}" if said else _UNSAID
     if path.startswith("/v1/"):
-        problem["error"] = _openai_error(fault, status, message)
+        problem["error"] = _openai_error(fault, status, message, path)
     elif path == "/v2" or path.startswith("/v2/"):
         problem["error"] = message  # as the Open Inference Protocol has it
     return msgspec.json.encode(problem)
 
 
-def _openai_error(fault: Fault, status: HTTPStatus, message: str) -> dict[str, Any]:
+def _openai_error(fault: Fault, status: HTTPStatus, message: str, path: str) -> dict[str, Any]:
     return {
         "message": message,
         "type": _OPENAI_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error"),
-        "param": _param(fault),
+        "param": _param(fault, path),
         "code": fault.code,
     }
 
@@ -212,7 +235,7 @@ def headers_of(fault: Fault, error: Exception | None = None) -> dict[str, str]:
     return {}
 
 
-def _param(fault: Fault) -> str | None:
+def _param(fault: Fault, path: str) -> str | None:
     if fault.code == "model_unknown":
         return "model"
-    return "input" if isinstance(fault, InputError) else None
+    return _GIVEN.get(path, "input") if isinstance(fault, InputError) else None

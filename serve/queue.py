@@ -24,7 +24,7 @@ from serve.admission import Busy
 from toolkit.box import Context
 from toolkit.model import Answer, Asked, Model
 
-__all__ = ["Abandoned", "Job", "Queue"]
+__all__ = ["Abandoned", "Job", "Queue", "retry_s", "step_back"]
 
 # Jobs that a lane prepares together, runs one after the other, and answers together. After an inference little of what
 # the gate, the record and the answer need is still in the processor's caches; so a few calls share the way back.
@@ -160,7 +160,7 @@ class Queue:
 
     def busy(self) -> Busy:
         """What a request is told that does not find a place."""
-        return Busy("queue_full", f"{self.capacity} requests wait for this model already", _retry_s(self.wait_s))
+        return Busy("queue_full", f"{self.capacity} requests wait for this model already", retry_s(self.wait_s))
 
     def put(self, job: Job) -> bool:
         """Take a job in, at once or not at all; False when this queue was stopped, and another may take it.
@@ -174,7 +174,7 @@ class Queue:
         wait = self.wait_s
         if job.deadline is not None and time.monotonic() + wait > job.deadline:
             said = "the request would wait longer than the time that it gives"
-            raise Busy("deadline_short", said, _retry_s(wait))
+            raise Busy("deadline_short", said, retry_s(wait))
         with self._lock:
             self._size += job.size
             self._jobs.append(job)
@@ -194,8 +194,7 @@ class Queue:
             thread.join(max(0.0, until - time.monotonic()))
 
     def _lane(self) -> None:
-        if sys.platform == "linux":  # elsewhere a thread has no priority of its own
-            os.setpriority(os.PRIO_PROCESS, get_native_id(), min(LOWEST, os.getpriority(os.PRIO_PROCESS, 0) + NICER))
+        step_back(NICER)
         while self._wake.get():
             jobs = self._taken()
             if not jobs:
@@ -260,7 +259,14 @@ class Queue:
         return done
 
 
-def _retry_s(wait_s: float) -> int:
+def step_back(by: int) -> None:
+    """Let this thread, and those that it begins, be so much nicer than the process is."""
+    if sys.platform == "linux":  # elsewhere a thread has no priority of its own
+        os.setpriority(os.PRIO_PROCESS, get_native_id(), min(LOWEST, os.getpriority(os.PRIO_PROCESS, 0) + by))
+
+
+def retry_s(wait_s: float) -> int:
+    """In how many seconds to come again, where others wait so long."""
     return max(1, round(wait_s + 0.5))
 
 

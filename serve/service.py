@@ -16,14 +16,19 @@ from policies.errors import Denied
 from policies.payload import Payload
 from serve.admission import Admission, Busy
 from serve.answer import Json
+from serve.answering import Answering
 from serve.body import Bodies
 from serve.caller import Caller, must_administer, must_reach
 from serve.health import UNRECORDED, Health
 from serve.identity import Identity, context_of, issuer_of
+from serve.places import Places
 from serve.problems import RequestError
+from serve.prompted import Prompted, weighed
 from serve.queue import Job, Queue
 from serve.quota import counted
+from serve.streamed import Words, answered
 from serve.telemetry import Trace, trace_of
+from serve.waiting import Waiting
 from toolkit.box import Box
 from toolkit.bundle import BundleManifest
 from toolkit.model import Answer, Model
@@ -66,7 +71,7 @@ class Service:
         self._limits = box.settings.serve
         self._identity = Identity(keys, issuer_of(box), self._limits)
         self._bodies = Bodies()
-        self._queues: dict[int, Queue] = {}
+        self._waiting = Waiting()
 
     def start(self) -> None:
         """Called on the thread of the event loop, once it runs."""
@@ -80,7 +85,12 @@ class Service:
     @property
     def queues(self) -> Collection[Queue]:
         """One for each model that was asked."""
-        return self._queues.values()
+        return self._waiting.queues
+
+    @property
+    def places(self) -> Collection[Places]:
+        """One for each model that generates and was asked to."""
+        return self._waiting.places
 
     def quotas(self) -> dict[str, int]:
         """How many calls are left to each account that has a quota. Raises StateError."""
@@ -99,11 +109,8 @@ class Service:
         self.health.must_hold()
 
     def busy(self) -> Busy | None:
-        """What a request to a model is told now, whatever it asks: None as long as a model has a place in its queue."""
-        full = {id(queue.model): queue for queue in self._queues.values() if queue.full}
-        if not full or any(id(model) not in full for model in self.models.servable()):
-            return None
-        return min((queue.busy() for queue in full.values()), key=lambda busy: busy.retry_after_s)
+        """What a request to a model is told now, whatever it asks: None as long as a model has a place."""
+        return self._waiting.busy(self.models.servable())
 
     async def ask(
         self, request: Request[Any, Any, Any], read: Callable[[bytes, Mapping[bytes, bytes]], Read]
@@ -121,6 +128,20 @@ class Service:
                 self.health.failed(error)
                 raise
         return Json(content, {**trace.headers(), **more})
+
+    async def answer(
+        self, request: Request[Any, Any, Any], read: Callable[[bytes, Mapping[bytes, bytes]], Prompted]
+    ) -> ASGIApp:
+        """Read the body, wait for a place, and answer once the first token is there. Raises what the gate, the model
+        and the journal raise until then."""
+        headers = dict(request.scope["headers"])
+        deadline = _deadline(headers.get(TIMEOUT))
+        trace = trace_of(request.scope)
+        async with self._bodies.read(request.scope, request.receive) as body:
+            asked = read(body, headers)
+            answering, words = await self._begin(asked, trace, _caller(request.scope), deadline)
+            trace.job = answering
+            return await answered(request.scope, request.receive, answering, words, self.health.failed)
 
     async def body(self, request: Request[Any, Any, Any]) -> bytes:
         """The body of a request that asks no model. Raises RequestError, Busy."""
@@ -155,14 +176,12 @@ class Service:
 
     def leave(self, model: Model) -> None:
         """Take no more for a model that is served no more; what waits for it is answered."""
-        queue = self._queues.pop(id(model), None)
-        if queue is not None:
-            queue.stop()
+        self._waiting.leave(model)
 
     def close(self) -> None:
-        """Let the lanes finish what they run; what waits was given up with its request."""
-        for queue in [*self._queues.values()]:
-            queue.stop()
+        """Let the lanes finish what they run, and end the answers that are not; what waits was given up with its
+        request."""
+        self._waiting.close()
         self._usage.close()
         self._admission.close()
 
@@ -172,10 +191,7 @@ class Service:
         Raises Unserved, ScopeError, RequestError, InputError, Busy, and what loading a model raises.
         """
         while True:
-            entry = self._reached(caller, asked.model, asked.version)
-            model = entry.model if entry.model is not None else await self._changed(self.models.wake, entry)
-            trace.served, trace.model = model.manifest.name, model.manifest.digest
-            trace.context = context_of(caller, trace.said, asked.said)
+            model = await self._asked(asked, trace, caller)
             payload = asked.payload(model.manifest)
             job = Job(
                 payload,
@@ -186,21 +202,45 @@ class Service:
                 gone=trace.gone,
                 written=_writing(asked, trace),
             )
-            if self._queue(model).put(job):
+            if self._waiting.queue(model, self._box.settings.serve).put(job):
                 return job
             # the model gave way to another between the look and the queue
+
+    async def _begin(
+        self, asked: Prompted, trace: Trace, caller: Caller, deadline: float | None
+    ) -> tuple[Answering, Words]:
+        """An answer that has or waits for its place at the model that is asked.
+
+        Raises what `_put` raises, and GenerationError.
+        """
+        while True:
+            model = await self._asked(asked, trace, caller)
+            prompt = asked.prompt(model.manifest)
+            # beside the event loop: a long prompt takes a while
+            tokens, sampling = await asyncio.to_thread(weighed, model, prompt, asked)
+            answering = Answering(
+                prompt,
+                sampling,
+                counted(self._usage, caller, trace.context),
+                tokens=tokens,
+                deadline=deadline,
+                gone=trace.gone,
+            )
+            if self._waiting.places_of(model, self._box.settings.serve).put(answering):
+                return answering, asked.words(model.manifest)
+
+    async def _asked(self, asked: Read | Prompted, trace: Trace, caller: Caller) -> Model:
+        """The model that is asked, loaded again where it gave way to others."""
+        entry = self._reached(caller, asked.model, asked.version)
+        model = entry.model if entry.model is not None else await self._changed(self.models.wake, entry)
+        trace.served, trace.model = model.manifest.name, model.manifest.digest
+        trace.context = context_of(caller, trace.said, asked.said)
+        return model
 
     def _reached(self, caller: Caller, name: str, version: str | None) -> Entry:
         entry = self.models.find(name, version)
         must_reach(caller, entry.known.name, entry.known.version)
         return entry
-
-    def _queue(self, model: Model) -> Queue:
-        queue = self._queues.get(id(model))
-        if queue is None:
-            queue = self._queues[id(model)] = Queue(model)
-        queue.capacity = self._box.settings.serve.queue
-        return queue
 
     async def _changed(self, change: Callable[[Of], Changed], of: Of) -> Changed:
         """What a change of the models gives, made beside the event loop."""

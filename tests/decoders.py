@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
+from tests.commands import within
+from tests.conftest import Shared
 from toolkit.compress.quiet import quiet
 
-__all__ = ["CHATML", "METADATA", "gguf", "gguf_tensors", "q8_0", "tiny_decoder", "tiny_gguf"]
+__all__ = ["CHATML", "METADATA", "decoder_box", "gguf", "gguf_tensors", "q8_0", "tiny_decoder", "tiny_gguf"]
 
 # as that of SmolLM2
 CHATML = (
@@ -153,6 +155,18 @@ def tiny_decoder(path: Path, kind: str, **changes: Any) -> Path:
     (path / "tokenizer_config.json").write_text(json.dumps(named))
     (path / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
     return path
+
+
+def decoder_box(shared: Shared) -> Path:
+    """A box with tiny.bundle in it, which was pressed from a GGUF file once a run: copy it before it is changed."""
+
+    def make(folder: Path) -> None:
+        (folder / "tiny.gguf").write_bytes(tiny_gguf())
+        assert within(folder, "init", "box").returncode == 0
+        done = within(folder / "box", "compress", "../tiny.gguf", "--out", "tiny.bundle")
+        assert done.returncode == 0, done.stderr
+
+    return shared.made("generating", make) / "box"
 
 
 def _tokenizer() -> Tokenizer:

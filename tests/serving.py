@@ -26,12 +26,13 @@ __all__ = ["Running", "running", "serving"]
 
 
 class Running:
-    """An application that runs: `http` asks it with the key in `headers`, `service` is behind it, `routes` are its own
-    as METHOD PATH."""
+    """An application that runs: `http` asks it with the key in `headers`, `app` is itself and `service` behind it,
+    `routes` are its own as METHOD PATH."""
 
     def __init__(
-        self, http: httpx.AsyncClient, service: Service, headers: dict[str, str], routes: frozenset[str]
+        self, app: ASGIApp, http: httpx.AsyncClient, service: Service, headers: dict[str, str], routes: frozenset[str]
     ) -> None:
+        self.app = app
         self.http = http
         self.service = service
         self.headers = headers
@@ -73,7 +74,7 @@ async def running(box: Box, **options: Any) -> AsyncIterator[Running]:
         async with _lifespan(app):
             transport = httpx.ASGITransport(_stated(app))
             async with httpx.AsyncClient(transport=transport, base_url="http://box") as http:
-                yield Running(http, service, {"Authorization": f"Bearer {key}"}, _routes(app))
+                yield Running(app, http, service, {"Authorization": f"Bearer {key}"}, _routes(app))
 
 
 def _routes(app: ASGIApp) -> frozenset[str]:

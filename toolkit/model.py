@@ -198,10 +198,7 @@ class Model:
         What is not allowed, or cannot be recorded, raises here; what goes wrong with the run raises from the iterator.
         Raises Denied with the findings (the refusal is on record), InputError, JournalError, ModelError "model_task".
         """
-        generator = self._generator
-        if generator is None:
-            raise ModelError("model_task", f"{self.manifest.name} is for {self.manifest.task}")
-        payload = Payload.checked({"prompt": prompt} if isinstance(prompt, str) else {"messages": prompt})
+        generator, payload = self._generating, _asking(prompt)
         in_force = self._box.policy
         opened = self._opened(Asked(payload, context), in_force, self._metering)
         if not isinstance(opened, Grant):
@@ -232,6 +229,13 @@ class Model:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def prompt_tokens(self, prompt: str | Sequence[Mapping[str, str]]) -> int:
+        """How many tokens a text or the turns of a chat have, before anything is asked.
+
+        Raises InputError for what cannot be taken, ModelError "model_task".
+        """
+        return len(self._generating.prompter.ids(_asking(prompt)))
 
     def size(self, payload: Payload) -> int:
         """What a call with this payload costs beside others, in the units of the plan's `pace`.
@@ -356,13 +360,23 @@ class Model:
         if (self.manifest.task == ENTITIES) is not entities or self._generator is not None:
             raise ModelError("model_task", f"{self.manifest.name} is for {self.manifest.task}")
 
-    def receipt(self, of: Answer | Denied) -> bytes:
+    @property
+    def _generating(self) -> Generator:
+        if self._generator is None:
+            raise ModelError("model_task", f"{self.manifest.name} is for {self.manifest.task}")
+        return self._generator
+
+    def receipt(self, of: Answer | Stream | Denied) -> bytes:
         """What shows that the call is on record, as JSON (docs/formats.md): `sealpress receipt verify` checks it.
 
         A promise at first, which `sealpress receipt redeem` turns into a proof once the records are under a head.
         """
-        written = of.written if isinstance(of, Answer) else (of.entry.written,)
+        written = (of.entry.written,) if isinstance(of, Denied) else of.written
         return self._box.journal.receipt(written)
+
+
+def _asking(prompt: str | Sequence[Mapping[str, str]]) -> Payload:
+    return Payload.checked({"prompt": prompt} if isinstance(prompt, str) else {"messages": prompt})
 
 
 def _context(

@@ -186,6 +186,9 @@ class ServeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Limits of the server: how many may wait for each model, and for each API key that has none of its own, calls a
     second in the long run, at once, and that run at the same time.
 
+    A model that generates makes `answers` at the same time in each process, and takes no more while those that run or
+    wait may take as many as `tokens`, of prompts and answers together.
+
     Beyond `memory_mb` of models, those that were not asked for the longest rest until they are asked again. `alias`
     gives a model a further name. `tls`, `jwt` and `traces` are off unless they are there.
     """
@@ -194,6 +197,8 @@ class ServeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     burst: Annotated[int, Meta(ge=1)] = 200
     concurrent: Annotated[int, Meta(ge=1)] | None = None
     queue: Annotated[int, Meta(ge=1)] = 64
+    answers: Annotated[int, Meta(ge=1, le=256)] = 4
+    tokens: Annotated[int, Meta(ge=1)] = 32_768
     memory_mb: Annotated[int, Meta(ge=1)] | None = None
     alias: dict[str, str] = {}
     tls: TlsSettings | None = None

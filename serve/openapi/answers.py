@@ -13,6 +13,8 @@ from toolkit.plan import Plan
 
 __all__ = [
     "Alive",
+    "ChatCompletion",
+    "Completion",
     "Embeddings",
     "InferAnswer",
     "ModelMetadata",
@@ -86,6 +88,97 @@ class Embeddings(Struct):
     usage: Tokens
     attribution: _Attribution | UnsetType = UNSET
     ai_notice: _Notice | UnsetType = UNSET
+
+
+class TopToken(Struct):
+    """A token that might have come, and the logarithm of its probability."""
+
+    token: str
+    logprob: float
+    bytes: Annotated[list[int] | None, Meta(description="null where the token is a piece of a character.")]
+
+
+class ChosenToken(TopToken):
+    """The token that came."""
+
+    top_logprobs: list[TopToken]
+
+
+class ChatLogprobs(Struct):
+    """For each token of an answer."""
+
+    content: list[ChosenToken]
+
+
+class TextLogprobs(Struct):
+    """For each token of an answer, in the order of the text."""
+
+    tokens: list[str]
+    token_logprobs: list[float]
+    top_logprobs: list[dict[str, float]]
+    text_offset: list[int]
+
+
+class AnswerTokens(Tokens):
+    """What was used, by prompt and answer."""
+
+    completion_tokens: int
+
+
+class ChatReply(Struct):
+    """What the model says."""
+
+    role: Literal["assistant"]
+    content: str
+
+
+_Finish = Annotated[
+    Literal["stop", "length"],
+    Meta(description="stop: the model ended, or a text of `stop` came; length: as many tokens as were asked for."),
+]
+
+
+class ChatChoice(Struct):
+    """The one answer."""
+
+    index: Literal[0]
+    message: ChatReply
+    logprobs: ChatLogprobs | None
+    finish_reason: _Finish
+
+
+class TextChoice(Struct):
+    """The one answer."""
+
+    index: Literal[0]
+    text: str
+    logprobs: TextLogprobs | None
+    finish_reason: _Finish
+
+
+class _Completed(Struct, kw_only=True):
+    id: str
+    created: Annotated[int, Meta(description="When, in seconds since 1970.")]
+    model: str
+    system_fingerprint: Annotated[str, Meta(description="The first digits of the digest of the model.")]
+    usage: AnswerTokens
+    seed: Annotated[int, Meta(description="With the same prompt, model and sampling it gives the same text.")]
+    attribution: _Attribution | UnsetType = UNSET
+    ai_notice: _Notice | UnsetType = UNSET
+
+
+class ChatCompletion(_Completed, kw_only=True):
+    """The answer to the turns of a chat, as OpenAI has it."""
+
+    object: Literal["chat.completion"]
+    choices: Annotated[list[ChatChoice], Meta(min_length=1, max_length=1)]
+
+
+class Completion(_Completed, kw_only=True):
+    """The answer to a text, as OpenAI has it."""
+
+    object: Literal["text_completion"]
+    choices: Annotated[list[TextChoice], Meta(min_length=1, max_length=1)]
 
 
 class OpenAIModel(Struct):

@@ -83,6 +83,10 @@ _GIVEN: Mapping[str, dict[str, Any]] = {
         "description": "What has to be said to whoever gets the answer (AI Act, Art. 50).",
         "schema": {"type": "string"},
     },
+    "X-Accel-Buffering": {
+        "description": "no, with a stream: a proxy is asked to hand on each event at once.",
+        "schema": {"type": "string"},
+    },
     "Inference-Header-Content-Length": {
         "description": "How many bytes of the answer are JSON, where bytes of tensors follow.",
         "schema": {"type": "string"},

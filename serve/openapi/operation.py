@@ -17,11 +17,14 @@ from serve.admission import Busy
 from serve.caller import ScopeError
 from serve.problems import RequestError
 from serve.queue import Abandoned
+from toolkit.generating import GenerationStopped
 from toolkit.models import Unserved
+from toolkit.runtime.sampling import GenerationError
 
 __all__ = [
     "ASKED",
     "CHANGING",
+    "GENERATING",
     "KEYED",
     "NAMED",
     "OIP",
@@ -118,6 +121,12 @@ ASKED: Codes = {
     **_of(GrantError, "usage_grant_lease"),
 }
 OPENAI: Codes = _of(RequestError, "request_tokens", "request_dimensions", "request_task")
+GENERATING: Codes = {
+    **_of(RequestError, "request_tokens", "request_task", "request_chat", "request_unsupported"),
+    **_of(GenerationError),
+    **_of(GenerationStopped),
+    **_of(Busy, "tokens_full"),
+}
 TENSORS: Codes = _of(RequestError, "tensor_input")
 OIP: Codes = {**TENSORS, **_of(RequestError, "tensor_binary", "tensor_output")}
 RECEIPTS: Codes = {**_of(RequestError, "request_malformed", "request_type"), **_of(NotReadable, "record_unsigned")}

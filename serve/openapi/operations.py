@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
@@ -11,6 +12,7 @@ from serve.openapi import answers, schemas
 from serve.openapi.operation import (
     ASKED,
     CHANGING,
+    GENERATING,
     KEYED,
     NAMED,
     OIP,
@@ -44,6 +46,15 @@ _GIVES = (
 )
 _DIGEST = "1e00f9fd1dc4ea6ac945a1447c42929eeee89bba644fa70b82290b589ec9cf88"
 _MODEL = "all-MiniLM-L6-v2-int8"
+_GENERATOR = "SmolLM2-135M-Instruct-w8-t8"
+_CALL = "b2ffe27b10ad1b0a8f98b80bed6799bb"
+_MADE: Final[dict[str, Any]] = {
+    "created": 1795841837,
+    "model": _GENERATOR,
+    "system_fingerprint": "1e00f9fd1dc4ea6a",
+    "usage": {"prompt_tokens": 34, "completion_tokens": 6, "total_tokens": 40},
+    "seed": 4840653167349648,
+}
 _CARD: Final[dict[str, Any]] = {
     "id": _MODEL,
     "object": "model",
@@ -81,6 +92,32 @@ _METRICS = 'sealpress_requests_total{route="/v1/embeddings",status="200"} 17.0\n
 
 def _json(kind: Any, example: Any) -> dict[str, Content]:
     return {JSON: Content(kind=kind, example=example)}
+
+
+def _generating(
+    id_: str, summary: str, taken: Any, asked: Any, given: Any, whole: dict[str, Any], piece: dict[str, Any]
+) -> Operation:
+    """An answer that may be a stream, with the examples of what is asked, of a whole answer and of the first piece."""
+    choice = {"index": 0, **piece, "logprobs": None, "finish_reason": None}
+    event = {**{name: whole[name] for name in ("id", "object", "created", "model")}, "choices": [choice]}
+    return Operation(
+        id=id_,
+        tag="OpenAI",
+        summary=summary,
+        text="As OpenAI has it, so that its clients work unchanged. With `stream` the answer comes in events "
+        "while it is made: the first has the seed and what the answer has to say, the last the receipt, and behind it "
+        "stands `[DONE]`. What goes wrong before the first token is told as on any route; what goes wrong later is an "
+        "event with the problem, and then nothing more.",
+        takes=_ASKS,
+        bodies=_json(taken, asked),
+        says="The answer, or its events.",
+        answers={
+            **_json(given, whole),
+            "text/event-stream": Content(kind=str, example=f"data: {json.dumps(event)}\n\n"),
+        },
+        gives=(*_GIVES, "X-Accel-Buffering"),
+        codes={**KEYED, **ASKED, **GENERATING},
+    )
 
 
 def _probe(id_: str, summary: str, kind: Any, example: Any, unready: Any = None, tag: Any = "Health") -> Operation:
@@ -138,6 +175,46 @@ _OPENAI: Mapping[str, Operation] = {
         ),
         gives=_GIVES,
         codes={**KEYED, **ASKED, **OPENAI},
+    ),
+    "POST /v1/chat/completions": _generating(
+        "chat",
+        "An answer to the turns of a chat.",
+        schemas.ChatRequest,
+        {
+            "model": _GENERATOR,
+            "messages": [{"role": "user", "content": "Where is the ward?"}],
+            "max_tokens": 40,
+            "metadata": {"purpose": "search"},
+        },
+        answers.ChatCompletion,
+        {
+            "id": f"chatcmpl-{_CALL}",
+            "object": "chat.completion",
+            **_MADE,
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", "content": "On the third floor."},
+                    "logprobs": None,
+                    "finish_reason": "stop",
+                }
+            ],
+        },
+        {"delta": {"role": "assistant", "content": "On"}},
+    ),
+    "POST /v1/completions": _generating(
+        "completion",
+        "What comes after a text.",
+        schemas.CompletionRequest,
+        {"model": _GENERATOR, "prompt": "The ward is", "max_tokens": 40, "metadata": {"purpose": "search"}},
+        answers.Completion,
+        {
+            "id": f"cmpl-{_CALL}",
+            "object": "text_completion",
+            **_MADE,
+            "choices": [{"index": 0, "text": " on the third floor.", "logprobs": None, "finish_reason": "stop"}],
+        },
+        {"text": " on"},
     ),
     "GET /v1/models": Operation(
         id="models",

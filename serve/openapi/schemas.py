@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import NODEFAULT, UNSET, Meta, Struct, UnsetType, defstruct
 from msgspec.structs import fields
 
-from serve.protocols import openai, predict
+from serve.protocols import completions, openai, predict
 from serve.protocols.forms import Said
 from serve.protocols.oip import inference, routes
+from toolkit.runtime.chatting import MAX_TURNS
 from toolkit.runtime.readers import MAX_TEXTS
 
 __all__ = [
     "CONTEXT",
+    "ChatRequest",
+    "CompletionRequest",
     "EmbeddingsRequest",
     "IndexRequest",
     "InferRequest",
@@ -85,6 +88,87 @@ EmbeddingsRequest = mirrored(
     dimensions="Those that the model gives: embeddings are not made shorter.",
     user="Taken, and kept nowhere.",
     metadata=(_Context, "The context of the call."),
+)
+_SAMPLED: dict[str, str | tuple[Any, str]] = {
+    "model": _MODEL,
+    "max_tokens": "The most tokens of the answer: with the prompt at most the context. Without it 256, or as many as "
+    "there is room for.",
+    "temperature": "0, the default, takes the most probable token each time; at most 100.",
+    "top_p": "Of the fewest tokens that have so much of the probability together; above 0, to 1.",
+    "top_k": "Of so many most probable tokens; 0: of all. Not of OpenAI.",
+    "min_p": "Of the tokens that have so much of the probability of the first; 0 to 1. Not of OpenAI.",
+    "repetition_penalty": "Divides the logits of tokens that were there before; above 0, to 100. Not of OpenAI.",
+    "seed": "0 to 2^53: the same gives the same text. Without it one is drawn, and stands in the answer.",
+    "stop": "The answer ends before the first of these texts; 16 at most.",
+    "stream": "As server-sent events, while it is made.",
+    "stream_options": (
+        mirrored(
+            completions.StreamOptions,
+            "StreamOptions",
+            "What a stream tells beside the answer.",
+            include_usage="One more event before the end, with the tokens that were used.",
+        )
+        | None,
+        "What a stream tells beside the answer.",
+    ),
+    "n": "1: there is one answer.",
+    "presence_penalty": "0: it is not done here; repetition_penalty is.",
+    "frequency_penalty": "0: it is not done here; repetition_penalty is.",
+    "logit_bias": "Empty: it is not done here.",
+    "user": "Taken, and kept nowhere.",
+    "metadata": (_Context, "The context of the call."),
+}
+_Part = mirrored(
+    completions.Part, "ChatPart", "A part of what somebody says.", type="Only texts are taken.", text="The text."
+)
+_Message = mirrored(
+    completions.Message,
+    "ChatMessage",
+    "A turn.",
+    role="system or developer, which may stand first; then user and assistant in turn, a user first and last.",
+    content=(str | list[_Part], "A text, or its parts."),  # type: ignore[valid-type] # made at run time
+    refusal="null: where a client sends back what it was answered.",
+)
+_Turns = Annotated[list[_Message], Meta(min_length=1, max_length=MAX_TURNS)]  # type: ignore[valid-type] # made at run time
+ChatRequest = mirrored(
+    completions.ChatBody,
+    "ChatRequest",
+    "What OpenAI's clients send for a chat; any other field is refused, and so is one that asks for what is not done.",
+    **_SAMPLED,
+    messages=(_Turns, "The turns of the chat."),
+    max_completion_tokens="The newer name of max_tokens.",
+    logprobs="With each token the logarithm of its probability.",
+    top_logprobs="And those of so many most probable tokens; 20 at most.",
+    response_format=(
+        mirrored(
+            completions.Format,
+            "ResponseFormat",
+            "How an answer is built.",
+            type=(Literal["text"], "As the model has it."),
+            json_schema=(None, "null: answers are not held to a schema here."),
+        )
+        | None,
+        "Of the type text.",
+    ),
+    tools=(Annotated[list[Any], Meta(max_length=0)] | None, "Empty: a model calls no tools here."),
+    tool_choice=(Literal["none", "auto"] | None, "Without tools there is nothing to choose."),
+    store="Not true: an answer is on record as the rules of the box have it.",
+)
+CompletionRequest = mirrored(
+    completions.CompletionBody,
+    "CompletionRequest",
+    "What OpenAI's clients send for a text that is gone on with; any other field is refused, and so is one that asks "
+    "for what is not done.",
+    **_SAMPLED,
+    prompt=(
+        Annotated[str, Meta(min_length=1)]
+        | Annotated[list[Annotated[str, Meta(min_length=1)]], Meta(min_length=1, max_length=1)],
+        "The text. Token ids are not taken.",
+    ),
+    logprobs="With each token the logarithm of its probability, and those of so many most probable ones; 20 at most.",
+    echo="Not true: the answer does not begin with the prompt.",
+    best_of="1: there is one answer.",
+    suffix="Empty: nothing can be put behind the answer.",
 )
 PredictRequest = mirrored(
     predict.Body,

@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 
 from compliance.journal.writer import Journal
 from policies.errors import Fault
+from serve.places import Places
 from serve.queue import Queue
 from serve.telemetry.metrics import Metrics
 from toolkit.models import Models, State
@@ -41,23 +42,29 @@ class Gauges:
         journal: Journal,
         signing_days: Callable[[], int | None],
         quotas: Callable[[], Mapping[str, int]],
+        places: Callable[[], Collection[Places]],
         workers: int = 1,
     ) -> None:
         """`signing_days` tells for how many the journal can be signed, `quotas` how many calls are left to accounts,
         `workers` is how many processes there should be."""
         self._metrics = metrics
         self._queues = queues
+        self._places = places
         self._models = models
         self._journal = journal
         self._signing_days = signing_days
         self._workers = workers
         self._named: set[str] = set()
+        self._answering: set[str] = set()
         # the sum or the most of those processes that live
         self._depth = self._of("queue_depth", "Requests that wait for a lane.", "livesum", "model")
         self._lanes = self._of("lanes", "Lanes of a model that was asked.", "livesum", "model")
         self._promise = self._of(
             "queue_promise_seconds", "How long a request that is taken waits at most.", "livemax", "model"
         )
+        self._awaiting = self._of("answers_waiting", "Answers that wait for a place.", "livesum", "model")
+        self._making = self._of("answers_running", "Answers that are being made.", "livesum", "model")
+        self._held = self._of("tokens_held", "Tokens that answers which run or wait may take.", "livesum", "model")
         self._states = self._of("models", "Bundles by state.", "livemax", "state")
         self._behind = self._of("journal_unsigned_records", "Records that no signed head covers yet.", "livesum")
         self._lag = self._of("journal_lag_seconds", "How long the oldest of them has waited for one.", "livemax")
@@ -84,6 +91,7 @@ class Gauges:
     def look(self) -> None:
         """Look up the state of this process."""
         self._look_at_queues()
+        self._look_at_places()
         states = Counter(entry.state for entry in self._models.entries.values())
         for state in get_args(State):
             self._states.labels(state).set(states[state])
@@ -108,6 +116,18 @@ class Gauges:
             self._lanes.labels(name).set(lanes)
             self._promise.labels(name).set(promise)
         self._named.update(found)
+
+    def _look_at_places(self) -> None:
+        found: dict[str, tuple[int, int, int]] = dict.fromkeys(self._answering, (0, 0, 0))
+        for places in [*self._places()]:
+            name = places.model.manifest.name
+            waiting, running, held = found.get(name, (0, 0, 0))
+            found[name] = waiting + places.waiting, running + places.running, held + places.held
+        for name, (waiting, running, held) in found.items():
+            self._awaiting.labels(name).set(waiting)
+            self._making.labels(name).set(running)
+            self._held.labels(name).set(held)
+        self._answering.update(found)
 
     def _of(self, name: str, text: str, mode: Literal["livesum", "livemax", "livemin"], *labels: str) -> Gauge:
         return Gauge(f"sealpress_{name}", text, labels, registry=self._metrics.registry, multiprocess_mode=mode)

@@ -30,6 +30,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
+from serve.answering import Answering
 from serve.telemetry.trace import Trace
 
 __all__ = ["FOLDER", "METRICS_TYPE", "Metrics", "forget", "shared_folder"]
@@ -40,6 +41,8 @@ FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # the library's own name for it, in the env
 LEFT_S: Final = 60
 _PREFIX: Final = "sealpress-metrics-"
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_FIRST: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_EACH: Final = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 0.5, 1)
 _TOGETHER: Final = (1, 2, 4, 8, 16, 32)
 
 
@@ -52,6 +55,13 @@ class _OfModel(NamedTuple):
     queue: Histogram
     lane: Histogram
     together: Histogram
+
+
+class _OfAnswers(NamedTuple):
+    first: Histogram
+    each: Histogram
+    prompts: Counter
+    answers: Counter
 
 
 class Metrics:
@@ -98,6 +108,23 @@ class Metrics:
             buckets=_TOGETHER,
             registry=registry,
         )
+        first = Histogram(
+            "sealpress_first_token_seconds",
+            "From when an answer was asked for to its first token.",
+            ["model"],
+            buckets=_FIRST,
+            registry=registry,
+        )
+        each = Histogram(
+            "sealpress_token_seconds",
+            "Time of a token behind the first, as the mean of an answer.",
+            ["model"],
+            buckets=_EACH,
+            registry=registry,
+        )
+        tokens = Counter(
+            "sealpress_tokens", "Tokens of prompts and answers that were run.", ["model", "of"], registry=registry
+        )
         refusals = Counter(
             "sealpress_refusals",
             "Calls that the gate refused, by the rule that was against.",
@@ -117,6 +144,11 @@ class Metrics:
         self._model: Callable[[str], _OfModel] = lru_cache(maxsize=None)(
             lambda model: _OfModel(queue.labels(model), lane.labels(model), together.labels(model))
         )
+        self._answers: Callable[[str], _OfAnswers] = lru_cache(maxsize=None)(
+            lambda model: _OfAnswers(
+                first.labels(model), each.labels(model), tokens.labels(model, "prompt"), tokens.labels(model, "answer")
+            )
+        )
         self._refusals: Callable[[str], Counter] = lru_cache(maxsize=None)(refusals.labels)
         self._problems: Callable[[str], Counter] = lru_cache(maxsize=None)(problems.labels)
 
@@ -132,15 +164,30 @@ class Metrics:
         job = trace.job
         if job is None or trace.served is None:
             return
+        if isinstance(job, Answering):
+            self._count_answer(trace.served, job)
         of_model = self._model(trace.served)
         if job.began is None:
             of_model.queue.observe((job.ended or time.monotonic()) - job.came)
             return
         of_model.queue.observe(job.began - job.came)
+        if isinstance(job, Answering):
+            return
         if job.ended is not None:
             of_model.lane.observe(job.ended - job.began)
         if job.led:
             of_model.together.observe(job.led)
+
+    def _count_answer(self, model: str, answering: Answering) -> None:
+        of_answers, used = self._answers(model), answering.used
+        of_answers.prompts.inc(used.get("prompt_tokens", 0))
+        made = used.get("answer_tokens", 0)
+        of_answers.answers.inc(made)
+        if answering.first is None:
+            return
+        of_answers.first.observe(answering.first - answering.came)
+        if answering.last is not None and made > 1:
+            of_answers.each.observe((answering.last - answering.first) / (made - 1))
 
     def add(self, collector: Collector) -> None:
         """Tell also of this, which every process sees alike."""

@@ -11,6 +11,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.admission import Busy
 from serve.answer import secured
+from serve.answering import Answering
 from serve.telemetry.log import Log
 from serve.telemetry.metrics import Metrics
 from serve.telemetry.trace import Trace
@@ -98,6 +99,8 @@ def _line(method: str, route: str, status: int, seconds: float, trace: Trace, tr
         line["ms_queue"] = _ms((job.began or job.ended) - job.came)
         if job.began is not None:
             line["ms_lane"] = _ms(job.ended - job.began)
+        if isinstance(job, Answering) and job.first is not None:
+            line["ms_first"] = _ms(job.first - job.came)
     if traced is not None:
         line["trace"] = traced
     for name in ("key", "call", "code", "reason"):

@@ -10,6 +10,7 @@ from pathlib import Path
 from litestar.types import Scope
 
 from policies.facts import Obligation
+from serve.answering import Answering
 from serve.caller import Caller
 from serve.obligations import headers
 from serve.queue import Job
@@ -20,7 +21,7 @@ __all__ = ["Trace", "trace_of", "where"]
 
 class Trace:
     """Who asks, under what, and how it ended. `served` is the name of the model and `model` its digest, `job` its place
-    in the queue, once it has one; `leave` is called when the request is over."""
+    in the queue, or its answer in the making, once it has one; `leave` is called when the request is over."""
 
     __slots__ = (
         "call", "caller", "code", "context", "detected", "gone", "job", "key", "leave", "model", "obligations",
@@ -36,7 +37,7 @@ class Trace:
         self.context = Context()
         self.served: str | None = None
         self.model: str | None = None
-        self.job: Job | None = None
+        self.job: Job | Answering | None = None
         self.call: str | None = None
         self.code: str | None = None
         self.reason: str | None = None

@@ -20,7 +20,7 @@ from compliance.keys import KeyFault
 from compliance.state.errors import StateError
 from compliance.witness.errors import WitnessError
 from policies.errors import Fault
-from serve.head import ASKING
+from serve.head import ASKING, asked_at
 from serve.openapi.document import document
 from serve.openapi.operations import OPERATIONS
 from serve.openapi.page import POLICY, page
@@ -229,5 +229,9 @@ def test_the_policy_of_the_page_lets_its_own_style_in_and_nothing_else() -> None
 
 
 def test_a_route_whose_queue_may_be_full_is_known_to_what_refuses_with_the_head() -> None:
-    ends = {route.rpartition("/")[2].encode() for route, one in OPERATIONS.items() if "queue_full" in one.codes}
-    assert ends == ASKING.keys()
+    paths = {route.split()[1] for route, one in OPERATIONS.items() if "queue_full" in one.codes}
+    found = {path: asked_at(path.replace("{name}", "a").encode()) for path in paths if "/versions/" not in path}
+    assert found == {path: path.replace("{name}", "{name:str}") for path in found}
+    assert set(found.values()) == set(ASKING.values())
+    for path in (b"/v1/chat/embedding", b"/completions", b"/v1/models/completions", b"/", b""):
+        assert asked_at(path) is None

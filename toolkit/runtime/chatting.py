@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from policies.payload import InputError
 from toolkit.runtime.inputs import Chat
 
-__all__ = ["Piece", "laid_out", "turns_of"]
+__all__ = ["MAX_TURNS", "Piece", "laid_out", "turns_of"]
 
 MAX_TURNS = 2048
 

@@ -18,7 +18,9 @@ from policies.payload import InputError
 from serve.admission import Busy
 from serve.caller import ScopeError
 from serve.problems import STATUSES, RequestError, document, status_of
+from toolkit.generating import GenerationStopped
 from toolkit.models import Unserved
+from toolkit.runtime.sampling import GenerationError
 
 # what cannot happen to a request unless we did something wrong, or the box is not as it was at the start
 OUR_FAULT = {
@@ -33,8 +35,6 @@ OUR_FAULT = {
     "DeclarationError",
     "EvidenceError",
     "Failed",
-    "GenerationError",
-    "GenerationStopped",
     "GrantError",
     "HoldError",
     "ItemsError",
@@ -98,6 +98,8 @@ def test_every_code_in_the_table_is_one_that_exists() -> None:
         (RequestError("request_context", "m"), 400),
         (InputError("input_empty", "m"), 400),
         (InputError("input_number", "m"), 400),
+        (GenerationError("generation_context", "m"), 400),
+        (GenerationError("generation_sampling", "m"), 400),
         (ApiKeyError("api_key_missing", "m"), 401),
         (ApiKeyError("api_key_revoked", "m"), 401),
         (ApiKeyError("api_key_bound", "m"), 401),
@@ -118,6 +120,8 @@ def test_every_code_in_the_table_is_one_that_exists() -> None:
         (Failed("internal", "m"), 500),
         (Failed("disk", "m"), 500),
         (Busy("queue_full", "m", 1), 503),
+        (Busy("tokens_full", "m", 1), 503),
+        (GenerationStopped("generation_stopped", "m"), 503),
         (Busy("callers_exceeded", "m", 1), 503),
         (JwksError("jwks_malformed", "m"), 503),
         (JournalError("journal_write", "m"), 503),

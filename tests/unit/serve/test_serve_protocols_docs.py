@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from litestar import Litestar
@@ -13,7 +13,7 @@ from policies import payload
 from serve.admission import Busy
 from serve.body import MAX_BODY
 from serve.problems import STATUSES, RequestError, status_of
-from serve.protocols import openai, predict
+from serve.protocols import completions, openai, predict
 from serve.protocols.oip import inference
 from serve.protocols.oip import routes as oip
 from serve.protocols.oip.answer import MIN_PACKED
@@ -38,7 +38,13 @@ LIMITS = {
 
 def test_every_route_has_its_line() -> None:
     service = cast(Service, None)  # asked for nothing until a request comes
-    app = Litestar([openai.routes(service, 0), predict.route(service), oip.routes(service)], openapi_config=None)
+    routes: list[Any] = [
+        openai.routes(service, 0),
+        *completions.routes(service),
+        predict.route(service),
+        oip.routes(service),
+    ]
+    app = Litestar(routes, openapi_config=None)
     served = {
         (method, re.sub(r":\w+}", "}", route.path).rstrip("/"))
         for route in app.routes

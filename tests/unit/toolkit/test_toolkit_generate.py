@@ -18,7 +18,7 @@ from policies.errors import Denied
 from policies.payload import InputError
 from tests.commands import within
 from tests.conftest import Shared
-from tests.decoders import CONTEXT, tiny_gguf
+from tests.decoders import CONTEXT, decoder_box
 from toolkit.box import Box, Context
 from toolkit.bundle import Bundle
 from toolkit.generating import GenerationStopped
@@ -33,15 +33,8 @@ LONG: dict[str, Any] = {"max_tokens": 40, "temperature": 1.0, "seed": 5}
 
 @pytest.fixture(scope="module")
 def place(shared: Shared) -> Path:
-    """A box with tiny.bundle in it, which was pressed from a GGUF file."""
-
-    def make(folder: Path) -> None:
-        (folder / "tiny.gguf").write_bytes(tiny_gguf())
-        assert within(folder, "init", "box").returncode == 0
-        done = within(folder / "box", "compress", "../tiny.gguf", "--out", "tiny.bundle")
-        assert done.returncode == 0, done.stderr
-
-    return shared.made("generating", make) / "box"
+    """A box with tiny.bundle in it."""
+    return decoder_box(shared)
 
 
 @pytest.fixture(scope="module")
