@@ -185,6 +185,7 @@ class Model:
             written=stream.written,
             detected=stream.detected,
             obligations=stream.obligations,
+            found=stream.found,
         )
 
     def stream(
@@ -221,7 +222,7 @@ class Model:
             written: tuple[Written, ...] = close(grant, error)
             return written
 
-        return Stream(opened, sampling.seed, run, ended)
+        return Stream(opened, sampling.seed, run, ended, durable=self._box.journal.durable)
 
     def ask(self, value: object, context: Context, blobs: Mapping[str, bytes] | None = None) -> Answer:
         """The same for any model, with the payload that its reader takes, such as {"texts": [...]}. Safe for threads.

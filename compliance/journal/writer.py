@@ -135,6 +135,11 @@ class Journal:
         return True
 
     @property
+    def durable(self) -> bool:
+        """Whether a record is synced before the call that it is of goes on."""
+        return self._durable
+
+    @property
     def salts(self) -> Salts:
         """The salts in use, which change when the process forks: ask anew for each use."""
         return self._salts
