@@ -22,7 +22,6 @@ from compliance.state.api_keys import ApiKeyError
 from compliance.state.errors import StateError
 from compliance.witness.errors import WitnessError
 from policies.errors import Denied, Failed, Fault, Unusable
-from policies.outgoing import OutputRefused
 from policies.payload import InputError
 from serve.admission import Busy
 from serve.answer import Json
@@ -67,8 +66,6 @@ STATUSES: Mapping[type[Fault] | str, HTTPStatus] = {
     ApiKeyError: HTTPStatus.UNAUTHORIZED,
     JwtError: HTTPStatus.UNAUTHORIZED,
     ScopeError: HTTPStatus.FORBIDDEN,
-    OutputRefused: HTTPStatus.FORBIDDEN,
-    "output_unscanned": HTTPStatus.INTERNAL_SERVER_ERROR,
     InputError: HTTPStatus.BAD_REQUEST,
     "input_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     RequestError: HTTPStatus.BAD_REQUEST,

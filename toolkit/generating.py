@@ -45,7 +45,8 @@ class Generated(Struct, frozen=True, kw_only=True):
     """A whole answer. `finish` says why it ended, `seed` gives the same text again; `usage` counts prompt_tokens,
     answer_tokens, and both as tokens. `call` and `written` are how it is on record, and `obligations` what was done to
     the prompt and what goes with the text (toolkit.model: Answer). `found` counts the personal data that the scan found
-    in what the model wrote, by category; where it was to be masked, it was."""
+    in what the model wrote, by category; where it was to be masked, it was. `mark` is the signed statement that a model
+    wrote the text (compliance/verify/mark.py)."""
 
     text: str
     finish: Finish
@@ -57,13 +58,15 @@ class Generated(Struct, frozen=True, kw_only=True):
     detected: frozenset[str] = frozenset()
     obligations: tuple[Obligation, ...] = ()
     found: Mapping[str, int] = {}
+    mark: str = ""
 
 
 class Stream:
     """The chunks of one answer, as an iterator and a context. Read by one thread; any may `stop` it.
 
     What goes with the text is known before the first chunk: `call`, `obligations`, `detected`, `seed`; `text`, `usage`,
-    `finish` and `found` grow with it. When the last chunk is handed out the answer is on record, as `written`.
+    `finish` and `found` grow with it. When the last chunk is handed out the answer is on record, as `written`, and
+    `mark` is the signed statement that a model wrote it.
 
     Where the decision asks for what the model writes to be masked, or to end before personal data, a chunk holds what
     is sure of the text so far, and no `logprobs`: they would tell what was masked.
@@ -76,14 +79,17 @@ class Stream:
         run: Callable[[Callable[[], None]], Iterator[Chunk]],
         close: Callable[[Grant, BaseException | None], tuple[Written, ...]],
         *,
+        mark: Callable[[str], str],
         durable: bool = False,
     ) -> None:
-        """`run` makes the chunks under the grant, with what it calls before each token; `close` records the end.
-        `durable`: each text is on record before it is handed out, and not only the last one."""
+        """`run` makes the chunks under the grant, with what it calls before each token; `close` records the end; `mark`
+        states of a text that a model wrote it. `durable`: each text is on record before it is handed out, and not only
+        the last one."""
         self._grant = grant
         self._close = close
         self._chunks = run(self._go_on)
         self._outgoing = Outgoing(grant.obligations)
+        self._mark = mark
         self._durable = durable
         self._recorded = 0
         self._stopped = Event()
@@ -98,6 +104,7 @@ class Stream:
         self.text = ""
         self.finish: Finish | None = None
         self.found: Mapping[str, int] = {}
+        self.mark = ""
         self.written: tuple[Written, ...] = ()
 
     def __iter__(self) -> Stream:
@@ -162,7 +169,8 @@ class Stream:
         self.found = self._outgoing.found
         about = {"finish": ended, "seed": self.seed, **({"found": self.found} if self.found else {})}
         try:
-            note(self._grant, NOTE, about, Payload(value={"text": self.text}))
+            self.mark = self._mark(self.text)
+            note(self._grant, NOTE, about, Payload(value={"text": self.text, "mark": self.mark}))
         except BaseException as unwritten:
             # a call stays on record as what it was even where its text cannot be
             with suppress(Exception):

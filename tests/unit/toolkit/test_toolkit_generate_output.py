@@ -227,3 +227,21 @@ def test_what_a_killed_process_handed_out_is_on_record(durable: Path) -> None:
     # and nothing says that the answer came to an end
     assert {one["metadata"].get("kind") for one in mine} == {"chunk"}
     assert within(durable, "journal", "verify").returncode == 0
+
+
+def test_an_answer_carries_a_mark_that_can_be_checked_away_from_the_box(
+    model: Model, place: Path, tmp_path: Path
+) -> None:
+    answer = model.generate("!", purpose="search", max_tokens=60)
+    mark, text = tmp_path / "mark.json", tmp_path / "answer.txt"
+    mark.write_text(answer.mark, "utf-8")
+    text.write_text(MASKED, "utf-8")
+    key = Box(place / "sealpress.toml").settings.journal.root
+    found = within(tmp_path, "receipt", "mark", str(mark), "--text", str(text), "--key", key, "--json")
+    assert found.returncode == 0, found.stderr
+    told = json.loads(found.stdout)
+    assert (told["call"], told["model"]) == (answer.call, model.manifest.digest)
+    text.write_text(SAID, "utf-8")
+    other = within(tmp_path, "receipt", "mark", str(mark), "--text", str(text), "--key", key, "--json")
+    assert other.returncode == 1
+    assert "mark_text" in other.stdout + other.stderr
