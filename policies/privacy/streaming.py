@@ -128,8 +128,8 @@ def _sure_up_to(text: str, done: int, seen: Sequence[int]) -> int:
 
 def _past_words(text: str, due: int) -> int:
     """The same past words in which nothing can be found: up to the last but one that is whole."""
-    # a space behind it says that it is whole
-    ends = [match.end() for match in _SPACES.finditer(text, due)]
+    # a space behind it says that it is whole, and so does a comma of Chinese
+    ends = [match.end() for match in _ENDS.finditer(text, due)]
     words = (_is_word(text[start:end].rstrip()) for start, end in pairwise([due, *ends]))
     for end, (this, following) in zip(ends, pairwise(words), strict=False):
         if not (this and following):
@@ -177,5 +177,6 @@ def _sure(text: str) -> list[Detected]:
 
 MAX_WORD = 64
 _SPACES = re.compile(r"\s+")
+_ENDS = re.compile(r"[\s\uff0c\uff1b]+")
 # what may stand within a word
-_JOINTS = str.maketrans(dict.fromkeys("-'.\u2019,\u3001\u3002\uff0c", ""))
+_JOINTS = str.maketrans(dict.fromkeys("-'.\u2019,\u3001\u3002\uff0c\uff1b", ""))

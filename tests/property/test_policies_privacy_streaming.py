@@ -17,7 +17,7 @@ FOUND = [
 ]  # fmt: skip
 WORDS = [
     "phone", "card", "SSN", "passport", "born", "order", "patient", "The ward", "is on", "the third floor,", "office",
-    "and nobody", "knows. Why", "well-known", "it's", "e.g.", "jane.doe", "在北京", "电话",
+    "and nobody", "knows. Why", "well-known", "it's", "e.g.", "jane.doe", "在北京", "电话", "\uff0c他说\uff0c", "密码\uff1a",
     "Übung", "\u200b", "@", "\n", "\\n",
 ]  # fmt: skip
 DATA = ["12.03.1980", "5 January 1980", "Jan 5", "533380006", "943 476 5919", "030", "12", "7 of 9", "13812345678"]
@@ -38,7 +38,8 @@ def sure(text: str) -> list[Detected]:
 
 def streamed(text: str, cuts: list[int]) -> list[tuple[int, str]]:
     """What was handed out after so many characters; at last, what was held back."""
-    masked, at, out = Streamed(), 0, []
+    masked, at = Streamed(), 0
+    out: list[tuple[int, str]] = []
     while at < len(text):
         step = cuts[len(out) % len(cuts)]
         out.append((min(at + step, len(text)), masked.added(text[at : at + step])))

@@ -65,6 +65,11 @@ def test_nothing_is_held_back_for_longer_than_the_bound() -> None:
             assert len(streamed._waiting) + len(streamed._kept) - streamed._done <= DELAY
 
 
+def test_chinese_goes_out_at_its_commas() -> None:
+    streamed = Streamed()
+    assert streamed.added("病房在三楼\uff0c" * 8) == "病房在三楼\uff0c" * 7
+
+
 def test_time_grows_with_the_length() -> None:
     def taken(text: str) -> float:
         began = time.thread_time()
