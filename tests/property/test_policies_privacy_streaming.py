@@ -17,7 +17,8 @@ FOUND = [
 ]  # fmt: skip
 WORDS = [
     "phone", "card", "SSN", "passport", "born", "order", "patient", "The ward", "is on", "the third floor,", "office",
-    "and nobody", "knows. Why", "well-known", "it's", "e.g.", "jane.doe", "在北京", "电话", "\uff0c他说\uff0c", "密码\uff1a",
+    "and nobody", "knows. Why", "well-known", "it's", "e.g.", "jane.doe", "在北京", "电话",
+    "\uff0c他说\uff0c", "密码\uff1a",
     "Übung", "\u200b", "@", "\n", "\\n",
 ]  # fmt: skip
 DATA = ["12.03.1980", "5 January 1980", "Jan 5", "533380006", "943 476 5919", "030", "12", "7 of 9", "13812345678"]
