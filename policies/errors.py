@@ -9,6 +9,7 @@ line turns them into its exit status.
         ├── Refused                     exit 1: the content was looked at and not accepted
         │   ├── Denied                  the gate said no; carries the findings
         │   ├── Ungated                 a model was touched without a grant that covers the touch
+        │   ├── OutputRefused           policies/outgoing: an answer that ended before what may not be handed out
         │   ├── PolicyError             policies/cedar: a policy text that cannot be put in force
         │   ├── LicenceError            policies/licences: papers that are missing, unknown or in conflict
         │   ├── NotVerified             compliance/verify: a journal that does not hold; carries the failures

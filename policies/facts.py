@@ -40,6 +40,8 @@ Basis = Literal["consent", "contract", "legal_obligation", "vital_interests", "p
 # what is done to a payload before it is decided on anew, and what an answer has to carry
 Sanitising = Literal["redact", "pseudonymise"]
 Carried = Literal["attribution", "ai_notice"]
+# how what a model writes is looked at: what is found is counted, or masked, or ends the answer
+Overseen = Literal["note_output", "redact_output", "stop_output"]
 
 # uses that licences forbid, as far as a rule can tell them
 Forbidden = Literal["automated_decisions", "law_enforcement", "medical_advice", "military"]
@@ -251,10 +253,11 @@ class Obligation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a rule asks for to give way.
 
     Of an allowed call: what was done to its payload, where `text` names the categories that were taken out, and what
-    its answer has to carry, word for word. Of a refused one: what would have to be done to its payload.
+    its answer has to carry, word for word, or how what the model writes is looked at. Of a refused one: what would have
+    to be done to its payload.
     """
 
-    kind: Sanitising | Carried
+    kind: Sanitising | Carried | Overseen
     text: str = ""
 
 

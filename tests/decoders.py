@@ -16,7 +16,9 @@ from tests.commands import within
 from tests.conftest import Shared
 from toolkit.compress.quiet import quiet
 
-__all__ = ["CHATML", "METADATA", "decoder_box", "gguf", "gguf_tensors", "q8_0", "tiny_decoder", "tiny_gguf"]
+__all__ = [
+    "CHATML", "METADATA", "chained_gguf", "decoder_box", "gguf", "gguf_tensors", "q8_0", "tiny_decoder", "tiny_gguf",
+]  # fmt: skip
 
 # as that of SmolLM2
 CHATML = (
@@ -27,6 +29,7 @@ CHATML = (
 )
 _SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 _MERGES = (("h", "e"), ("t", "he"), ("Ġ", "the"), ("1", "2"))
+_SPOKEN = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
 _BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
 TOKENS = (*_SPECIAL, *_BYTES, *("".join(pair) for pair in _MERGES))
 HIDDEN, HEADS, KEY_HEADS, WIDTH, INNER, LAYERS, CONTEXT = 64, 4, 2, 16, 96, 2, 256
@@ -112,6 +115,22 @@ def tiny_gguf(changes: Mapping[str, tuple[int, Any] | None] = {}, seed: int = 0)
         rounded = name == "token_embd.weight"
         tensors[name] = values.shape, 8 if rounded else 0, q8_0(values) if rounded else values.tobytes()
     return gguf(metadata, tensors)
+
+
+def chained_gguf(said: str) -> bytes:
+    """A model that says this after "!" and ends, whatever stood before: each token is followed by the next one of the
+    text, in which therefore no character may stand twice."""
+    numbers = [TOKENS.index(one) for one in ["!", *_SPOKEN.pre_tokenize_str(said)[0][0]]]
+    assert len(set(numbers)) == len(numbers)
+    found = gguf_tensors()
+    for name in found:
+        if name.endswith(("attn_output.weight", "ffn_down.weight")):
+            found[name] = np.zeros_like(found[name])
+    table = found["token_embd.weight"]
+    following = np.zeros_like(table)
+    following[[*numbers[1:], 2]] = 10 * table[numbers]
+    found["output.weight"] = following
+    return gguf(METADATA, {name: (one.shape, 0, one.tobytes()) for name, one in found.items()})
 
 
 def tiny_decoder(path: Path, kind: str, **changes: Any) -> Path:

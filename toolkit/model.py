@@ -185,6 +185,8 @@ class Model:
             written=stream.written,
             detected=stream.detected,
             obligations=stream.obligations,
+            found=stream.found,
+            mark=stream.mark,
         )
 
     def stream(
@@ -218,7 +220,12 @@ class Model:
             written: tuple[Written, ...] = close(grant, error)
             return written
 
-        return Stream(opened, sampling.seed, run, ended)
+        journal = self._box.journal
+
+        def mark(text: str) -> str:
+            return journal.mark(opened.call.id, opened.call.model, text)
+
+        return Stream(opened, sampling.seed, run, ended, mark=mark, durable=journal.durable)
 
     def ask(self, value: object, context: Context, blobs: Mapping[str, bytes] | None = None) -> Answer:
         """The same for any model, with the payload that its reader takes, such as {"texts": [...]}. Safe for threads.

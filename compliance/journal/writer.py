@@ -54,6 +54,9 @@ from compliance.verify.leaf import (
     Epoch,
     Place,
 )
+from compliance.verify.mark import Mark, packed
+from compliance.verify.note import DAY as DAY_KEY
+from compliance.verify.note import signed
 from policies.errors import Failed, Fault
 from policies.facts import Call, Decision, Manifest, Outcome
 from policies.payload import InputError, Payload
@@ -135,6 +138,11 @@ class Journal:
         return True
 
     @property
+    def durable(self) -> bool:
+        """Whether a record is synced before the call that it is of goes on."""
+        return self._durable
+
+    @property
     def salts(self) -> Salts:
         """The salts in use, which change when the process forks: ask anew for each use."""
         return self._salts
@@ -212,6 +220,15 @@ class Journal:
             head, note = shard.signed_head(key.signer, at, self._salts.destroyed)
             return proved(written, head.size, shard.node, note, key.certificate)
         return promised(self.id, at, written, key)
+
+    def mark(self, call: str, model: str, text: str) -> str:
+        """What shows that the model of this digest wrote a text in the call of this id, as JSON (docs/formats.md).
+
+        Raises KeyFault where no key may sign today.
+        """
+        at = self._now()
+        key = self._days.key(at)
+        return packed(signed(Mark.of(self.id, at, call, model, text).text(), DAY_KEY, key.signer), key.certificate)
 
     def redeemed(self, places: Sequence[tuple[int, int]]) -> bytes:
         """The receipt that proves these records (shard, sequence), all of one shard, under its last signed head.

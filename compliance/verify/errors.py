@@ -90,6 +90,10 @@ class NotVerified(Refused):
         "evidence_usage": "The signed head counts other usage than the leaves show.",
         "evidence_sample": "A record of the sample does not stand in the signed tree: change nothing, and report it.",
         "given_unproved": "Nothing leads from this evidence to the head you gave: have it made with --head.",
+        "mark_malformed": "This is no mark of format 1: take it again from the answer that it came with.",
+        "mark_certificate": "This root did not certify the key of the mark for its day: compare the root's key.",
+        "mark_signature": "What the box stated in the mark was altered, or another key signed it.",
+        "mark_text": "The mark is of another text: give the text as it was handed out, to the last character.",
         "promise_broken": "The journal does not hold the record: keep the receipt, it proves what was promised.",
     }
 

@@ -4,9 +4,9 @@ A call is allowed only if a rule permits it, none forbids it, and no rule failed
 `forbid` whose condition fails, and allows; that refuses here, as does anything unexpected. cedarpy checks every text
 at load; calls are decided by the compiled program, which tests compare with cedarpy.
 
-A forbid with an obligation gives way once it is met. What an answer can carry is granted here: the fact `obligations`
-names it, and the rules are asked once more. What has to be done to a payload is left to the gate, and only where
-nothing else refuses.
+A forbid with an obligation gives way once it is met. What an answer can carry, and how it is looked at while it is
+written, is granted here: the fact `obligations` names it, and the rules are asked once more. What has to be done to a
+payload is left to the gate, and only where nothing else refuses.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from policies.facts import (
     Finding,
     Manifest,
     Obligation,
+    Overseen,
     Purpose,
     Sanitised,
     Sanitising,
@@ -156,7 +157,7 @@ class Engine:
         return _Told(
             allowed=passes and not refusing,
             findings=tuple(findings),
-            carry=_CARRIED & refusing,
+            carry=_GRANTED & refusing,
             sanitise=next((kind for kind in _SANITISING if passes and refusing == {kind}), None),
         )
 
@@ -182,6 +183,7 @@ class Engine:
                 found.append(Obligation(kind="attribution", text=attribution(name, parent, licence)))
             if "ai_notice" in met:
                 found.append(Obligation(kind="ai_notice", text=self._words))
+            found += [Obligation(kind=kind) for kind in _OVERSEEN if kind in met]
         return Decision(allowed=told.allowed, findings=told.findings, policy=self._digest, obligations=tuple(found))
 
 
@@ -196,7 +198,9 @@ class _Told(Struct, frozen=True, kw_only=True, eq=False):
 
 
 _SANITISING: tuple[Sanitising, ...] = get_args(Sanitising)
-_CARRIED: frozenset[str] = frozenset(get_args(Carried))
+_OVERSEEN: tuple[Overseen, ...] = get_args(Overseen)
+# what the answer carries, and what whoever hands it out does with it, is promised here
+_GRANTED: frozenset[str] = frozenset((*get_args(Carried), *_OVERSEEN))
 _PURPOSE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
 

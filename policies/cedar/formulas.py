@@ -18,7 +18,7 @@ from msgspec import Struct
 from policies.cedar.packs import Parameters
 from policies.cedar.source import PolicyError, Rule
 from policies.cedar.types import EntityType, RecordType, Schema, SetType, Type
-from policies.facts import Carried, Sanitising
+from policies.facts import Carried, Overseen, Sanitising
 
 __all__ = ["Answers", "Example", "Requests"]
 
@@ -126,7 +126,7 @@ class Requests:
     def answers(self, rules: Iterable[Rule]) -> Answers:
         """The answers of these rules. What `holds` is asked afterwards is about calls as they were decided at last."""
         rules = list(rules)
-        self._grant([rule for rule in rules if rule.obligation in get_args(Carried)])
+        self._grant([rule for rule in rules if rule.obligation in (*get_args(Carried), *get_args(Overseen))])
         permits: list[z3.BoolRef] = []
         forbids: list[tuple[str | None, z3.BoolRef]] = []
         fails: list[z3.BoolRef] = []

@@ -37,7 +37,7 @@ ACTIONS: Mapping[str, Entity] = {name: Entity(("Action", name)) for name in get_
 _MOST = 2**63 - 1
 _NOTHING: frozenset[str] = frozenset()
 # tasks of models that take nothing but text; any other model counts as one of more than text
-_TEXT = frozenset({"feature-extraction", "text-classification", "token-classification", "text-generation"})
+_TEXT = frozenset({"feature-extraction", "text-classification", "token-classification", "generate"})
 
 
 def actor(name: str, tenant: str) -> Entity:

@@ -12,7 +12,7 @@ import cedarpy
 from msgspec import Struct
 
 from policies.errors import Refused
-from policies.facts import Carried, Sanitising
+from policies.facts import Carried, Overseen, Sanitising
 
 __all__ = ["PolicyError", "Rule", "handle", "policy_text", "read", "schema_text"]
 
@@ -32,7 +32,8 @@ class PolicyError(Refused):
         "policy_schema": "Use only the attributes and actions of the schema; test an optional one with `has` first.",
         "policy_annotation": 'Give every rule @id("area.rule"), unique over all files, lower case with dots, and '
         '@reason("One sentence."); ids that begin with default. or engine. are the engine\'s own. @obligation stands '
-        'on a forbid about Action::"infer" alone, and is one of redact, pseudonymise, attribution, ai_notice.',
+        'on a forbid about Action::"infer" alone, and is one of redact, pseudonymise, attribution, ai_notice, '
+        "note_output, redact_output, stop_output.",
         "policy_empty": "Put at least one rule in force: an empty policy would have nothing to refuse or to allow by.",
         "policy_encoding": "Save the file as UTF-8.",
         "policy_too_large": "Split the file, or the rule into several: one condition per rule reads better, too.",
@@ -59,7 +60,7 @@ class Rule(Struct, frozen=True, kw_only=True):
     source: str
     effect: Literal["permit", "forbid"]
     body: dict[str, Any]
-    obligation: Sanitising | Carried | None = None
+    obligation: Sanitising | Carried | Overseen | None = None
 
 
 def policy_text(name: str, data: bytes) -> str:
@@ -220,7 +221,9 @@ def _rule(name: str, place: str, body: dict[str, Any]) -> Rule:
     return rule
 
 
-def _obligation(rule: str, body: dict[str, Any], annotations: dict[str, str | None]) -> Sanitising | Carried | None:
+def _obligation(
+    rule: str, body: dict[str, Any], annotations: dict[str, str | None]
+) -> Sanitising | Carried | Overseen | None:
     if "obligation" not in annotations:
         return None
     found = _OBLIGATIONS.get(annotations["obligation"] or "")
@@ -236,7 +239,9 @@ def _obligation(rule: str, body: dict[str, Any], annotations: dict[str, str | No
 # ids stand in reports, in addresses and between backticks in Cedar's messages
 _ID = re.compile(r"(?!default\.|engine\.)[a-z][a-z0-9_]{0,30}(?:\.[a-z0-9][a-z0-9_]{0,30}){1,3}")
 _REASON = re.compile(r"\S.{8,298}\S")
-_OBLIGATIONS: dict[str, Sanitising | Carried] = {kind: kind for kind in (*get_args(Sanitising), *get_args(Carried))}
+_OBLIGATIONS: dict[str, Sanitising | Carried | Overseen] = {
+    kind: kind for kind in (*get_args(Sanitising), *get_args(Carried), *get_args(Overseen))
+}
 # a model answers where it is run: nothing else has a payload to be sanitised, or an answer that could carry anything
 _INFER = {"op": "==", "entity": {"type": "Action", "id": "infer"}}
 _QUOTED = re.compile(r"`([^`]+)`")

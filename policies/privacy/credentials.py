@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from policies.privacy.context import Candidate, Context
 
-__all__ = ["find"]
+__all__ = ["NEEDLES", "begun", "find"]
 
 
 def find(context: Context) -> Iterator[Candidate]:
@@ -32,6 +32,12 @@ def find(context: Context) -> Iterator[Candidate]:
             secret = text[start:end]
             if _MIXED.match(secret) and not _PLACEHOLDER.fullmatch(secret):
                 yield start, end, "credential", 0.7
+
+
+def begun(text: str) -> Iterator[int]:
+    """Where something begins that goes on to the end of the text, and may be a credential with more of it: of those
+    that may be thousands of characters long."""
+    return (match.start() for match in _BEGUN.finditer(text))
 
 
 _RIGHT = "(?![0-9A-Za-z_-])"
@@ -84,6 +90,13 @@ _ISSUED = {
         _issued("eyJ", f"{_BASE}{{8,1000}}\\.eyJ{_BASE}{{2,4000}}\\.{_BASE}{{0,1000}}"),
     ),
 }
+# what each of them holds
+NEEDLES = tuple(needle for issued in _ISSUED.values() for needle, _ in issued)
+# a token of the Web, and a key in PEM
+_BEGUN = re.compile(
+    rf"eyJ(?<!{_BASE}eyJ){_BASE}{{8,1000}}(?:\.(?:eyJ{_BASE}{{0,4000}}(?:\.{_BASE}{{0,1000}})?)?)?\Z"
+    r"|-----BEGIN [A-Z ]{0,20}PRIVATE KEY(?: BLOCK)?-----[0-9A-Za-z+/=\s]{0,8000}-{0,5}\Z"
+)
 # from the mark on, to which the search can skip
 _URL = re.compile(r"://(?<=[0-9A-Za-z+.-]{2}://)[^\s/:@\"'<>]{0,64}:(?P<secret>[^\s/@\"'<>]{1,128})@")
 _NAMES = ("passw", "pwd", "contrase", "mot de", "secret", "api", "access", "auth", "密码")

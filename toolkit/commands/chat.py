@@ -68,7 +68,9 @@ def chat(
         stream = _answered(model, turns, sampling, context, aloud=not as_json)
         said.append(stream)
         turns.append({"role": "assistant", "content": stream.text})
-    answers = [{"text": one.text, "finish": one.finish, "usage": one.usage, "seed": one.seed} for one in said]
+    answers = [
+        {"text": one.text, "finish": one.finish, "usage": one.usage, "seed": one.seed, "mark": one.mark} for one in said
+    ]
     told = dict.fromkeys(one.text for stream in said for one in stream.obligations if one.text)
     output({"answers": answers, "obligations": said[-1].obligations if said else ()}, as_json, "\n".join(told))
 

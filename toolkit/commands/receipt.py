@@ -13,6 +13,7 @@ from compliance.journal.receipts import redeemed
 from compliance.keys import KeyFault
 from compliance.verify.errors import NotVerified
 from compliance.verify.journal import keyring
+from compliance.verify.mark import MAX_MARK, verify_mark
 from compliance.verify.receipt import MAX_RECEIPT, Receipt, check_promise, verify_receipt
 from compliance.verify.statements import Promise
 from toolkit.box import day_keys
@@ -77,19 +78,42 @@ def redeem(file: Path, out: Path, settings: str | None, as_json: bool) -> None:
     output({**described(proved, None), "receipt": str(out)}, as_json, proved_text(proved, None))
 
 
+@receipt.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--text", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The text.")
+@with_copy
+@with_settings
+def mark(file: Path, text: Path, directory: Path | None, key: str | None, settings: str | None, as_json: bool) -> None:
+    """Check the mark in FILE of a text that a model wrote: which model, in which call, and that it is this very text.
+
+    Example: sealpress receipt mark mark.json --text answer.txt --key ed25519:...
+    """
+    root = _root(directory, key, settings)
+    with file.open("rb") as marked, text.open("rb") as written:
+        found = verify_mark(marked.read(MAX_MARK + 1), root, written.read().decode(errors="surrogateescape"))
+    about = {"ok": True, "journal": found.id, "at": found.at, "call": found.call, "model": found.model}
+    when = datetime.fromtimestamp(found.at // 10**9, UTC).isoformat(timespec="seconds")
+    output(about, as_json, f"Written by the model {found.model[:16]} at {when}, in the call {found.call}.")
+
+
 def verified(file: Path, head: Path | None, directory: Path | None, key: str | None, settings: str | None) -> Receipt:
     """The receipt in a file, checked with the key that is given or that the settings name.
 
     Raises NotVerified, KeyFault, SettingsError, OSError.
     """
-    root = root_given(key, settings)
-    if isinstance(root, str):
-        if directory is None:
-            raise KeyFault("key_kind", "without its journal, a receipt needs the key ed25519:... and not a fingerprint")
-        root = keyring(directory, root).root
+    root = _root(directory, key, settings)
     with file.open("rb") as opened:
         data = opened.read(MAX_RECEIPT + 1)
     return verify_receipt(data, root, None if head is None else read_text(head))
+
+
+def _root(directory: Path | None, key: str | None, settings: str | None) -> bytes:
+    root = root_given(key, settings)
+    if isinstance(root, bytes):
+        return root
+    if directory is None:
+        raise KeyFault("key_kind", "without its journal, a receipt needs the key ed25519:... and not a fingerprint")
+    return keyring(directory, root).root
 
 
 def described(found: Receipt, head: Path | None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 
 from policies import payload as module
 from policies.payload import MAX_BYTES, MAX_CHARACTERS, MAX_DEPTH, MAX_VALUES, InputError, Payload
+from policies.privacy import categories
 
 
 def nested(depth: int, kind: str = "list") -> object:
@@ -126,3 +127,26 @@ def test_a_string_of_another_type_is_read_as_a_string() -> None:
 
 def test_the_depth_is_the_one_that_the_hint_names() -> None:
     assert str(module.MAX_DEPTH) in InputError.hints["input_too_deep"]
+
+
+MAIL = "ann@example.org"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"prompt": f"Write to {MAIL}"},
+        {"messages": [{"role": "system", "content": MAIL}]},
+        {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": MAIL}]},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": MAIL}]}]},
+        {"messages": [{"role": "tool", "tool_call_id": "1", "content": f'{{"to": "{MAIL}"}}'}]},
+        {"messages": [{"role": "user", "name": MAIL, "content": "a"}]},
+        {"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": f'["{MAIL}"]'}}]}]},
+        {"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {MAIL: 1}}}]}]},
+        {"messages": [], "documents": [{"title": "a", "text": f"From {MAIL}"}]},
+        {"messages": [], "tools": [{"function": {"description": f"mails {MAIL}"}}]},
+    ],
+)
+def test_whoever_a_text_is_of_it_is_scanned(value: object) -> None:
+    """All roles, parts, tools, their arguments and what they gave back."""
+    assert categories(Payload.checked(value).texts()) == {"email"}

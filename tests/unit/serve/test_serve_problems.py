@@ -42,6 +42,7 @@ OUR_FAULT = {
     "MissingExtra",
     "ModelError",
     "NotVerified",
+    "OutputRefused",
     "OverrideError",
     "ParentError",
     "PolicyError",

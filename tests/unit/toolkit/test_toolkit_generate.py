@@ -162,7 +162,7 @@ def test_a_chat_is_on_record_with_its_answer(model: Model, place: Path) -> None:
     read = within(place, "journal", "read", "--auditor-key", "../box-auditor/auditor.key", "--json")
     told = json.loads(read.stdout)["records"]
     said = [one for one in told if one.get("metadata", {}).get("kind") == "answer"]
-    assert said[-1]["payload"]["value"] == {"text": answer.text}
+    assert said[-1]["payload"]["value"] == {"text": answer.text, "mark": answer.mark}
     # metadata is what evidence shows to a stranger
     assert set(said[-1]["metadata"]["data"]) == {"finish", "seed"}
 
