@@ -33,19 +33,37 @@ class Cache:
                 buffer = ort.OrtValue.ortvalue_from_numpy(empty)
                 self._binding.bind_ortvalue_input(tensor.name, buffer)
                 self._binding.bind_ortvalue_output(PRESENT + tensor.name.removeprefix(PAST), buffer)
-        self._logits = ort.OrtValue.ortvalue_from_shape_and_type((1, 1, vocabulary), np.float32)
-        self._binding.bind_ortvalue_output("logits", self._logits)
-        self._binding.bind_cpu_input("num_logits_to_keep", np.ones(1, np.int64))
+        self._vocabulary = vocabulary
+        self._keep(1)
 
-    def step(self, ids: Sequence[int]) -> NDArray[np.float32]:
-        """Add tokens, and give the logits (vocabulary,) of what comes after them. Raises ValueError where there is no
-        room, and what the runtime raises."""
-        if not ids or self.tokens + len(ids) > self._room:
-            raise ValueError(f"{len(ids)} tokens do not go behind {self.tokens} of {self._room}")
+    def step(self, ids: Sequence[int], *, keep: int = 1) -> NDArray[np.float32]:
+        """Add tokens, and give the logits (keep, vocabulary) of what comes after each of the last `keep` of them.
+
+        Raises ValueError where there is no room or are fewer tokens than `keep`, and what the runtime raises.
+        """
+        if not 1 <= keep <= len(ids) or self.tokens + len(ids) > self._room:
+            raise ValueError(f"{len(ids)} tokens, {keep} with logits, do not go behind {self.tokens} of {self._room}")
         total = self.tokens + len(ids)
+        if keep != self._kept:
+            self._keep(keep)
         self._binding.bind_cpu_input("input_ids", np.array([ids], np.int64))
         self._binding.bind_cpu_input("attention_mask", np.ones((1, total), np.int64))
         self._session.run_with_iobinding(self._binding)
         self.tokens = total
-        logits: NDArray[np.float32] = self._logits.numpy()[0, 0]
+        logits: NDArray[np.float32] = self._logits.numpy()[0]
         return logits
+
+    def back(self, tokens: int) -> None:
+        """Forget what came after so many tokens. Raises ValueError where there are not so many.
+
+        Nothing is wiped: what lies behind the last token is never looked at, and written over by the next step.
+        """
+        if not 0 <= tokens <= self.tokens:
+            raise ValueError(f"there are {self.tokens} tokens, not {tokens}")
+        self.tokens = tokens
+
+    def _keep(self, keep: int) -> None:
+        self._kept = keep
+        self._logits = ort.OrtValue.ortvalue_from_shape_and_type((1, keep, self._vocabulary), np.float32)
+        self._binding.bind_ortvalue_output("logits", self._logits)
+        self._binding.bind_cpu_input("num_logits_to_keep", np.full(1, keep, np.int64))

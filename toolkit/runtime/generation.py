@@ -70,7 +70,7 @@ class Generator:
             while waiting:
                 go_on()
                 part, waiting = waiting[:PREFILL], waiting[PREFILL:]
-                logits = cache.step(part)
+                logits = cache.step(part)[0]
                 charge(grant, tokens=len(part), prompt_tokens=len(part))
             for number in range(sampling.max_tokens):
                 chosen = sampler.choose(logits)
@@ -88,7 +88,7 @@ class Generator:
                     return
                 yield Chunk(text=piece, logprobs=logprobs)
                 go_on()
-                logits = cache.step([chosen.id])
+                logits = cache.step([chosen.id])[0]
         except Fault:
             raise
         except Exception as error:  # noqa: BLE001 - the runtime raises a family of its own without a common root
