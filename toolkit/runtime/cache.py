@@ -105,9 +105,9 @@ class Alone:
         """See Cache."""
         total = self.tokens + len(ids)
         self._most = max(self._most, total)
-        logits = self._open().run(0, np.array([ids], np.int64), np.array([total], np.int64), keep)
+        logits: Numbers = self._open().run(0, np.array([ids], np.int64), np.array([total], np.int64), keep)[0]
         self.tokens = total
-        return logits[0]
+        return logits
 
     def read(self, spans: Sequence[Span], give: Callable[[list[Block]], None]) -> None:
         """See Cache."""
