@@ -2,7 +2,7 @@
 
 What weights cost to read is then paid once for all (Yu et al., "Orca", 2022: a text joins and leaves between two runs).
 Prompts are run between those, one part of one prompt at a time, so that nobody waits for more than one. All runs are
-made by one thread, which is there as long as something is asked; whoever asks sleeps meanwhile.
+made by one thread, which is there as long as several ask; whoever asks sleeps meanwhile, and one alone runs for itself.
 
 A row has the same logits whoever is beside it only where that was tested for the model on this host (see
 toolkit.runtime.alike): a run then has `least` rows at least, and those that nobody asks for are made up.
@@ -31,7 +31,7 @@ __all__ = ["Batching", "memory"]
 ROOM = 512  # tokens for which rows get room at a time
 # of the last run of some rows, how long the next one waits for those of them that have not chosen their token yet
 PATIENCE = 0.25
-IDLE_S = 0.2  # after so long without work the thread ends
+IDLE_S = 0.2  # after so long without work the thread ends, though there are rows
 
 Numbers = NDArray[np.float32]
 T = TypeVar("T")
@@ -62,26 +62,35 @@ class Batching:
         self._prompts: deque[Asked] = deque()
         self._windows: tuple[Window, ...] = ()  # replaced, never changed: other threads look through it
         self._thread: Thread | None = None
+        self._busy = False  # whether one who asks makes a run
         self._prompted = False  # whether the last run was one of a prompt
 
     def asked(self, one: Asked) -> tuple[Numbers, float]:
-        """What a row asks for, and the seconds that it took. Raises what the runtime raises."""
+        """What a row asks for, and the seconds that it took another thread. Raises what the runtime raises."""
         with self._changed:
             window = one.row.here()
             if one.row.closed:
                 raise ValueError("the cache is closed")
             # several tokens of a row are no matter of the others: the operator takes one of each
-            waiting = window.asked if len(one.ids) == 1 else self._prompts
-            waiting.append(one)
-            self._wake()
+            single = len(one.ids) == 1
+            alone = self._alone()
+            if not alone:
+                (window.asked if single else self._prompts).append(one)
+                self._wake()
+        if alone:
+            self._here(lambda: self._together(window, [one]) if single else self._one(one))
+            return one.given.result()[0], 0.0
         return one.given.result()
 
     def post(self, work: Callable[[], T]) -> Future[T]:
         """What `work` will give between two runs, or raise: before anything that is asked later."""
         future: Future[T] = Future()
         with self._changed:
-            self._tasks.append((work, future))
-            self._wake()
+            alone = self._alone()
+            if not alone:
+                self._later(work, future)
+        if alone:
+            self._here(lambda: _settle(work, future))
         return future
 
     def join(self, row: Row) -> None:
@@ -121,7 +130,7 @@ class Batching:
                     asked.given.set_exception(ValueError("the cache was closed"))
             if row.window is not None:
                 row.window.last.discard(row)
-            self.post(leave)
+            self._later(leave, Future())
 
     def _slots(self, room: int) -> Slots:
         taken = sum(Slots.size(self._inputs, self._rows, one.slots.room) for one in self._windows)
@@ -137,29 +146,58 @@ class Batching:
                 window.slots.wipe(at, row.most + 1)
         window.slots = wider
 
+    def _alone(self) -> bool:
+        """Whether the thread that asks may do what it asks for itself, and from now on does: to wake another takes a
+        twentieth of a run."""
+        if self._thread is not None or self._busy or self._open > 1 or self._waiting():
+            return False
+        self._busy = True
+        return True
+
+    def _here(self, turn: Callable[[], None]) -> None:
+        try:
+            turn()
+        finally:
+            with self._changed:
+                self._busy = False
+                if self._waiting():
+                    self._wake()
+
+    def _later(self, work: Callable[[], T], future: Future[T]) -> None:
+        self._tasks.append((work, future))
+        self._wake()
+
     def _wake(self) -> None:
-        if self._thread is None:
+        if self._thread is None and not self._busy:
             thread = Thread(target=self._work, name="answers")
             thread.start()
             self._thread = thread
         self._changed.notify()
 
     def _work(self) -> None:
-        while True:
-            with self._changed:
-                turn = self._next()
-                while not callable(turn):
-                    if not self._changed.wait(turn) and turn == IDLE_S and not self._waiting():
-                        self._thread = None
-                        return
-                    turn = self._next()
+        while (turn := self._turn()) is not None:
             turn()
+
+    def _turn(self) -> Callable[[], None] | None:
+        """What the thread does now; None when it is over."""
+        with self._changed:
+            while not callable(turn := self._next()):
+                if self._waiting():
+                    self._changed.wait(turn)
+                elif self._open < 2 or not self._changed.wait_for(self._waiting, IDLE_S):
+                    self._thread = None
+                    return None
+            return turn
+
+    @property
+    def _open(self) -> int:
+        return sum(row is not None for one in self._windows for row in one.rows)
 
     def _waiting(self) -> bool:
         return bool(self._tasks or self._prompts or any(one.asked for one in self._windows))
 
     def _next(self) -> Callable[[], None] | float:
-        """What to do now, or how long to wait, in seconds. Rows and prompts take turns."""
+        """What to do now, or how many seconds to wait for rows. Rows and prompts take turns."""
         if self._tasks:
             work, future = self._tasks.popleft()
             return lambda: _settle(work, future)
@@ -176,7 +214,7 @@ class Batching:
             together, ready.asked = ready.asked, []
             self._prompted = False
             return lambda: self._together(ready, together)
-        return max(0.0, min(begun)) if begun else IDLE_S
+        return max(0.0, min(begun, default=0.0))
 
     def _one(self, asked: Asked) -> None:
         """Several tokens of one row."""

@@ -107,9 +107,7 @@ class Session:
     def together(self, rows: int, least: int) -> None:
         """From now on make answers together, up to `rows` in a run and `least` of them (see `alike`). Raises
         ModelError."""
-        self._batching = Batching(
-            self._session, self.inputs, self._vocabulary(), rows=rows, least=least, most=memory()
-        )
+        self._batching = Batching(self._session, self.inputs, self._vocabulary(), rows=rows, least=least, most=memory())
 
     def alike(self, grant: Grant, in_force: str, rows: int) -> int | None:
         """How many rows a run of a decoder must have for an answer to be the same to the last bit whoever is beside it,

@@ -308,13 +308,49 @@ def test_one_that_is_closed_while_it_waits_is_not_run(held: Event) -> None:
     first.close()
 
 
-def test_time_is_shared_out() -> None:
+def test_time_of_the_other_thread_is_shared_out() -> None:
+    shared = batching("float")
     spent: list[float] = []
-    cache = Cache(Row(batching("float"), "a", 50, spent.append))
+    cache = Cache(Row(shared, "a", 50, spent.append))
     cache.step(PROMPTS[1])
-    assert len(spent) == 1
-    assert 0 <= spent[0] < 1
+    assert spent == [0.0]  # alone, in the thread that asks
+    with opened(shared):
+        cache.step([1])
+    assert len(spent) == 2
+    assert 0 < spent[1] < 1
     cache.close()
+
+
+def test_one_alone_needs_no_thread_and_others_may_come(held: Event) -> None:
+    shared = batching("w8-t8")
+    held.set()
+    expected = [answered(batching("w8-t8"), prompt, 3) for prompt in PROMPTS[:2]]
+    held.clear()
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(answered, shared, PROMPTS[0], 3)
+        while not shared._busy:
+            time.sleep(0.001)
+        assert shared._thread is None
+        second = threads.submit(answered, shared, PROMPTS[1], 3)
+        while not shared._waiting():
+            time.sleep(0.001)
+        held.set()
+        for one, other in zip((first, second), expected, strict=True):
+            np.testing.assert_array_equal(one.result(timeout=20), other)
+
+
+def test_an_interrupted_run_stands_in_nobodys_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = batching("float")
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with opened(shared) as cache:
+        with monkeypatch.context() as patched:
+            patched.setattr(Slots, "run", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                cache.step(PROMPTS[0])
+        np.testing.assert_array_equal(cache.step(PROMPTS[0])[0], answered(batching("float"), PROMPTS[0], 0)[0])
 
 
 STEPS = st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["step", "token", "back", "close"]), st.integers(1, 9)))
