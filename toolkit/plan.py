@@ -41,7 +41,6 @@ MOST = 64  # times as many are run to measure
 WORDS = ("the", "nurse", "on", "ward", "three", "asks", "where", "a", "patient", "with", "fever", "was", "moved")
 LENGTHS = (5, 9, 14, 20, 28, 40, 16, 12)  # of texts, in words
 BATCH = 8
-ROWS = 4  # answers of a model that generates, in one run
 # by how much another way must be faster than one lane a core: less may be noise
 GAIN = 1.05
 # answers of a batch and of an item alone that differ by less are the same: rounding of sums in another order
@@ -81,13 +80,17 @@ def planned(bundle: Bundle, box: Box, cores: int) -> Plan:
 
     Raises Denied when the policy forbids to measure, ModelError, JournalError, Failed.
     """
-    path = box.folder / "state" / "plans" / f"{bundle.manifest.digest[:32]}-{_host(cores)}.json"
+    generates, rows = bool(bundle.manifest.generation), box.settings.generate.rows
+    if generates and rows == 1:
+        return Plan(threads=cores)
+    about = f"{_host(cores)}-{rows}" if generates else _host(cores)
+    path = box.folder / "state" / "plans" / f"{bundle.manifest.digest[:32]}-{about}.json"
     try:
         return msgspec.json.decode(path.read_bytes(), type=Plan)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         pass  # measured for the first time, or kept by another version
-    if bundle.manifest.generation:
-        plan = _generating(bundle, box, cores)
+    if generates:
+        plan = _generating(bundle, box, cores, rows)
     else:
         sample = _sample(bundle, SOME)
         plan = Plan(lanes=cores) if sample is None else _measured(bundle, box, cores, sample)
@@ -95,7 +98,7 @@ def planned(bundle: Bundle, box: Box, cores: int) -> Plan:
     return plan
 
 
-def _generating(bundle: Bundle, box: Box, cores: int) -> Plan:
+def _generating(bundle: Bundle, box: Box, cores: int, rows: int) -> Plan:
     """One lane on all cores: an answer is made of steps that wait for each other, and nothing else is as fast. Several
     answers share its runs where that changes none of them: what is faster is not asked, for noise must not decide what
     text there is."""
@@ -106,13 +109,13 @@ def _generating(bundle: Bundle, box: Box, cores: int) -> Plan:
         in_force,
         bundle.manifest,
         call,
-        Payload.checked({"rows": ROWS}),
+        Payload.checked({"rows": rows}),
         box.journal,
-        lambda grant: session.alike(grant, in_force.digest, ROWS),
+        lambda grant: session.alike(grant, in_force.digest, rows),
     )
     if least is None:
         return Plan(threads=cores, alike=False)
-    return Plan(threads=cores, rows=ROWS, least=least, alike=True)
+    return Plan(threads=cores, rows=rows, least=least, alike=True)
 
 
 def _measured(bundle: Bundle, box: Box, cores: int, sample: Payload) -> Plan:

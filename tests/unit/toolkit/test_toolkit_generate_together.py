@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -13,7 +15,6 @@ import pytest
 
 from tests.commands import within
 from tests.unit.toolkit.test_toolkit_generate import place  # noqa: F401 - a fixture: the same bundle
-from toolkit import plan as plans
 from toolkit.box import Box, Context
 from toolkit.bundle import Bundle
 from toolkit.generating import Clock, GenerationStopped
@@ -150,7 +151,7 @@ def test_how_answers_are_made_together_is_tried_under_the_gate_and_kept(
     for path in (box.folder / "state" / "plans").glob("*"):
         path.unlink()
     found = planned(bundle, box, 2)
-    assert found == Plan(threads=2, rows=plans.ROWS, least=found.least, alike=True)
+    assert found == Plan(threads=2, rows=4, least=found.least, alike=True)
     assert planned(bundle, box, 2) == found
     assert actions == ["measure"]
 
@@ -167,3 +168,21 @@ def test_where_others_change_an_answer_each_is_run_by_itself(
     assert together == [answer(model, number) for number in range(3)]
     assert model.generate(LONG, purpose="search", max_tokens=2).usage["prompt_tokens"] > 128
     assert model.generate(LONG, purpose="search", max_tokens=2).usage["cached_tokens"] == 128
+
+
+def test_a_box_may_run_each_answer_by_itself(
+    place: Path,  # noqa: F811 - the fixture
+    tmp_path: Path,
+    model: Model,
+) -> None:
+    expected = answer(model, 1)
+    model._box.journal.close()
+    settings = shutil.copytree(place, tmp_path / "box") / "sealpress.toml"
+    settings.write_text(settings.read_text("utf-8") + "\n[generate]\nrows = 1\n", "utf-8")
+    loaded = load(settings.with_name("tiny.bundle"), settings)
+    with closing(loaded._box.journal):
+        assert loaded.plan == Plan(threads=os.cpu_count() or 1)
+        assert loaded._lane.session._batching is None
+        text, usage = answer(loaded, 1)
+        assert usage == expected[1]
+        assert model.plan.least == 2 or text == expected[0]
