@@ -164,6 +164,8 @@ class Stream:
             if not self._open:
                 return
             self._open = False
+            # what makes them lets go of its memory now, and not when nobody holds the stream any more
+            self._chunks = iter(())
         self.usage = self._grant.usage
         self._outgoing.end()
         self.found = self._outgoing.found
@@ -186,10 +188,14 @@ def _ended(error: BaseException) -> Ended:
 
 
 class Clock:
-    """How long the thread that runs has worked on an answer, without what its reader does between two chunks."""
+    """How long threads have worked on an answer, without what its reader does between two chunks."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
+
+    def spent(self, seconds: float) -> None:
+        """Other threads worked on it for so long."""
+        self.seconds += seconds
 
     def timed(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
         """The chunks, with the time that each took added up."""

@@ -22,7 +22,7 @@ from policies.payload import Payload
 from toolkit.box import Box, Context
 from toolkit.bundle import Bundle, BundleManifest
 from toolkit.generating import Clock, Generated, Stream
-from toolkit.plan import PLAIN, Plan
+from toolkit.plan import PLAIN, Plan, planned
 from toolkit.runtime.entities import ENTITIES, Entity
 from toolkit.runtime.generation import Chunk, Generator
 from toolkit.runtime.lane import Lane
@@ -73,6 +73,8 @@ class Model:
         self._lane = Lane(bundle.model, bundle.manifest.digest, bundle.reader(), threads=plan.threads, batch=plan.batch)
         self._generator = None
         if bundle.manifest.generation and bundle.tokenizer is not None:
+            if plan.rows > 1:
+                self._lane.session.together(plan.rows, plan.least)
             self._generator = Generator(self._lane.session, bundle.tokenizer, bundle.manifest.generation)
         # how long it took to read the bundle and to make it ready, and what of that was unsealing
         self.seconds = bundle.seconds + time.perf_counter() - began
@@ -208,7 +210,7 @@ class Model:
         clock = Clock()
 
         def run(go_on: Callable[[], None]) -> Iterator[Chunk]:
-            return clock.timed(generator.run(opened, in_force.digest, sampling, go_on))
+            return clock.timed(generator.run(opened, in_force.digest, sampling, go_on, clock.spent))
 
         def ended(grant: Grant, error: BaseException | None) -> tuple[Written, ...]:
             metered = grant.call.metered
@@ -412,9 +414,10 @@ def load(path: str | os.PathLike[str], settings: str | os.PathLike[str] | None =
     is opened in memory.
 
     `settings` is the path of a sealpress.toml; without it $SEALPRESS_SETTINGS and ./sealpress.toml are looked for.
-    Raises BundleMissing, BundleError, SealedError, ModelError, SettingsError, KeyFault, PolicyError, JournalError.
+    Raises BundleMissing, BundleError, SealedError, ModelError, SettingsError, KeyFault, PolicyError, JournalError;
+    Denied when the policy forbids to measure how a model that generates runs here.
     """
     box = Box.embedded(settings)
     bundle = bundle_at(Path(path), box)
-    # one answer of a model that generates is made of many steps, each of which waits for the one before it
-    return Model(bundle, box, Plan(threads=os.cpu_count() or 1) if bundle.manifest.generation else PLAIN)
+    # an answer is the same embedded and served: both make it as it was planned for this host
+    return Model(bundle, box, planned(bundle, box, os.cpu_count() or 1) if bundle.manifest.generation else PLAIN)

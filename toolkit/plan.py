@@ -56,6 +56,9 @@ class Plan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     `pace` is how long one unit of size (toolkit.runtime.readers: Reader.size) takes a lane, in seconds; `rates` are the
     items a second of every way that was measured, none where nothing was; `alike`: an item gives the same answer in a
     batch as alone.
+
+    Of a model that generates, one lane makes up to `rows` answers by one run, each run with `least` rows at least: an
+    answer is then the same to the last bit whoever is beside it. With one row each answer is run by itself.
     """
 
     format: Literal[1] = 1
@@ -65,6 +68,8 @@ class Plan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pace: Annotated[float, Meta(gt=0)] = 1e-4
     rates: dict[str, float] = {}
     alike: bool | None = None
+    rows: Few = 1
+    least: Few = 1
 
 
 PLAIN = Plan()
@@ -75,17 +80,42 @@ def planned(bundle: Bundle, box: Box, cores: int) -> Plan:
 
     Raises Denied when the policy forbids to measure, ModelError, JournalError, Failed.
     """
-    if bundle.manifest.generation:
-        return Plan(threads=cores)  # an answer is made of steps that wait for each other: nothing else is as fast
-    path = box.folder / "state" / "plans" / f"{bundle.manifest.digest[:32]}-{_host(cores)}.json"
+    generates, rows = bool(bundle.manifest.generation), box.settings.generate.rows
+    if generates and rows == 1:
+        return Plan(threads=cores)
+    about = f"{_host(cores)}-{rows}" if generates else _host(cores)
+    path = box.folder / "state" / "plans" / f"{bundle.manifest.digest[:32]}-{about}.json"
     try:
         return msgspec.json.decode(path.read_bytes(), type=Plan)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         pass  # measured for the first time, or kept by another version
-    sample = _sample(bundle, SOME)
-    plan = Plan(lanes=cores) if sample is None else _measured(bundle, box, cores, sample)
+    if generates:
+        plan = _generating(bundle, box, cores, rows)
+    else:
+        sample = _sample(bundle, SOME)
+        plan = Plan(lanes=cores) if sample is None else _measured(bundle, box, cores, sample)
     put(path, msgspec.json.format(msgspec.json.encode(plan), indent=1) + b"\n")
     return plan
+
+
+def _generating(bundle: Bundle, box: Box, cores: int, rows: int) -> Plan:
+    """One lane on all cores: an answer is made of steps that wait for each other, and nothing else is as fast. Several
+    answers share its runs where that changes none of them: what is faster is not asked, for noise must not decide what
+    text there is."""
+    session = _lane(bundle, cores).session
+    in_force = box.policy
+    call = box.call("measure", bundle.manifest.digest, Context(), bundle.signer, in_force)
+    least = gate(
+        in_force,
+        bundle.manifest,
+        call,
+        Payload.checked({"rows": rows}),
+        box.journal,
+        lambda grant: session.alike(grant, in_force.digest, rows),
+    )
+    if least is None:
+        return Plan(threads=cores, alike=False)
+    return Plan(threads=cores, rows=rows, least=least, alike=True)
 
 
 def _measured(bundle: Bundle, box: Box, cores: int, sample: Payload) -> Plan:

@@ -206,6 +206,13 @@ class ServeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     traces: TracesSettings | None = None
 
 
+class GenerateSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Of models that generate: up to `rows` answers are made by one run, embedded and served, where that changes none
+    of them. With 1 each answer is run by itself."""
+
+    rows: Annotated[int, Meta(ge=1, le=16)] = 4
+
+
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """sealpress.toml. Paths are relative to its folder, so that a box can be copied as a folder."""
 
@@ -220,6 +227,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     privacy: PrivacySettings = PrivacySettings()
     serve: ServeSettings = ServeSettings()
     compress: CompressSettings = CompressSettings()
+    generate: GenerateSettings = GenerateSettings()
     grants: GrantSettings = GrantSettings()
     purposes: dict[str, Purpose]
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from policies.facts import Tensor
 from toolkit.compress.results import Interval
-from toolkit.runtime.cache import PAST
 from toolkit.runtime.session import Feeds
+from toolkit.runtime.slots import PAST
 
 __all__ = ["TOKENS", "compared", "divergences", "lost", "one_token", "padded", "perplexity"]
 

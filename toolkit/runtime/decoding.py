@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from policies.facts import Tensor
 from policies.payload import InputError, Payload
-from toolkit.runtime.cache import PAST
 from toolkit.runtime.chatting import laid_out, turns_of
 from toolkit.runtime.inputs import Generation
 from toolkit.runtime.readers import MAX_TEXT, Outputs, checked_texts, read_tokenizer
 from toolkit.runtime.session import Feeds, ModelError
+from toolkit.runtime.slots import PAST
 
 __all__ = ["DecoderReader", "Prompter"]
 

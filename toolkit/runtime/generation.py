@@ -12,12 +12,17 @@ from policies.errors import Fault
 from policies.gate import Grant, charge
 from toolkit.runtime.decoding import Prompter
 from toolkit.runtime.inputs import Generation
+from toolkit.runtime.prefixes import Prefixes
 from toolkit.runtime.sampling import Chosen, GenerationError, Sampler, Sampling
 from toolkit.runtime.session import ModelError, Session
+from toolkit.runtime.slots import Slots
 
 __all__ = ["Chunk", "Finish", "Generator", "Logprob"]
 
-PREFILL = 256  # tokens of a prompt that are run at a time, between which a stop is heard
+# tokens of a prompt that are run at a time, between which a stop is heard, and others are given their tokens; of how
+# prompts begin, such parts are kept
+PREFILL = 128
+KEPT = 1 << 28  # bytes of what is kept of prompts at most
 
 # stop: the model ended, or a stop string came; length: as many tokens as were asked for
 Finish = Literal["stop", "length"]
@@ -47,16 +52,24 @@ class Generator:
         """Raises ModelError."""
         self.prompter = Prompter(tokenizer, generation)
         self._session = session
+        a_token = Slots.size(session.inputs, rows=1, room=0)
+        self._prefixes = Prefixes(PREFILL, KEPT // (PREFILL * max(1, a_token)))
 
     def run(
-        self, grant: Grant, in_force: str, sampling: Sampling, go_on: Callable[[], None] = lambda: None
+        self,
+        grant: Grant,
+        in_force: str,
+        sampling: Sampling,
+        go_on: Callable[[], None] = lambda: None,
+        spent: Callable[[float], None] = lambda _: None,
     ) -> Iterator[Chunk]:
         """The answer to the prompt of a grant, piece by piece; each token is charged to the grant as it is made.
 
-        `go_on` is called before each token and raises a Fault where nobody waits for it any more. Raises Ungated,
-        InputError, GenerationError "generation_context" before anything is run, ModelError.
+        `go_on` is called before each token and raises a Fault where nobody waits for it any more; `spent` is told of
+        the processor's time that other threads took for it, in seconds. Raises Ungated, InputError, GenerationError
+        "generation_context" and "generation_memory" before anything is run, ModelError.
         """
-        payload, cache_of = self._session.generating(grant, in_force)
+        payload, cache_of = self._session.generating(grant, in_force, spent)
         ids = self.prompter.ids(payload)
         context = self.prompter.generation.context
         if len(ids) + sampling.max_tokens > context:
@@ -64,14 +77,19 @@ class Generator:
                 "generation_context", f"{len(ids)} tokens and {sampling.max_tokens} more, the context has {context}"
             )
         sampler, text = Sampler(sampling, ids), _Text(self.prompter, sampling.stop)
+        shelf, cache = self._prefixes.of(grant.call), cache_of(len(ids) + sampling.max_tokens)
         try:
-            cache = cache_of(len(ids) + sampling.max_tokens)
             waiting = ids
+            if found := shelf.begin(cache, ids):
+                # they are paid for as if they had been run: what others asked before is no matter of the price
+                charge(grant, tokens=found, prompt_tokens=found, cached_tokens=found)
+                waiting = ids[found:]
             while waiting:
                 go_on()
                 part, waiting = waiting[:PREFILL], waiting[PREFILL:]
-                logits = cache.step(part)
+                logits = cache.step(part)[0]
                 charge(grant, tokens=len(part), prompt_tokens=len(part))
+            shelf.keep(cache)
             for number in range(sampling.max_tokens):
                 chosen = sampler.choose(logits)
                 charge(grant, tokens=1, answer_tokens=1)
@@ -88,11 +106,13 @@ class Generator:
                     return
                 yield Chunk(text=piece, logprobs=logprobs)
                 go_on()
-                logits = cache.step([chosen.id])
+                logits = cache.step([chosen.id])[0]
         except Fault:
             raise
         except Exception as error:  # noqa: BLE001 - the runtime raises a family of its own without a common root
             raise ModelError("model_inputs", f"it does not run on what it is given: {str(error)[:300]!r}") from None
+        finally:
+            cache.close()
 
     def _logprobs(self, chosen: Chosen) -> tuple[Logprob, ...]:
         if chosen.logprob is None:

@@ -26,6 +26,7 @@ class GenerationError(Unusable):
     hints: ClassVar[Mapping[str, str]] = {
         "generation_sampling": "Give what the message names within its bounds: docs/generation.md lists them.",
         "generation_context": "Shorten the prompt, or ask for fewer tokens: both have to fit into the context.",
+        "generation_memory": "Ask for fewer tokens, or again when other answers have ended.",
     }
 
 

@@ -14,7 +14,11 @@ from policies.errors import Refused
 from policies.facts import Tensor
 from policies.gate import Grant, redeem
 from policies.payload import Payload
-from toolkit.runtime.cache import PAST, Cache
+from toolkit.runtime.alike import ROOM, beside
+from toolkit.runtime.batching import Batching, memory
+from toolkit.runtime.cache import Alone, Cache
+from toolkit.runtime.rows import Row
+from toolkit.runtime.slots import PAST, Slots
 from toolkit.runtime.wire import holds_external_data
 
 __all__ = ["Feeds", "ModelError", "Session"]
@@ -62,6 +66,7 @@ class Session:
         self.inputs = tuple(_tensor(node) for node in self._session.get_inputs())
         self.outputs = tuple(_tensor(node) for node in self._session.get_outputs())
         self._expected = {tensor.name: tensor for tensor in self.inputs}
+        self._batching: Batching | None = None
 
     def run(self, grant: Grant, in_force: str, feeds: Callable[[Payload], Iterable[Feeds]]) -> list[list[NDArray[Any]]]:
         """Redeem the grant, make the batches from its payload, and run them one after the other.
@@ -82,19 +87,44 @@ class Session:
             except ModelError as error:
                 yield error
 
-    def generating(self, grant: Grant, in_force: str) -> tuple[Payload, Callable[[int], Cache]]:
+    def generating(
+        self, grant: Grant, in_force: str, spent: Callable[[float], None] = lambda _: None
+    ) -> tuple[Payload, Callable[[int], Cache]]:
         """Redeem the grant for one answer of a decoder: its payload, and what makes a cache with room for so many
-        tokens, by which the model is run step after step.
+        tokens, by which the model is run step after step. `spent` is told of the processor's time, in seconds, that
+        steps take in another thread than the one that asks.
 
-        Raises Ungated, ModelError "model_task" for a model that has no cache.
+        Raises Ungated, ModelError "model_task" for a model that has no cache; the cache GenerationError
+        "generation_memory".
         """
+        vocabulary = self._vocabulary()
+        tenant, payload = grant.call.tenant, redeem(grant, self.digest, in_force)
+        batching = self._batching
+        if batching is not None:
+            return payload, lambda room: Cache(Row(batching, tenant, room, spent))
+        return payload, lambda room: Cache(Alone(Slots(self._session, self.inputs, vocabulary, 1, room)))
+
+    def together(self, rows: int, least: int) -> None:
+        """From now on make answers together, up to `rows` in a run and `least` of them (see `alike`). Raises
+        ModelError."""
+        self._batching = Batching(self._session, self.inputs, self._vocabulary(), rows=rows, least=least, most=memory())
+
+    def alike(self, grant: Grant, in_force: str, rows: int) -> int | None:
+        """How many rows a run of a decoder must have for an answer to be the same to the last bit whoever is beside it,
+        up to `rows` (see toolkit.runtime.alike). Raises Ungated, ModelError."""
+        vocabulary = self._vocabulary()
+        redeem(grant, self.digest, in_force)
+        try:
+            return beside(Slots(self._session, self.inputs, vocabulary, rows, ROOM), vocabulary)
+        except Exception as error:  # noqa: BLE001 - the runtime raises a family of its own without a common root
+            raise ModelError("model_inputs", f"it does not run on what it is given: {str(error)[:300]!r}") from None
+
+    def _vocabulary(self) -> int:
         sizes = [tensor.shape[-1] for tensor in self.outputs if tensor.name == "logits"]
         known = {name for name in self._expected if not name.startswith(PAST)} == _DECODER
         if not known or not sizes or not isinstance(sizes[0], int):
             raise ModelError("model_task", "the model does not generate")
-        vocabulary = sizes[0]
-        payload = redeem(grant, self.digest, in_force)
-        return payload, lambda room: Cache(self._session, self.inputs, vocabulary, room)
+        return sizes[0]
 
     def profiled(self) -> bytes:
         """The profile so far, as the JSON of a trace, of a session that was made to write one."""
