@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from msgspec import Struct, to_builtins
@@ -147,6 +148,10 @@ class Model:
         seed: int | None = None,
         stop: str | Sequence[str] = (),
         logprobs: int | None = None,
+        schema: Mapping[str, Any] | None = None,
+        regex: str | None = None,
+        choice: Sequence[str] = (),
+        lookup: bool = False,
         purpose: str | None = None,
         basis: str | None = None,
         consent: str | None = None,
@@ -171,6 +176,10 @@ class Model:
             seed=seed,
             stop=stop,
             logprobs=logprobs,
+            schema=schema,
+            regex=regex,
+            choice=choice,
+            lookup=lookup,
         )
         with self.stream(prompt, sampling, context) as stream:
             logs = [one for chunk in stream for one in chunk.logprobs]
@@ -201,7 +210,11 @@ class Model:
         generator = self._generator
         if generator is None:
             raise ModelError("model_task", f"{self.manifest.name} is for {self.manifest.task}")
-        payload = Payload.checked({"prompt": prompt} if isinstance(prompt, str) else {"messages": prompt})
+        asked: dict[str, object] = {"prompt": prompt} if isinstance(prompt, str) else {"messages": prompt}
+        if sampling.constraint:
+            # what an answer has to hold may be personal, too
+            asked["constraint"] = sampling.constraint
+        payload = Payload.checked(asked)
         in_force = self._box.policy
         opened = self._opened(Asked(payload, context), in_force, self._metering)
         if not isinstance(opened, Grant):
