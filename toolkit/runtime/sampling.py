@@ -17,6 +17,7 @@ from toolkit.runtime.schema import check_regex, checked_schema
 __all__ = ["Chosen", "GenerationError", "Sampler", "Sampling"]
 
 MAX_STOPS = 16
+LARGEST = 256  # as many weights are sorted at first
 
 Numbers = NDArray[np.float32]
 Regex = Annotated[str, Meta(min_length=1, max_length=4096)]
@@ -150,17 +151,28 @@ class Sampler:
             candidates.sort()
         else:
             candidates = np.arange(len(scaled))
-        candidates = candidates[scaled[candidates] > -np.inf]  # what is not allowed is not drawn, not even by rounding
         weights = np.exp(scaled[candidates])
-        # by probability, then by id: the order that a draw goes by must be the same each time
-        order = np.argsort(-weights, kind="stable")
-        candidates, weights = candidates[order], weights[order]
+        # what is not allowed, or as good as impossible, is not drawn, not even where the last sum is rounded
+        candidates, weights = candidates[weights > 0], weights[weights > 0]
         if how.top_p < 1:
-            kept = int(np.searchsorted(np.cumsum(weights), how.top_p * weights.sum())) + 1
-            candidates, weights = candidates[:kept], weights[:kept]
+            kept = _most_probable(weights, how.top_p)
+            candidates, weights = candidates[kept], weights[kept]
         if how.min_p > 0:
-            kept = int((weights >= how.min_p * weights[0]).sum())
-            candidates, weights = candidates[:kept], weights[:kept]
+            enough = weights >= how.min_p * weights.max()
+            candidates, weights = candidates[enough], weights[enough]
         sums = np.cumsum(weights)
         place = int(np.searchsorted(sums, self._rng.random() * sums[-1], side="right"))
         return int(candidates[min(place, len(candidates) - 1)])
+
+
+def _most_probable(weights: NDArray[np.float64], share: float) -> NDArray[np.intp]:
+    """The places, in order, of the fewest weights that have the share of all together; of equal ones the first."""
+    wanted = share * weights.sum()
+    # the whole vocabulary is sorted where it has to be alone: that takes as long as half a step of a small model
+    least = np.partition(weights, -LARGEST)[-LARGEST] if len(weights) > LARGEST else 0.0
+    for places in (np.flatnonzero(weights >= least), np.arange(len(weights))):
+        order = places[np.argsort(-weights[places], kind="stable")]
+        sums = np.cumsum(weights[order])
+        if sums[-1] > wanted or len(order) == len(weights):
+            break
+    return np.sort(order[: int(np.searchsorted(sums, wanted)) + 1])
