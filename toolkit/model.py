@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from msgspec import Struct, to_builtins
@@ -149,6 +150,10 @@ class Model:
         seed: int | None = None,
         stop: str | Sequence[str] = (),
         logprobs: int | None = None,
+        schema: Mapping[str, Any] | None = None,
+        regex: str | None = None,
+        choice: Sequence[str] = (),
+        lookup: bool = False,
         purpose: str | None = None,
         basis: str | None = None,
         consent: str | None = None,
@@ -173,6 +178,10 @@ class Model:
             seed=seed,
             stop=stop,
             logprobs=logprobs,
+            schema=schema,
+            regex=regex,
+            choice=choice,
+            lookup=lookup,
         )
         with self.stream(prompt, sampling, context) as stream:
             logs = [one for chunk in stream for one in chunk.logprobs]
@@ -202,7 +211,7 @@ class Model:
         What is not allowed, or cannot be recorded, raises here; what goes wrong with the run raises from the iterator.
         Raises Denied with the findings (the refusal is on record), InputError, JournalError, ModelError "model_task".
         """
-        generator, payload = self._generating, _asking(prompt)
+        generator, payload = self._generating, _asking(prompt, sampling.constraint)
         in_force = self._box.policy
         opened = self._opened(Asked(payload, context), in_force, self._metering)
         if not isinstance(opened, Grant):
@@ -384,8 +393,10 @@ class Model:
         return self._box.journal.receipt(written)
 
 
-def _asking(prompt: str | Sequence[Mapping[str, str]]) -> Payload:
-    return Payload.checked({"prompt": prompt} if isinstance(prompt, str) else {"messages": prompt})
+def _asking(prompt: str | Sequence[Mapping[str, str]], constraint: Mapping[str, Any] | None = None) -> Payload:
+    """What an answer has to hold may be personal as the prompt may, so that it is looked at with it."""
+    asked: dict[str, object] = {"prompt": prompt} if isinstance(prompt, str) else {"messages": prompt}
+    return Payload.checked({**asked, "constraint": constraint} if constraint else asked)
 
 
 def _context(

@@ -28,6 +28,7 @@ SQLITE = "Home of SQLite: compliance.state"
 TEMPLATES = "Home of templates: the reports"
 NUMERICS = "Home of numerics: toolkit"
 RUNTIME = "Home of ONNX Runtime: toolkit.runtime (and its quantiser: toolkit.compress)"
+CONSTRAINTS = "Home of constraints: toolkit.runtime.constraint"
 TRAINING = "Home of training frameworks: toolkit.compress and toolkit.train"
 TERMINAL = "Home of the terminal: toolkit.cli and the commands"
 TRACES = "Home of traces: serve.telemetry.spans"
@@ -58,6 +59,7 @@ VIOLATIONS = [
     ("compliance/journal/__init__.py", "import numpy", NUMERICS),
     ("policies/privacy/__init__.py", "import tokenizers", NUMERICS),
     ("toolkit/model.py", "import onnxruntime", RUNTIME),
+    ("toolkit/model.py", "import llguidance", CONSTRAINTS),
     ("toolkit/bundle.py", "import torch", TRAINING),
     ("toolkit/runtime/__init__.py", "def late():\n    import onnx.checker", TRAINING),
     ("toolkit/settings.py", "from rich.table import Table", TERMINAL),

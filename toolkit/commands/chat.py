@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from pathlib import Path
 
 import rich_click as click
 
@@ -10,7 +12,7 @@ from toolkit.box import Context
 from toolkit.cli import output, with_settings
 from toolkit.generating import Stream
 from toolkit.model import Model, load
-from toolkit.runtime.sampling import Sampling
+from toolkit.runtime.sampling import GenerationError, Sampling
 from toolkit.settings import found_settings
 
 __all__ = ["chat"]
@@ -31,6 +33,12 @@ Turns = list[dict[str, str]]
 )
 @click.option("--seed", type=int, help="The same seed gives the same text.")
 @click.option("--stop", multiple=True, help="A text before which an answer ends; repeatable.")
+@click.option(
+    "--schema", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A JSON schema that answers keep to."
+)
+@click.option("--regex", help="A regular expression for the whole of each answer.")
+@click.option("--choice", multiple=True, help="A text that an answer may be; repeatable.")
+@click.option("--lookup", is_flag=True, help="Try what stood before: faster where an answer repeats its prompt.")
 @click.option("--purpose", help="What for: one of the purposes that the settings declare.")
 @click.option("--basis", help="The legal basis, needed when a turn holds personal data.")
 @click.option("--subject", help="Whose data it is, under a name of your own choice.")
@@ -44,6 +52,10 @@ def chat(
     top_p: float,
     seed: int | None,
     stop: tuple[str, ...],
+    schema: Path | None,
+    regex: str | None,
+    choice: tuple[str, ...],
+    lookup: bool,
     purpose: str | None,
     basis: str | None,
     subject: str | None,
@@ -56,7 +68,17 @@ def chat(
 
     Example: sealpress chat model.bundle --text "Where is the ward?" --purpose search
     """
-    sampling = Sampling.checked(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed, stop=stop)
+    sampling = Sampling.checked(
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        seed=seed,
+        stop=stop,
+        schema=None if schema is None else _schema(schema),
+        regex=regex,
+        choice=choice,
+        lookup=lookup,
+    )
     model = load(bundle, found_settings(settings))
     context = Context(purpose=purpose, basis=basis, subject=subject)
     turns: Turns = [{"role": "system", "content": system}] if system is not None else []
@@ -87,6 +109,14 @@ def _answered(model: Model, turns: Turns, sampling: Sampling, context: Context, 
     if aloud:
         click.echo()
     return stream
+
+
+def _schema(path: Path) -> object:
+    """What a file holds; whether it is a schema that is taken is seen after. Raises GenerationError."""
+    try:
+        return json.loads(path.read_bytes()[: 1 << 20])
+    except (ValueError, RecursionError):
+        raise GenerationError("generation_constraint", "the file of the schema is no JSON") from None
 
 
 def _asked() -> str:

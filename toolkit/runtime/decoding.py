@@ -35,14 +35,15 @@ class Prompter:
         self._apart = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
     def ids(self, payload: Payload) -> list[int]:
-        """Those of {"prompt": text}, or of the turns of {"messages": [...]}.
+        """Those of {"prompt": text}, or of the turns of {"messages": [...]}, beside which a `constraint` may stand.
 
         Raises InputError, ModelError "model_task" for turns where the model was not made for any.
         """
         value = payload.value if isinstance(payload.value, dict) else {}
-        if value.keys() == {"prompt"}:
+        asked = value.keys() - {"constraint"}
+        if asked == {"prompt"}:
             return self.plain(value["prompt"])
-        if value.keys() == {"messages"}:
+        if asked == {"messages"}:
             return self.chat(value["messages"])
         raise InputError("input_type", "give either a `prompt` or `messages`")
 

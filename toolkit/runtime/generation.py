@@ -10,8 +10,12 @@ from tokenizers.decoders import DecodeStream
 
 from policies.errors import Fault
 from policies.gate import Grant, charge
+from policies.payload import Payload
+from toolkit.runtime.cache import Cache
+from toolkit.runtime.constraint import Constraint, Parser
 from toolkit.runtime.decoding import Prompter
 from toolkit.runtime.inputs import Generation
+from toolkit.runtime.lookup import RUN, Ahead, alike
 from toolkit.runtime.prefixes import Prefixes
 from toolkit.runtime.sampling import Chosen, GenerationError, Sampler, Sampling
 from toolkit.runtime.session import ModelError, Session
@@ -54,6 +58,9 @@ class Generator:
         self._session = session
         a_token = Slots.size(session.inputs, rows=1, room=0)
         self._prefixes = Prefixes(PREFILL, KEPT // (PREFILL * max(1, a_token)))
+        vocabulary = next((tensor.shape[-1] for tensor in session.outputs if tensor.name == "logits"), 0)
+        self._parser = Parser(self.prompter.tokenizer.to_str(), int(vocabulary), generation.ends)
+        self._alike: bool | None = None  # whether tries may be taken, once that was looked at
 
     def run(
         self,
@@ -66,8 +73,9 @@ class Generator:
         """The answer to the prompt of a grant, piece by piece; each token is charged to the grant as it is made.
 
         `go_on` is called before each token and raises a Fault where nobody waits for it any more; `spent` is told of
-        the processor's time that other threads took for it, in seconds. Raises Ungated, InputError, GenerationError
-        "generation_context" and "generation_memory" before anything is run, ModelError.
+        the processor's time that other threads took for it, in seconds. Raises Ungated, InputError, MissingExtra,
+        GenerationError "generation_context", "generation_constraint" and "generation_memory" before anything is run,
+        the second also where the constraint takes too much later on; ModelError.
         """
         payload, cache_of = self._session.generating(grant, in_force, spent)
         ids = self.prompter.ids(payload)
@@ -77,7 +85,9 @@ class Generator:
                 "generation_context", f"{len(ids)} tokens and {sampling.max_tokens} more, the context has {context}"
             )
         sampler, text = Sampler(sampling, ids), _Text(self.prompter, sampling.stop)
-        shelf, cache = self._prefixes.of(grant.call), cache_of(len(ids) + sampling.max_tokens)
+        constraint = self._constraint(payload, sampling)
+        room = len(ids) + sampling.max_tokens
+        shelf, cache = self._prefixes.of(grant.call), cache_of(room)
         try:
             waiting = ids
             if found := shelf.begin(cache, ids):
@@ -90,13 +100,21 @@ class Generator:
                 logits = cache.step(part)[0]
                 charge(grant, tokens=len(part), prompt_tokens=len(part))
             shelf.keep(cache)
+            step = self._ahead(cache, ids, room, constraint).step if sampling.lookup else cache.step
+            said = ""
             for number in range(sampling.max_tokens):
-                chosen = sampler.choose(logits)
+                chosen = sampler.choose(logits, constraint.allowed() if constraint else None)
                 charge(grant, tokens=1, answer_tokens=1)
                 if chosen.id in self.prompter.generation.ends:
+                    if constraint:
+                        constraint.holds(said)
                     yield Chunk(text=text.rest(), finish="stop")
                     return
                 piece, stopped = text.added(chosen.id)
+                said += piece
+                if constraint and constraint.take(chosen.id):
+                    constraint.holds(said)
+                    stopped = True
                 logprobs = self._logprobs(chosen)
                 if stopped:
                     yield Chunk(text=piece, logprobs=logprobs, finish="stop")
@@ -106,13 +124,24 @@ class Generator:
                     return
                 yield Chunk(text=piece, logprobs=logprobs)
                 go_on()
-                logits = cache.step([chosen.id])[0]
+                logits = step([chosen.id])[0]
         except Fault:
             raise
         except Exception as error:  # noqa: BLE001 - the runtime raises a family of its own without a common root
             raise ModelError("model_inputs", f"it does not run on what it is given: {str(error)[:300]!r}") from None
         finally:
             cache.close()
+
+    def _constraint(self, payload: Payload, sampling: Sampling) -> Constraint | None:
+        asked = payload.value.get("constraint") if isinstance(payload.value, dict) else None
+        if asked != sampling.constraint:
+            raise GenerationError("generation_constraint", "it holds what is masked before the model may see it")
+        return None if asked is None else self._parser.of(asked)
+
+    def _ahead(self, cache: Cache, ids: Sequence[int], room: int, constraint: Constraint | None) -> Ahead:
+        if self._alike is None:
+            self._alike = alike(cache, ids, room)
+        return Ahead(cache, ids, room, RUN - 1 if self._alike else 0, constraint.forced if constraint else tuple)
 
     def _logprobs(self, chosen: Chosen) -> tuple[Logprob, ...]:
         if chosen.logprob is None:
