@@ -36,15 +36,32 @@ class StreamOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     include_usage: bool = False
 
 
-class Format(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How an answer is to be built. `json_schema` belongs to a type that is refused."""
+class JsonSchema(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A schema with its name. Answers keep to it whether it is called strict or not."""
 
-    type: str
-    json_schema: Any = None
+    name: str
+    description: str | None = None
+    schema: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class Format(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How an answer is to be built."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+    def schema(self) -> dict[str, Any] | None:
+        """What an answer keeps to. Raises RequestError "request_type"."""
+        if (self.type == "json_schema") != (self.json_schema is not None):
+            raise RequestError("request_type", "`json_schema` goes with the type json_schema")
+        if self.json_schema is not None:
+            return self.json_schema.schema or _ANYTHING
+        return _ANYTHING if self.type == "json_object" else None
 
 
 class Sampled(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What both routes take. `top_k`, `min_p` and `repetition_penalty` are ours."""
+    """What both routes take. `top_k`, `min_p`, `repetition_penalty`, `regex`, `choice` and `lookup` are ours."""
 
     model: str
     max_tokens: int | None = None
@@ -53,6 +70,9 @@ class Sampled(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     top_k: int | None = None
     min_p: float | None = None
     repetition_penalty: float | None = None
+    regex: str | None = None
+    choice: list[str] | None = None
+    lookup: bool | None = None
     seed: int | None = None
     stop: str | list[str] | None = None
     stream: bool | None = None
@@ -120,6 +140,7 @@ class Completing:
         written: Callable[..., Written],
         max_tokens: int | None,
         logprobs: int | None,
+        schema: dict[str, Any] | None = None,
     ) -> None:
         self.model = body.model
         self.said: Mapping[str, Any] = body.metadata.said()
@@ -128,6 +149,7 @@ class Completing:
         self._written = written
         self._max_tokens = max_tokens
         self._logprobs = logprobs
+        self._schema = schema
 
     def prompt(self, manifest: BundleManifest) -> Prompt:
         """Raises RequestError: request_task, request_chat."""
@@ -138,7 +160,7 @@ class Completing:
         return self._prompt
 
     def sampling(self, room: int) -> Sampling:
-        """Raises GenerationError "generation_sampling"."""
+        """Raises GenerationError "generation_sampling", "generation_constraint"."""
         body = self._body
         asked = {
             "temperature": body.temperature,
@@ -149,6 +171,10 @@ class Completing:
             "seed": body.seed,
             "stop": body.stop,
             "logprobs": self._logprobs,
+            "schema": self._schema,
+            "regex": body.regex,
+            "choice": body.choice,
+            "lookup": body.lookup,
         }
         most = min(MAX_TOKENS, room) if self._max_tokens is None else self._max_tokens
         return Sampling.checked(max_tokens=most, **{name: value for name, value in asked.items() if value is not None})
@@ -164,7 +190,6 @@ def read_chat(body: bytes, headers: Mapping[bytes, bytes]) -> Completing:
     InputError: input_too_large."""
     asked = _CHAT.read(bounded(inflated(body, headers), MOST))
     _must_be_done(asked)
-    _neutral("response_format", asked.response_format in (None, Format(type="text")))
     _neutral("tools", not asked.tools)
     _neutral("tool_choice", asked.tool_choice in (None, "none", "auto"))
     _neutral("store", not asked.store)
@@ -175,7 +200,8 @@ def read_chat(body: bytes, headers: Mapping[bytes, bytes]) -> Completing:
         raise RequestError("request_type", "top_logprobs goes with logprobs")
     logprobs = (asked.top_logprobs or 0) if asked.logprobs else None
     turns = [message.turn() for message in asked.messages]
-    return Completing(asked, turns, Chatted, limits.pop() if limits else None, logprobs)
+    schema = None if asked.response_format is None else asked.response_format.schema()
+    return Completing(asked, turns, Chatted, limits.pop() if limits else None, logprobs, schema)
 
 
 def read_completion(body: bytes, headers: Mapping[bytes, bytes]) -> Completing:
@@ -224,10 +250,12 @@ def _neutral(field: str, neutral: bool) -> None:
         raise RequestError("request_unsupported", f"`{field}` with this value is not done here")
 
 
+_ANYTHING: dict[str, Any] = {"type": "object"}
 _NUMBERS = tuple(bytes([one]) for one in b"[-0123456789")
 _NAMES = (*Sampled.__struct_fields__, *Said.__struct_fields__, "include_usage")
 _CHAT: Form[ChatBody] = Form(
-    ChatBody, *ChatBody.__struct_fields__, *_NAMES, "role", "content", "refusal", "type", "text", "json_schema"
-)
+    ChatBody, *ChatBody.__struct_fields__, *_NAMES, "role", "content", "refusal", "type", "text",
+    *Format.__struct_fields__, *JsonSchema.__struct_fields__,
+)  # fmt: skip
 _COMPLETION: Form[CompletionBody] = Form(CompletionBody, *CompletionBody.__struct_fields__, *_NAMES)
 _PROMPT: Form[str | list[str]] = Form(str | list[str])

@@ -108,14 +108,31 @@ def test_a_completion_stops_at_a_text(client: openai.OpenAI) -> None:
     assert (cut.text, cut.finish_reason) == (whole.text[: whole.text.find(stop)], "stop")
 
 
+def test_an_answer_keeps_to_a_schema_a_choice_or_an_expression(client: openai.OpenAI) -> None:
+    ward = {"type": "object", "properties": {"ward": {"enum": [3, 4]}}, "required": ["ward"]}
+    form: Any = {
+        "type": "json_schema",
+        "json_schema": {"name": "ward", "schema": {**ward, "additionalProperties": False}},
+    }
+    asked = client.chat.completions.create(model=NAME, messages=TURNS, max_tokens=60, response_format=form)
+    assert json.loads(asked.choices[0].message.content or "")["ward"] in {3, 4}
+    events = client.chat.completions.create(
+        model=NAME, messages=TURNS, max_tokens=20, stream=True, extra_body={"choice": ["the hen", "the cat"]}
+    )
+    said = "".join(chunk.choices[0].delta.content or "" for chunk in events if chunk.choices)
+    assert said in {"the hen", "the cat"}
+    digits = client.completions.create(model=NAME, prompt="the hen", max_tokens=9, extra_body={"regex": "[0-9]{3}"})
+    assert digits.choices[0].text.isdigit()
+
+
 def test_refusals_are_those_of_the_package(client: openai.OpenAI, server: Served) -> None:
     with pytest.raises(openai.BadRequestError) as unsupported:
         client.chat.completions.create(model=NAME, messages=TURNS, n=2)
     assert unsupported.value.code == "request_unsupported"
-    schema: Any = {"type": "json_schema", "json_schema": {"name": "a", "schema": {}}}
+    remote: Any = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"$ref": "https://example.org/a"}}}
     with pytest.raises(openai.BadRequestError) as form:
-        client.chat.completions.create(model=NAME, messages=TURNS, response_format=schema)
-    assert form.value.code == "request_unsupported"
+        client.chat.completions.create(model=NAME, messages=TURNS, response_format=remote)
+    assert form.value.code == "generation_constraint"
     with pytest.raises(openai.BadRequestError) as long:
         client.completions.create(model=NAME, prompt="the hen", max_tokens=1000, stream=True)
     assert long.value.code == "generation_context"

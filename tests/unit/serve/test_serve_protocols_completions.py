@@ -54,7 +54,7 @@ def sampled(asked: Completing, room: int = 50) -> dict[str, Any]:
 
 DEFAULTS = {
     "max_tokens": 50, "temperature": 0.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0,
-    "stop": (), "logprobs": None,
+    "stop": (), "logprobs": None, "schema": None, "regex": None, "choice": (), "lookup": False,
 }  # fmt: skip
 
 
@@ -133,8 +133,6 @@ def test_what_is_not_done_is_refused_by_its_name(ask: Callable[..., Completing],
 @pytest.mark.parametrize(
     "body",
     [
-        {"response_format": {"type": "json_object"}},
-        {"response_format": {"type": "json_schema", "json_schema": {"name": "canary", "schema": {}}}},
         {"tools": [{"type": "function", "function": {"name": "canary"}}]},
         {"tool_choice": "required"},
         {"tool_choice": {"type": "function"}},
@@ -241,3 +239,15 @@ def test_no_value_is_ever_repeated(body: object, canary: str) -> None:
     for read, field in ((read_chat, "messages"), (read_completion, "prompt")):
         text = json.dumps({"model": canary, field: body, canary: canary}).encode()
         assert canary not in str(refused(partial(read, text, {})))
+
+
+def test_an_answer_is_held_to_what_is_asked() -> None:
+    schema = {"type": "object", "properties": {"ward": {"type": "integer"}}}
+    named = {"type": "json_schema", "json_schema": {"name": "ward", "schema": schema, "strict": True}}
+    assert chat(response_format=named).sampling(99).constraint == {"schema": schema}
+    assert chat(response_format={"type": "json_object"}).sampling(99).constraint == {"schema": {"type": "object"}}
+    assert chat(response_format={"type": "text"}).sampling(99).constraint is None
+    assert completion(regex="[0-9]+").sampling(99).constraint == {"regex": "[0-9]+"}
+    assert completion(choice=["yes", "no"], lookup=True).sampling(99).constraint == {"choice": ["yes", "no"]}
+    for wrong in ({"type": "xml"}, {"type": "json_schema"}, {"type": "text", "json_schema": {"name": "a"}}):
+        assert refused(partial(chat, response_format=wrong)).code == "request_type"

@@ -14,10 +14,11 @@ from tests.decoders import TOKENS, tiny_gguf
 from toolkit.compress.intake import taken_in
 from toolkit.compress.steps.table_bits import TableBits
 from toolkit.compress.steps.weight_bits import WeightBits
-from toolkit.runtime.cache import Cache
+from toolkit.runtime.cache import Alone, Cache
 from toolkit.runtime.lookup import RUN, Ahead, alike
 from toolkit.runtime.sampling import Chosen, Sampler, Sampling
 from toolkit.runtime.session import Session
+from toolkit.runtime.slots import Slots
 
 ROOM = 96
 PROMPT = [5, 6, 7, 8, 9, 5, 6, 7]
@@ -46,7 +47,7 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 @pytest.fixture(scope="module", params=["floats", "8 bits", "4 bits", "4 bits, floats"])
 def caches(request: pytest.FixtureRequest, graphs: dict[str, bytes]) -> Caches:
     session = Session(graphs[request.param], "", threads=2)
-    return lambda: Cache(session._session, session.inputs, len(TOKENS), ROOM)
+    return lambda: Cache(Alone(Slots(session._session, session.inputs, len(TOKENS), 1, ROOM)))
 
 
 def answer(caches: Caches, ids: Sequence[int], sampling: Sampling, tries: int) -> tuple[list[Chosen], Ahead]:
