@@ -98,7 +98,7 @@ _SAMPLED: dict[str, str | tuple[Any, str]] = {
     "top_k": "Of so many most probable tokens; 0: of all. Not of OpenAI.",
     "min_p": "Of the tokens that have so much of the probability of the first; 0 to 1. Not of OpenAI.",
     "repetition_penalty": "Divides the logits of tokens that were there before; above 0, to 100. Not of OpenAI.",
-    "regex": "The whole answer matches this regular expression; not beside a schema, `choice` or `stop`. Not of OpenAI.",
+    "regex": "The whole answer matches this regular expression; not beside a schema, `choice` or `stop`. Of our own.",
     "choice": "The answer is one of these texts. Not of OpenAI.",
     "lookup": "What stood before is tried ahead: faster where an answer repeats its prompt. Not of OpenAI.",
     "seed": "0 to 2^53: the same gives the same text. Without it one is drawn, and stands in the answer.",
