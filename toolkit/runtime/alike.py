@@ -1,7 +1,7 @@
 """Whether a row has the same logits, to the last bit, whoever is beside it in a run: tried where it matters.
 
 A kernel may add up the numbers of one row in another order than those of several. Of ONNX Runtime's, MatMulNBits with 4
-bits does so for one row and for no other number of them on the processors that we measured (docs/adr/0016); then a run
+bits does so for one row and for no other number of them on the processors that we measured (docs/adr/0017); then a run
 of two rows at least, of which one may be made up, gives every row what it gets beside any others.
 """
 
