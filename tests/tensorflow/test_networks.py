@@ -34,7 +34,7 @@ with quiet():
 
 COMMAND = Path(sys.executable).with_name("sealpress")
 LEARNED, CALIBRATED, ASKED = 128, 16, 48  # pictures, none of them twice
-# one form of each goes all the way, and the other is held against it
+# one form of each goes all the way
 FORMS = {"resnet50": "resnet50.keras", "inceptionv3": "inceptionv3"}
 IMAGE: dict[str, dict[str, Any]] = {
     "resnet50": {"height": 224, "scale": 1.0, "mean": [103.939, 116.779, 123.68], "channel_order": "bgr"},
@@ -42,6 +42,7 @@ IMAGE: dict[str, dict[str, Any]] = {
 }
 RECIPES = {"resnet50": "int8-static", "inceptionv3": "int8-corrected"}
 FEW = 4  # pictures
+TOGETHER = 8  # in one call
 
 
 class Made:
@@ -95,17 +96,22 @@ def said(box: Path, *arguments: str | Path) -> tuple[dict[str, Any], float, int]
 
 def asked(box: Path, bundle: str, model: str, files: list[bytes]) -> tuple[NDArray[np.float64], list[str]]:
     """What a server answers to encoded pictures by the Open Inference Protocol: logits (pictures, classes), labels."""
-    given = {"name": "image", "datatype": "BYTES", "shape": [len(files)]}
-    body = {
-        "inputs": [{**given, "data": [base64.b64encode(file).decode() for file in files]}],
-        "outputs": [{"name": "logits"}, {"name": "label"}],
-        "parameters": {"purpose": "search"},
-    }
+    scores, labels = [], []
     with Served(box, bundle) as server:
-        answer = server.http.post(f"/v2/models/{model}/infer", json=body, headers=bearer(server.key()))
-    assert answer.status_code == 200, answer.text
-    logits, label = answer.json()["outputs"]
-    return np.array(logits["data"]).reshape(logits["shape"]), label["data"]
+        headers = bearer(server.key())
+        for start in range(0, len(files), TOGETHER):
+            data = [base64.b64encode(file).decode() for file in files[start : start + TOGETHER]]
+            body = {
+                "inputs": [{"name": "image", "datatype": "BYTES", "shape": [len(data)], "data": data}],
+                "outputs": [{"name": "logits"}, {"name": "label"}],
+                "parameters": {"purpose": "search"},
+            }
+            answer = server.http.post(f"/v2/models/{model}/infer", json=body, headers=headers)
+            assert answer.status_code == 200, answer.text
+            logits, label = answer.json()["outputs"]
+            scores.append(np.array(logits["data"]).reshape(logits["shape"]))
+            labels += label["data"]
+    return np.concatenate(scores), labels
 
 
 def probabilities(logits: NDArray[Any]) -> NDArray[Any]:
@@ -122,7 +128,8 @@ def test_a_network_goes_from_tensorflow_to_the_open_inference_protocol_in_int8(m
     assert right > 0.75  # it tells digits apart: agreement says something
     create_box(box)
     source = made.folder / FORMS[name]
-    options = ("--recipe", RECIPES[name], "--licence", "Apache-2.0", "--data-licence", "CC-BY-4.0")
+    options = ("--recipe", RECIPES[name], "--budget", "fidelity>=0.85")
+    options += ("--licence", "Apache-2.0", "--data-licence", "CC-BY-4.0")
     data = ("--calibrate", made.folder / "learn", "--evaluate", made.folder / "ask" / "items.jsonl")
     plan, _, _ = said(box, "compress", source, *data, *options, "--plan")
     pressed, seconds, memory = said(box, "compress", source, *data, *options, "--out", f"{name}.bundle")
@@ -150,7 +157,7 @@ def test_a_network_goes_from_tensorflow_to_the_open_inference_protocol_in_int8(m
     # what the server says is what was measured, and that against what Keras itself makes of the files
     agreement = float(np.mean(given.argmax(axis=1) == made.expected.argmax(axis=1)))
     assert agreement == pytest.approx(result["fidelity"]["score"]["mean"], abs=1e-6)
-    assert agreement >= 0.95
+    assert agreement >= 0.9
     apart = np.abs(probabilities(given) - made.expected).max(axis=1)
     verified(box)
     print(  # noqa: T201 - the figures of the run, which make shows
@@ -165,6 +172,7 @@ def test_a_network_goes_from_tensorflow_to_the_open_inference_protocol_in_int8(m
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("made", ["resnet50"], indirect=True)
 def test_a_keras_file_and_a_saved_model_with_papers_are_one_function(made: Made, gated: Gated) -> None:
     file, folder = taken_in(made.folder / f"{made.name}.keras"), taken_in(made.folder / made.name)
     assert (file.image, file.labels, file.measure) == (folder.image, folder.labels, folder.measure)
