@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -35,8 +36,6 @@ def tensorflow() -> Any:
     """The library, silent, and Keras on top of it and of nothing else. Raises MissingExtra."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever a file in the home of the user says
-    # else tf2onnx copies the whole model before each of its optimisers, to go on from there when one fails
-    os.environ["TF2ONNX_CATCH_ERRORS"] = "FALSE"
     with quiet(), needs("tensorflow"):
         import tensorflow
     return tensorflow
@@ -70,10 +69,9 @@ class TensorflowModel:
             self._outputs = list(traced.structured_outputs)
             # the graph that runs and is converted, whatever the file said of itself
             check_graph(traced.graph.as_graph_def().SerializeToString())
-            self._function = _asked(lambda: _frozen(traced, self._outputs, logits=logits))
+            self._concrete = _asked(lambda: _frozen(traced, self._outputs, logits=logits))
             if logits:
                 self._outputs = ["logits"]
-        self._concrete = self._function.get_concrete_function()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -85,10 +83,11 @@ class TensorflowModel:
         Raises CompressionError, SourceError "source_too_large".
         """
         with quiet(), needs("tensorflow"):
-            import tf2onnx
+            from toolkit.compress.sources.tensorflow_conversion import converted
+        gc.collect()  # what was traced and frozen hangs together in circles
         with quiet():
             try:
-                model, _ = tf2onnx.convert.from_function(self._function, self._specs, opset=OPSET)
+                model = converted(self._concrete, OPSET)
             except Exception as error:  # noqa: BLE001 - tf2onnx raises whatever it comes upon
                 raise CompressionError("export_failed", f"tf2onnx: {str(error)[:300]!r}") from None
         taken = [value.name.partition(":")[0] for value in model.graph.input]
@@ -137,7 +136,7 @@ def _frozen(traced: Any, outputs: Sequence[str], *, logits: bool) -> Any:
         wanted = [tensor.op.inputs[0]]
     pruned = constant.prune(constant.inputs, wanted)
     specs = [tf.TensorSpec(tensor.shape, tensor.dtype, name=f"in_{n}") for n, tensor in enumerate(constant.inputs)]
-    return tf.function(lambda *tensors: tuple(pruned(*tensors)), input_signature=specs)
+    return tf.function(lambda *tensors: tuple(pruned(*tensors)), input_signature=specs).get_concrete_function()
 
 
 def _asked(work: Callable[[], Any]) -> Any:

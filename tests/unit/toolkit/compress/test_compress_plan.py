@@ -43,4 +43,4 @@ def test_a_plan_counts_the_libraries_and_more_for_what_tensorflow_converts(recip
 
 
 def test_a_plan_knows_what_resnet50_took() -> None:
-    assert 0.8 < memory("int8-static", 23_608_202, tensorflow=True) / 5.19e9 < 1.25
+    assert 0.8 < memory("int8-static", 23_608_202, tensorflow=True) / 3.62e9 < 1.25
