@@ -40,10 +40,11 @@ class WeightBits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     def apply(self, model: bytes, data: Calibration) -> tuple[bytes, StepReport]:
         """See Step. `data` is not needed."""
         with quiet(), needs("compress"):
-            from toolkit.compress.block_layers import in_blocks, linear_layers
+            from toolkit.compress.block_layers import InBlocks, linear_layers
             from toolkit.compress.layers import Graph
         graph = Graph(model, "weight-bits")
+        blocks = InBlocks(graph, bits=self.bits, size=self.block, compute=self.compute)
         for layer in linear_layers(graph, self.exclude):
             found = blocked(graph.matrix(layer)[0, :, :, 0], bits=self.bits, size=self.block, scales=self.scales)
-            in_blocks(graph, layer, found, bits=self.bits, size=self.block, compute=self.compute)
+            blocks.put(layer, found)
         return graph.finished()
