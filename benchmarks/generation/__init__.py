@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from benchmarks.frame import Result, goal, in_turn, measured, times
 from benchmarks.generation.own import Original, Own, logs, threads
-from benchmarks.generation.peers import Peer, peers
+from benchmarks.generation.peers import Peer, engines
 
 __all__ = ["run"]
 
@@ -26,6 +26,7 @@ SMALL = "offset-t8"
 RECIPES = ("w8-t8", SMALL)
 WRITTEN, ROUNDS = 96, 5
 TEXTS, CHARACTERS, TOKENS = 12, 2400, 512
+WHERE = {"wiki": "wiki_passages/dev", "pydoc": "the topics of pydoc"}
 BANDWIDTH = 512_000_000  # bytes that are read to find out how fast memory is
 PACKAGES = ["sealpress", "onnxruntime", "numpy", "tokenizers"]
 PROMPT = "The nurse on the third ward asks where the patient with the fever was moved to last night. " * 6
@@ -38,7 +39,7 @@ def run() -> list[Result]:
     passages = _cut((DATA / "dev.txt").read_text("utf-8"))
     topics = _cut("\n\n".join(pydoc_data.topics.topics[name] for name in sorted(pydoc_data.topics.topics)))
     own = {f"sealpress {recipe}": Own(recipe, original, passages) for recipe in RECIPES}
-    others, missing = peers(original)
+    others, missing = engines(original)
     sizes = {name: one.size for name, one in {**own, **others}.items()}
     notes = [
         f"The parent is a file of few bits already: {original.rounded}. What llama.cpp has in other types is quantised "
@@ -47,7 +48,10 @@ def run() -> list[Result]:
         *missing,
     ]
     try:
-        return [*_speeds(original, own, others, notes), *_qualities(original, own, others, passages, topics, notes)]
+        found = list(_speeds(original, own, others, notes))
+        for kind, texts in (("wiki", passages), ("pydoc", topics)):
+            found.append(_quality(kind, texts, original, own, others, notes))
+        return found
     finally:
         for peer in others.values():
             peer.close()
@@ -98,38 +102,37 @@ def _bandwidth(result: Result, sizes: Mapping[str, int]) -> list[str]:
     return [f"One thread read memory at {speed / 1e9:.1f} GB/s in the same run; used of that: {parts}."]
 
 
-def _qualities(
+def _quality(
+    kind: str,
+    texts: Sequence[str],
     original: Original,
     own: Mapping[str, Own],
     others: Mapping[str, Peer],
-    passages: Sequence[str],
-    topics: Sequence[str],
     notes: Sequence[str],
-) -> Iterator[Result]:
-    for kind, where, texts in (("wiki", "wiki_passages/dev", passages), ("pydoc", "the topics of pydoc", topics)):
-        losses: dict[str, list[NDArray[np.float64]]] = {name: [] for name in ("FP32", *own, *others)}
-        apart: dict[str, list[float]] = {name: [] for name in own}
-        for text in texts[: times(TEXTS)]:
-            ids = original.prompter.plain(text)[:TOKENS]
-            parent = logs(original.logits(ids))
-            losses["FP32"].append(_lost(parent, ids))
-            for name, one in own.items():
-                mine = logs(one.logits(ids))
-                losses[name].append(_lost(mine, ids))
-                apart[name].append(float((np.exp(parent) * (parent - mine)).sum(axis=-1).mean()))
-            for name, peer in others.items():
-                losses[name].append(peer.lost(ids))
-        rounds = {name: [float(np.exp(np.concatenate(some).mean()))] for name, some in losses.items()}
-        far = ", ".join(f"{name} {np.mean(some):.4f}" for name, some in apart.items())
+) -> Result:
+    losses: dict[str, list[NDArray[np.float64]]] = {name: [] for name in ("FP32", *own, *others)}
+    apart: dict[str, list[float]] = {name: [] for name in own}
+    for text in texts[: times(TEXTS)]:
+        ids = original.prompter.plain(text)[:TOKENS]
+        parent = logs(original.logits(ids))
+        losses["FP32"].append(_lost(parent, ids))
+        for name, one in own.items():
+            mine = logs(one.logits(ids))
+            losses[name].append(_lost(mine, ids))
+            apart[name].append(float((np.exp(parent) * (parent - mine)).sum(axis=-1).mean()))
+        for name, peer in others.items():
+            losses[name].append(peer.lost(ids))
+    rounds = {name: [float(np.exp(np.concatenate(some).mean()))] for name, some in losses.items()}
+    far = ", ".join(f"{name} {np.mean(some):.4f}" for name, some in apart.items())
 
-        def said(result: Result, far: str = far) -> list[str]:
-            mine = f"sealpress {SMALL}"
-            found = [*notes, f"Kullback-Leibler divergence from FP32, nats a token: {far}."]
-            found.append(goal(f"{mine}, of FP32", result.ratio(mine), most=1.05))
-            return found if FINE not in others else [*found, goal(f"{mine}, of {FINE}", _of(result, mine), most=1)]
+    def said(result: Result) -> list[str]:
+        mine = f"sealpress {SMALL}"
+        found = [*notes, f"Kullback-Leibler divergence from FP32, nats a token: {far}."]
+        found.append(goal(f"{mine}, of FP32", result.ratio(mine), most=1.05))
+        return found if FINE not in others else [*found, goal(f"{mine}, of {FINE}", _of(result, mine), most=1)]
 
-        what = f"SmolLM2-135M: perplexity on {TEXTS} texts of {where}, of at most {TOKENS} tokens"
-        yield measured(f"generation-perplexity-{kind}", what, "", "FP32", rounds, notes=said, packages=PACKAGES)
+    what = f"SmolLM2-135M: perplexity on {TEXTS} texts of {WHERE[kind]}, of at most {TOKENS} tokens"
+    return measured(f"generation-perplexity-{kind}", what, "", "FP32", rounds, notes=said, packages=PACKAGES)
 
 
 def _of(result: Result, mine: str) -> float:

@@ -24,6 +24,9 @@ class Model:
         config = onnxruntime_genai.Config(str(folder))
         config.overlay(json.dumps({"model": {"decoder": {"session_options": {"intra_op_num_threads": threads}}}}))
         self._model = onnxruntime_genai.Model(config)
+        self._width = int(
+            json.loads((folder / "genai_config.json").read_text("utf-8"))["model"]["decoder"]["head_size"]
+        )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         self._graph = onnxruntime.InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
@@ -33,7 +36,7 @@ class Model:
         given: dict[str, Any] = {}
         for one in self._graph.get_inputs():
             if one.name.startswith("past_key_values"):
-                given[one.name] = np.zeros((1, one.shape[1], 0, one.shape[3]), np.float32)
+                given[one.name] = np.zeros((1, one.shape[1], 0, self._width), np.float32)
             else:
                 given[one.name] = np.ones((1, len(ids)), np.int64)
         given["input_ids"] = np.array([ids])

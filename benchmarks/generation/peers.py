@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from benchmarks.frame import environment
 from benchmarks.generation.own import KEPT, Original, threads
 
-__all__ = ["Peer", "peers"]
+__all__ = ["Peer", "engines"]
 
 HERE = Path(__file__).resolve().parent
 LLAMA = ("llama-cpp-python==0.3.36",)
@@ -68,7 +68,7 @@ class Peer:
         return json.loads(line)
 
 
-def peers(original: Original) -> tuple[dict[str, Peer], list[str]]:
+def engines(original: Original) -> tuple[dict[str, Peer], list[str]]:
     """Those that can be had here, by name, and why the others cannot."""
     found: dict[str, Peer] = {}
     missing = []

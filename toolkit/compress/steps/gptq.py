@@ -32,8 +32,8 @@ class Gptq(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_fi
     `order` says which channels come first: "columns" those that stand first, and each block gets its scale from its
     weights as they are when it is reached; "activation" those with the most power, whose errors all others can make
     up for. The runtime wants neighbours in a block, so then the scales are found beforehand, from the weights as they
-    were. `damping` holds weights near where they were. A weight that is zero stays zero. The other fields are those of
-    `weight-bits`.
+    were. `damping` holds weights near where they were. A weight that is zero stays zero, save with `scales` "offset",
+    whose blocks need not have a zero. The other fields are those of `weight-bits`.
 
     The Hessian is that of the float model: what the rounding of one layer changes in the input of the next is not
     followed up. Frantar et al., "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers",
