@@ -18,6 +18,7 @@ NAMES = (
     "bundle",
     "serving",
     "compression",
+    "generation",
     "policy",
     "privacy",
     "privacy.alone",

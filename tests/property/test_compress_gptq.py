@@ -34,7 +34,7 @@ def drawn(seed: int, channels: int, rank: int) -> tuple[NDArray[np.float32], Mom
     st.integers(0, 2**32 - 1),
     st.integers(40, 150),
     st.sampled_from([2, 4, 8]),
-    st.sampled_from(["minmax", "mse", "hqq"]),
+    st.sampled_from(["minmax", "mse", "hqq", "offset"]),
     st.sampled_from(["columns", "activation"]),
 )
 def test_the_outputs_err_less_than_with_weight_bits_of_the_same_size(

@@ -7,14 +7,16 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Bits", "Blocks", "Raster", "Scales", "blocked", "cut", "packed", "raster"]
+__all__ = ["Bits", "Blocks", "Raster", "Scales", "Whole", "blocked", "cut", "packed", "raster"]
 
 Bits = Literal[2, 4, 8]
 # minmax: the largest number of a block is a level. mse: the least mean square error of the block, as in Choukroun et
 # al., "Low-bit Quantization of Neural Networks for Efficient Inference", 2019. hqq: the same, with a zero point of its
 # own for each block by half-quadratic splitting, as in Badri and Shaji, "Half-Quadratic Quantization of Large Machine
-# Learning Models", 2023
-Scales = Literal["minmax", "mse", "hqq"]
+# Learning Models", 2023. offset: from the smallest number of a block to the largest, so that zero need not be a level:
+# each block has an offset beside its scale, as in Q4_1 of the ggml project
+Whole = Literal["minmax", "mse", "hqq"]
+Scales = Whole | Literal["offset"]
 Numbers = NDArray[np.float32]
 
 SHARES = np.linspace(0.6, 1.05, 19, dtype=np.float32)  # of the scale of "minmax", that are tried
@@ -27,24 +29,29 @@ class Blocks(NamedTuple):
     """A matrix (rows, columns) as integers: `packed` uint8 (rows, blocks, bytes of a block), the lower bits first where
     several share a byte; `scale` float32 (rows, blocks). A number is `scale` times (integer - zero point), which is
     2^(bits-1), or packed in `zero` uint8 (rows, bytes).
+
+    With `sums` the last numbers of a row, filled up to whole blocks, are offsets: so many, one for each block before
+    them, to be added to all numbers of that block. A product takes them times the sums of blocks of what comes in.
     """
 
     packed: NDArray[np.uint8]
     scale: Numbers
     zero: NDArray[np.uint8] | None
+    sums: int = 0
 
 
 class Raster(NamedTuple):
     """Where the numbers of blocks may stand: `scale` times (integer - `zero`), both float32 (rows, blocks), integers
-    from 0 to 2^bits - 1. Without a `zero` it is the middle, 2^(bits-1)."""
+    from 0 to 2^bits - 1. Without a `zero` it is the middle, 2^(bits-1); with `offsets` it need not be whole."""
 
     scale: Numbers
     zero: Numbers | None
     bits: Bits
+    offsets: bool = False
 
     def integers(self, values: Numbers) -> Numbers:
         """The integers next to values (rows, blocks, size), as floats; halves go to the even one."""
-        integers: Numbers = np.clip(np.rint(values / self.scale[..., None]) + self._zero, 0, 2**self.bits - 1)
+        integers: Numbers = np.clip(np.rint(values / self.scale[..., None] + self._zero), 0, 2**self.bits - 1)
         return integers
 
     def values(self, integers: Numbers) -> Numbers:
@@ -53,13 +60,26 @@ class Raster(NamedTuple):
 
     def blocks(self, values: Numbers) -> Blocks:
         """Values (rows, blocks, size) as the integers next to them."""
-        zero = None if self.zero is None else packed(self.zero.astype(np.uint8), self.bits)
-        return Blocks(packed(self.integers(values).astype(np.uint8), self.bits), self.scale, zero)
+        integers = packed(self.integers(values).astype(np.uint8), self.bits)
+        if self.zero is None:
+            return Blocks(integers, self.scale, None)
+        whole = np.clip(np.rint(self.zero), 0, 2**self.bits - 1)
+        if not self.offsets:
+            return Blocks(integers, self.scale, packed(whole.astype(np.uint8), self.bits))
+        offsets = cut(self.scale * (whole - self.zero), values.shape[2])
+        on = raster(offsets, bits=self.bits, scales="hqq")
+        assert on.zero is not None  # noqa: S101 - with these scales there is one
+        return Blocks(
+            np.concatenate([integers, packed(on.integers(offsets).astype(np.uint8), self.bits)], axis=1),
+            np.concatenate([self.scale, on.scale], axis=1),
+            packed(np.concatenate([whole, on.zero], axis=1).astype(np.uint8), self.bits),
+            sums=whole.shape[1],
+        )
 
     def one(self, block: int) -> Raster:
         """That of one block in each row alone."""
         zero = None if self.zero is None else self.zero[:, block : block + 1]
-        return Raster(self.scale[:, block : block + 1], zero, self.bits)
+        return Raster(self.scale[:, block : block + 1], zero, self.bits, self.offsets)
 
     @property
     def _zero(self) -> Numbers:
@@ -79,6 +99,7 @@ def blocked(matrix: Numbers, *, bits: Bits, size: int, scales: Scales) -> Blocks
         np.concatenate([part.packed for part in parts]),
         np.concatenate([part.scale for part in parts]),
         np.concatenate(zeros) if zeros else None,
+        parts[0].sums,
     )
 
 
@@ -89,7 +110,8 @@ def cut(rows: Numbers, size: int) -> Numbers:
 
 def raster(values: Numbers, *, bits: Bits, scales: Scales) -> Raster:
     """Where the numbers of blocks (rows, blocks, size) should stand."""
-    widest = _half_quadratic(values, bits) if scales == "hqq" else _widest(values, bits)
+    made = {"hqq": _half_quadratic, "offset": _between}.get(scales, _widest)
+    widest = made(values, bits)
     best, least = widest, np.full(widest.scale.shape, np.inf, np.float32)
     for share in SHARES if scales != "minmax" else ():
         tried = widest._replace(scale=(widest.scale * share).astype(np.float32))
@@ -116,6 +138,15 @@ def _widest(values: Numbers, bits: Bits) -> Raster:
     farthest = np.take_along_axis(values, np.abs(values).argmax(axis=2)[..., None], axis=2)[..., 0]
     scale = np.where(np.abs(farthest) < np.finfo(np.float32).tiny * half, np.float32(1), farthest / -half)
     return Raster(scale.astype(np.float32), None, bits)
+
+
+def _between(values: Numbers, bits: Bits) -> Raster:
+    """The smallest number is the lowest level and the largest the highest."""
+    low, high = values.min(axis=2), values.max(axis=2)
+    scale = ((high.astype(np.float64) - low) / (2**bits - 1)).astype(np.float32)
+    # in a block of numbers that are all alike each is the offset, and one level is enough
+    scale = np.where(scale <= np.abs(low) * np.finfo(np.float32).eps, np.maximum(np.abs(low), 1), scale)
+    return Raster(scale, (-low / scale).astype(np.float32), bits, offsets=True)
 
 
 def _half_quadratic(values: Numbers, bits: Bits) -> Raster:

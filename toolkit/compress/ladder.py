@@ -33,7 +33,7 @@ _LINEAR = (
     "gptq-words:gptq-t4",
 )
 # for models that generate, whose table is tied to what they say and bears four bits badly
-_GENERATING = ("w8-t8", "w4-t8:w8-t8", "gptq-t8:w8-t8")
+_GENERATING = ("w8-t8", "offset-t8:w8-t8", "w4-t8:w8-t8", "gptq-t8:w8-t8")
 _CONVOLVING = ("int8-corrected", "int8-static", "int8")
 # what is tried before the best of them
 _THINNER = (Thinning(name="neurons", kind="prune-neurons"), Thinning(name="ranks", kind="factorise"))

@@ -13,6 +13,7 @@ from toolkit.compress.calibration import Calibration
 from toolkit.compress.quiet import quiet
 from toolkit.compress.step import FLOAT, FUSED, Form, StepReport
 from toolkit.extras import needs
+from toolkit.runtime.cache import PAST
 
 if TYPE_CHECKING:
     from toolkit.compress.depth import Span
@@ -45,12 +46,15 @@ class DropLayers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     repair: bool = True
 
     def apply(self, model: bytes, data: Calibration) -> tuple[bytes, StepReport]:
-        """See Step. Raises CompressionError where the graph has no layers that are alike, or no more than should go."""
+        """See Step. Raises CompressionError where the graph has no layers that are alike, or no more than should go,
+        and for a model that generates: its inputs and outputs are the keys and values of each layer."""
         with quiet(), needs("compress"):
             from toolkit.compress.depth import spans
             from toolkit.compress.diagnosis import lost
             from toolkit.compress.layers import Graph
         graph = Graph(model, "drop-layers")
+        if any(value.name.startswith(PAST) for value in graph.model.graph.input):
+            raise graph.failed("the model generates, and who runs it keeps keys and values for each layer: none can go")
         found = spans(graph)
         if len(found) <= self.layers:
             raise graph.failed(f"{len(found)} layers that are alike were found, and {self.layers} should go")

@@ -32,8 +32,8 @@ class Gptq(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_fi
     `order` says which channels come first: "columns" those that stand first, and each block gets its scale from its
     weights as they are when it is reached; "activation" those with the most power, whose errors all others can make
     up for. The runtime wants neighbours in a block, so then the scales are found beforehand, from the weights as they
-    were. `damping` holds weights near where they were. A weight that is zero stays zero. The other fields are those of
-    `weight-bits`.
+    were. `damping` holds weights near where they were. A weight that is zero stays zero, save with `scales` "offset",
+    whose blocks need not have a zero. The other fields are those of `weight-bits`.
 
     The Hessian is that of the float model: what the rounding of one layer changes in the input of the next is not
     followed up. Frantar et al., "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers",
@@ -57,15 +57,16 @@ class Gptq(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_fi
         with quiet(), needs("compress"):
             import torch  # noqa: F401 - so that one that is missing is named here
 
-            from toolkit.compress.block_layers import in_blocks, linear_layers
+            from toolkit.compress.block_layers import InBlocks, linear_layers
             from toolkit.compress.layers import Graph
             from toolkit.compress.one_thread import one_thread
             from toolkit.compress.statistics import moments
         graph = Graph(model, "gptq")
+        blocks = InBlocks(graph, bits=self.bits, size=self.block, compute=self.compute)
         with one_thread():
             for layer, seen in moments(graph, linear_layers(graph, self.exclude), data):
                 found = rounded(graph.matrix(layer)[0, :, :, 0], seen, self)
-                in_blocks(graph, layer, found, bits=self.bits, size=self.block, compute=self.compute)
+                blocks.put(layer, found)
         return graph.finished()
 
 
@@ -95,7 +96,8 @@ def rounded(weights: Numbers, seen: Moments, how: Gptq) -> Blocks:
     found = compensated(weights, inverse_root(seen, channels, how.damping), how.block, when_reached)
     zeros = [on.zero for on in reached if on.zero is not None]
     zero = np.concatenate(zeros, axis=1) if zeros else None
-    return Raster(np.concatenate([on.scale for on in reached], axis=1), zero, how.bits).blocks(cut(found, how.block))
+    scale = np.concatenate([on.scale for on in reached], axis=1)
+    return Raster(scale, zero, how.bits, reached[0].offsets).blocks(cut(found, how.block))
 
 
 def _nearest(on: Raster, values: Exact) -> Exact:

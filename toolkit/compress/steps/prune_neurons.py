@@ -25,7 +25,7 @@ class PruneNeurons(
     squares); without, they lose columns and nothing else.
 
     A network is found by what it computes: linear layers, then operators that work on each channel by itself (GELU in
-    any spelling, gates), then a linear layer.
+    any spelling, gates), then a linear layer. One that gives gate and rest at once, as a decoder has it, is made two.
 
     Kurtic et al., "ZipLM: Inference-Aware Structured Pruning of Language Models", 2023, section 3, with the loss of a
     network measured in the answer.
@@ -44,7 +44,8 @@ class PruneNeurons(
         with quiet(), needs("compress"):
             from toolkit.compress.inner import neurons
             from toolkit.compress.layers import Graph
+            from toolkit.compress.parting import parted
             from toolkit.compress.thinning import thin
-        graph = Graph(model, "prune-neurons")
+        graph = Graph(parted(model, "prune-neurons"), "prune-neurons")
         thin(graph, neurons, data, keep=self.keep, multiple=self.multiple, repair=self.repair)
         return graph.finished()

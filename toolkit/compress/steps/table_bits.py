@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 import numpy as np
 from msgspec import Meta, Struct
 
-from toolkit.compress.blocks import Bits, Scales, blocked
+from toolkit.compress.blocks import Bits, Whole, blocked
 from toolkit.compress.calibration import Calibration
 from toolkit.compress.quiet import quiet
 from toolkit.compress.step import FLOAT, FUSED, QUANTISED, Form, StepReport
@@ -40,7 +40,7 @@ class TableBits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, t
 
     bits: Bits = 4
     block: Literal[16, 32, 64, 128] = 32
-    scales: Scales = "mse"
+    scales: Whole = "mse"
     least: Annotated[int, Meta(ge=0)] = 10_000
     compute: Literal["float32", "int8"] = "int8"
 
@@ -67,10 +67,11 @@ class TableBits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, t
         # rows of bytes, of which a product has blocks: they are stored once
         flat = f"{node.output[0]}.rows"
         made = [helper.make_node("Reshape", [added.table, added.flat], [flat], name=flat)] if added.flat else []
+        whole = f"{node.output[0]}.whole" if added.ends else node.output[0]
         lookup = helper.make_node(
             "GatherBlockQuantized",
             [flat if added.flat else added.table, node.input[1], *added.scales],
-            list(node.output),
+            [whole],
             name=node.name,
             domain=RUNTIME,
             bits=self.bits,
@@ -78,7 +79,9 @@ class TableBits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, t
             gather_axis=0,
             quantize_axis=1,
         )
-        return [*made, lookup]
+        # the runtime hands out the zeros too that the last block of a row is filled up with
+        cut = [helper.make_node("Slice", [whole, *added.ends], list(node.output), name=whole)] if added.ends else []
+        return [*made, lookup, *cut]
 
     def _product(self, node: NodeProto, added: _Added) -> list[NodeProto]:
         from onnx import helper
@@ -110,15 +113,25 @@ class TableBits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, t
         if found.zero is not None:
             scales.append(graph.add(f"{name}.zero", found.zero))
         shape = graph.add(f"{name}.flat", np.array(flat.shape, np.int64)) if tied else ""
-        return _Added(table, scales, shape, *rows.shape)
+        ends = []
+        if rows.shape[1] % self.block:
+            ends = [graph.add(f"{name}.{end}", np.array([at])) for end, at in _ends(rows.shape[1]).items()]
+        return _Added(table, scales, shape, ends, *rows.shape)
 
 
 class _Added(NamedTuple):
-    """The names of the constants that a table (rows, columns) became: `table`, `scales` with perhaps zero points, and
-    `flat`, the shape of the rows of bytes, where a product has the table in blocks."""
+    """The names of the constants that a table (rows, columns) became: `table`, `scales` with perhaps zero points,
+    `flat`, the shape of the rows of bytes, where a product has the table in blocks, and `ends`, where what is looked up
+    begins and ends, where a row is not whole blocks."""
 
     table: str
     scales: list[str]
     flat: str
+    ends: list[str]
     rows: int
     columns: int
+
+
+def _ends(columns: int) -> dict[str, int]:
+    """What a Slice of rows takes, in its order."""
+    return {"first": 0, "end": columns, "axis": -1}

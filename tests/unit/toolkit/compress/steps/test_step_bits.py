@@ -37,6 +37,9 @@ def back(found: Blocks, bits: int, columns: int) -> Any:
     count = found.scale.shape[1]
     zero = 2 ** (bits - 1) if found.zero is None else unpacked(found.zero, bits)[:, :count, None]
     values = (unpacked(found.packed, bits) - zero) * found.scale[..., None]
+    if found.sums:
+        offsets = values[:, found.sums :].reshape(len(values), -1)[:, : found.sums]
+        values = values[:, : found.sums] + offsets[..., None]
     return values.reshape(len(values), -1)[:, :columns]
 
 
@@ -45,14 +48,14 @@ def back(found: Blocks, bits: int, columns: int) -> Any:
         np.float32, st.tuples(st.integers(1, 5), st.integers(1, 70)), elements=st.floats(-1e4, 1e4, width=32)
     ),
     st.sampled_from([2, 4, 8]),
-    st.sampled_from(["minmax", "mse", "hqq"]),
+    st.sampled_from(["minmax", "mse", "hqq", "offset"]),
 )
 def test_no_number_is_further_off_than_the_grid_allows(matrix: Any, bits: Bits, scales: Scales) -> None:
     found = blocked(matrix, bits=bits, size=16, scales=scales)
     off = np.abs(back(found, bits, matrix.shape[1]) - matrix)
     peaks = np.abs(np.pad(matrix, ((0, 0), (0, -matrix.shape[1] % 16))).reshape(len(matrix), -1, 16)).max(axis=2)
     # the widest grid of all, and one level that the other sign lacks; a zero point is moved by less than a level
-    least = {"minmax": 0, "mse": 0.4, "hqq": 0.4 + 2.2 / 2**bits}[scales]
+    least = {"minmax": 0, "mse": 0.4, "hqq": 0.4 + 2.2 / 2**bits, "offset": 0.4 + 2.2 / 2**bits}[scales]
     room = np.repeat(np.abs(peaks), 16, axis=1)[:, : matrix.shape[1]] * (1.1 / 2 ** (bits - 1) + least)
     assert (off <= room + 1e-6).all()
 
@@ -67,6 +70,41 @@ def test_the_least_square_is_no_worse_than_the_widest_and_a_zero_point_helps_whe
     assert errors[2] < 0.9 * errors[1] < errors[0]
 
 
+@pytest.mark.parametrize("size", [16, 32])
+def test_numbers_that_lie_on_a_grid_with_offsets_stay_where_they_are(size: int) -> None:
+    """As those of a file in Q4_1, whose smallest numbers are no whole multiple of the scale."""
+    random = np.random.default_rng(0)
+    scale, offset = random.uniform(0.5, 2, (40, 6, 1)), random.uniform(-12, 2, (40, 6, 1))
+    integers = random.integers(0, 16, (40, 6, size))
+    integers[..., :2] = 0, 15
+    matrix = (scale * integers + offset).astype(np.float32).reshape(40, -1)
+    kinds: list[Scales] = ["hqq", "offset"]
+    off = [np.square(back(blocked(matrix, bits=4, size=size, scales=scales), 4, 6 * size) - matrix) for scales in kinds]
+    assert off[1].mean() < 0.03 * off[0].mean()
+
+
+def test_layers_that_share_an_input_share_the_sums_of_its_blocks(taken: Taken, gated: Gated) -> None:
+    """The last block is not whole, and the numbers are all on one side of zero."""
+    weights = {name: np.abs(numbers(80, 24)) for name in ("a", "b")}
+    nodes = [
+        helper.make_node("MatMul", ["x", "a"], ["u"], name="first"),
+        helper.make_node("MatMul", ["x", "b"], ["v"], name="second"),
+        helper.make_node("Sub", ["u", "v"], ["y"], name="apart"),
+    ]
+    model = model_of(nodes, weights, ["n", "m", 80])
+    pressed, report = taken(WeightBits(bits=4, scales="offset", compute="float32"), model)
+    assert not report.left
+    assert [node.op_type for node in onnx.load_from_string(pressed).graph.node] == [
+        "MatMul", "Concat", "MatMulNBits", "MatMulNBits", "Sub",
+    ]  # fmt: skip
+    x = numbers(2, 3, 80)
+    left, right = (
+        x @ back(blocked(np.ascontiguousarray(one.T), bits=4, size=32, scales="offset"), 4, 80).T
+        for one in weights.values()
+    )
+    np.testing.assert_allclose(answers(gated, pressed, x), left - right, rtol=1e-4, atol=1e-3)
+
+
 def answers(gated: Gated, model: bytes, x: Any) -> Any:
     import hashlib
 
@@ -74,7 +112,7 @@ def answers(gated: Gated, model: bytes, x: Any) -> Any:
     return gated(digest, lambda grant: list(Calibration(grant, "policy", [{"x": x}]).outputs(model)))[0]["y"]
 
 
-@pytest.mark.parametrize("scales", ["mse", "hqq"])
+@pytest.mark.parametrize("scales", ["mse", "hqq", "offset"])
 @pytest.mark.parametrize("bits", [2, 4, 8])
 def test_the_kernel_multiplies_what_was_meant(taken: Taken, gated: Gated, bits: Bits, scales: Scales) -> None:
     weights, bias, x = numbers(96, 40), numbers(40), numbers(3, 96)
@@ -84,8 +122,9 @@ def test_the_kernel_multiplies_what_was_meant(taken: Taken, gated: Gated, bits: 
     pressed, report = taken(step, model)
     meant = back(blocked(np.ascontiguousarray(weights.T), bits=bits, size=32, scales=scales), bits, 96).T
     np.testing.assert_allclose(answers(gated, pressed, x), x @ meant + bias, rtol=1e-4, atol=1e-4)
-    zeros = 40 * -(-3 * bits // 8) if scales == "hqq" else 0
-    assert report.weights["uint8"] == 96 * 40 * bits // 8 + zeros
+    blocks = {"mse": 3, "hqq": 3, "offset": 4}[scales]
+    zeros = 0 if scales == "mse" else 40 * -(-blocks * bits // 8)
+    assert report.weights["uint8"] == 32 * blocks * 40 * bits // 8 + zeros
     assert taken(step, model)[0] == pressed
 
 
@@ -105,6 +144,25 @@ def test_rows_are_looked_up_as_they_were_meant(taken: Taken, gated: Gated, bits:
     zeros = 300 * -(-2 * bits // 8) if scales == "hqq" else 0
     assert report.weights == {"float32": 300 * 2 * 4, "uint8": 300 * 64 * bits // 8 + zeros}
     assert not report.left
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_rows_that_are_no_whole_blocks_are_looked_up_without_what_fills_them(taken: Taken, tied: bool) -> None:
+    table = numbers(40, 72)
+    nodes = [
+        helper.make_node("Cast", ["x"], ["ids"], to=onnx.TensorProto.INT64),
+        helper.make_node("Gather", ["t", "ids"], ["rows"], name="look-up"),
+        helper.make_node("FusedMatMul", ["rows", "t"], ["y"], name="all", domain="com.microsoft", transB=1)
+        if tied
+        else helper.make_node("Relu", ["rows"], ["y"]),
+    ]
+    plain = onnx.load_from_string(model_of(nodes, {"t": table}, ["n"]))
+    plain.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    pressed, _ = taken(TableBits(bits=8, block=64, least=0, compute="float32"), plain.SerializeToString())
+    values = back(blocked(table, bits=8, size=64, scales="mse"), 8, 72)
+    session = ort.InferenceSession(pressed, providers=["CPUExecutionProvider"])
+    [given] = session.run(None, {"x": np.arange(40, dtype=np.float32)})
+    np.testing.assert_allclose(given, values @ values.T if tied else np.maximum(values, 0), rtol=1e-4, atol=1e-3)
 
 
 def test_a_table_that_something_else_uses_stays_and_is_named(taken: Taken) -> None:
