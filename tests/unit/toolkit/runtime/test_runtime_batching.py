@@ -82,7 +82,7 @@ def test_a_row_beside_others_is_what_it_is_alone_to_the_last_bit(kind: str) -> N
         return
     alone = [answered(batching(kind, least=least), prompt, 12) for prompt in PROMPTS]
     shared = batching(kind, least=least)
-    together = at_once(*(lambda prompt=prompt: answered(shared, prompt, 12) for prompt in PROMPTS))  # type: ignore[misc]  # the prompt of now
+    together = at_once(*(lambda prompt=prompt: answered(shared, prompt, 12) for prompt in PROMPTS))
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -120,7 +120,7 @@ def test_answers_share_runs(sizes: list[int]) -> None:
             for number in range(20):
                 cache.step([number])
 
-    at_once(*(lambda prompt=prompt: answer(prompt) for prompt in PROMPTS[:4]))  # type: ignore[misc]  # the prompt of now
+    at_once(*(lambda prompt=prompt: answer(prompt) for prompt in PROMPTS[:4]))
     assert max(sizes) == 4
     assert len(sizes) < 40  # 80 tokens
 
@@ -405,7 +405,7 @@ def test_what_parts_left_can_be_taken_over_alone_and_in_a_row() -> None:
             target.close()
         taken.append(expected)
         source.close()
-    np.testing.assert_array_equal(*taken)
+    np.testing.assert_array_equal(taken[0], taken[1])
 
 
 def test_a_cache_that_is_closed_runs_nothing() -> None:
