@@ -21,8 +21,9 @@ from toolkit.compress.serialise import serialise
 from toolkit.compress.sources.onnx_checks import check, refuse_foreign
 from toolkit.compress.sources.onnx_form import regular
 from toolkit.compress.sources.saved_model_checks import check_graph
+from toolkit.compress.sources.tensorflow_conversion import converted
 from toolkit.compress.sources.tensorflow_source import Shape
-from toolkit.extras import needs
+from toolkit.extras import MissingExtra, needs
 from toolkit.runtime.readers import Reader
 from toolkit.runtime.session import Feeds
 
@@ -80,14 +81,14 @@ class TensorflowModel:
     def export(self) -> bytes:
         """The ONNX file, with the layout of the inputs as it was; the batch is open.
 
-        Raises CompressionError, SourceError "source_too_large".
+        Raises CompressionError, MissingExtra, SourceError "source_too_large".
         """
-        with quiet(), needs("tensorflow"):
-            from toolkit.compress.sources.tensorflow_conversion import converted
         gc.collect()  # what was traced and frozen hangs together in circles
         with quiet():
             try:
                 model = converted(self._concrete, OPSET)
+            except MissingExtra:
+                raise
             except Exception as error:  # noqa: BLE001 - tf2onnx raises whatever it comes upon
                 raise CompressionError("export_failed", f"tf2onnx: {str(error)[:300]!r}") from None
         taken = [value.name.partition(":")[0] for value in model.graph.input]
