@@ -64,7 +64,7 @@ def test_nothing_of_it_can_be_altered(book: JournalBox, mark: str) -> None:
         mark.replace('"format":1', '"format":2'),
         mark.replace('"format":1', '"format":true'), mark.replace('"format":1,', ""), mark[:-1] + ',"more":1}',
         mark.replace(signature, ""), mark.replace("source train", "source Train"), mark.replace("\\nat ", "\\nat 0"),
-        packed(1, value["certificate"]), packed(value["statement"], 1),  # type: ignore[arg-type]  # hostile
+        packed(1, value["certificate"]), packed(value["statement"], 1),  # type: ignore[arg-type]  # what a stranger may send
     ):  # fmt: skip
         assert why(book, wrong) == "mark_malformed"
 
