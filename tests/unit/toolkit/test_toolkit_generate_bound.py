@@ -32,7 +32,7 @@ WARD = {
 
 @pytest.fixture(scope="module")
 def place(shared: Shared) -> Path:
-    """The box of test_toolkit_generate.py."""
+    """A box with tiny.bundle in it, and records of these tests alone."""
 
     def make(folder: Path) -> None:
         (folder / "tiny.gguf").write_bytes(tiny_gguf())
@@ -40,7 +40,7 @@ def place(shared: Shared) -> Path:
         done = within(folder / "box", "compress", "../tiny.gguf", "--out", "tiny.bundle")
         assert done.returncode == 0, done.stderr
 
-    return shared.made("generating", make) / "box"
+    return shared.made("generating-bound", make) / "box"
 
 
 @pytest.fixture(scope="module")
