@@ -82,7 +82,7 @@ def test_a_constraint_that_cannot_be_kept_to_is_refused_before_anything_runs(
     monkeypatch.setattr(Cache, "step", None)
     for wrong in ({"schema": {"type": "integer", "minimum": 5, "maximum": 3}}, {"regex": "(?=a)b"}):
         with pytest.raises(GenerationError) as refused:
-            model.generate("the hen", max_tokens=9, purpose="search", **wrong)  # type: ignore[arg-type]  # of two kinds
+            model.generate("the hen", max_tokens=9, purpose="search", **wrong)
         assert refused.value.code == "generation_constraint"
 
 
