@@ -21,6 +21,7 @@ from toolkit.runtime.sampling import GenerationError
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
+    from llguidance._lib import JsonCompileOptions
 
 __all__ = ["Constraint", "Parser"]
 
@@ -35,7 +36,7 @@ LIMITS: Mapping[str, Any] = {
 }
 # a model may lay its JSON out, but not go on with spaces for ever; an escape that another spelling of the same
 # character is would let a name come a second time, with a value that its schema does not allow
-JSON: Mapping[str, Any] = {
+JSON: JsonCompileOptions = {
     "whitespace_pattern": r"[ \n\t]{1,40}",
     "json_allowed_escapes": 'bfnrt"\\',
     "json_allow_general_unicode_escapes": False,
@@ -79,7 +80,7 @@ class Parser:
         tokenizer = self._tokenizer()
         try:
             if "schema" in asked:
-                grammar = LLMatcher.grammar_from_json_schema(json.dumps(asked["schema"]), overrides={**JSON})  # type: ignore[typeddict-item]  # of Any
+                grammar = LLMatcher.grammar_from_json_schema(json.dumps(asked["schema"]), overrides=JSON)
             elif "regex" in asked:
                 grammar = LLMatcher.grammar_from_regex(asked["regex"])
             else:

@@ -78,4 +78,5 @@ def _digits(number: float) -> int:
     """The digits of a number as one integer: 0.25 is 25, since it is multiples of a hundredth that are looked at."""
     _, digits, exponent = Decimal(str(number)).normalize().as_tuple()
     assert isinstance(exponent, int)  # noqa: S101 - it is finite
-    return int("".join(map(str, digits))) * 10 ** max(0, exponent)
+    whole: int = int("".join(map(str, digits))) * 10 ** max(0, exponent)
+    return whole

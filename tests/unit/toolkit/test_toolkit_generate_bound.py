@@ -32,7 +32,7 @@ WARD = {
 
 @pytest.fixture(scope="module")
 def place(shared: Shared) -> Path:
-    """The box of test_toolkit_generate.py."""
+    """A box with tiny.bundle in it, and records of these tests alone."""
 
     def make(folder: Path) -> None:
         (folder / "tiny.gguf").write_bytes(tiny_gguf())
@@ -40,7 +40,7 @@ def place(shared: Shared) -> Path:
         done = within(folder / "box", "compress", "../tiny.gguf", "--out", "tiny.bundle")
         assert done.returncode == 0, done.stderr
 
-    return shared.made("generating", make) / "box"
+    return shared.made("generating-bound", make) / "box"
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_a_constraint_that_cannot_be_kept_to_is_refused_before_anything_runs(
     monkeypatch.setattr(Cache, "step", None)
     for wrong in ({"schema": {"type": "integer", "minimum": 5, "maximum": 3}}, {"regex": "(?=a)b"}):
         with pytest.raises(GenerationError) as refused:
-            model.generate("the hen", max_tokens=9, purpose="search", **wrong)  # type: ignore[arg-type]  # of two kinds
+            model.generate("the hen", max_tokens=9, purpose="search", **wrong)
         assert refused.value.code == "generation_constraint"
 
 
