@@ -66,7 +66,7 @@ class Raster(NamedTuple):
         whole = np.clip(np.rint(self.zero), 0, 2**self.bits - 1)
         if not self.offsets:
             return Blocks(integers, self.scale, packed(whole.astype(np.uint8), self.bits))
-        offsets = cut(self.scale * (whole - self.zero), values.shape[2])
+        offsets = cut((self.scale * (whole - self.zero)).astype(np.float32), values.shape[2])
         on = raster(offsets, bits=self.bits, scales="hqq")
         assert on.zero is not None  # noqa: S101 - with these scales there is one
         return Blocks(

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays
 from tests.unit.toolkit.compress.conftest import Gated
 from tests.unit.toolkit.compress.steps.conftest import Taken
 from tests.unit.toolkit.compress.steps.graphs import model_of, numbers
-from toolkit.compress.blocks import Bits, Blocks, Scales, blocked
+from toolkit.compress.blocks import Bits, Blocks, Scales, Whole, blocked
 from toolkit.compress.calibration import Calibration
 from toolkit.compress.errors import CompressionError
 from toolkit.compress.quiet import quiet
@@ -130,7 +130,7 @@ def test_the_kernel_multiplies_what_was_meant(taken: Taken, gated: Gated, bits: 
 
 @pytest.mark.parametrize("scales", ["mse", "hqq"])
 @pytest.mark.parametrize("bits", [2, 4, 8])
-def test_rows_are_looked_up_as_they_were_meant(taken: Taken, gated: Gated, bits: Bits, scales: Scales) -> None:
+def test_rows_are_looked_up_as_they_were_meant(taken: Taken, gated: Gated, bits: Bits, scales: Whole) -> None:
     table = numbers(300, 64)
     nodes = [
         helper.make_node("Cast", ["x"], ["ids"], to=onnx.TensorProto.INT64),
@@ -244,7 +244,7 @@ def test_static_int8_is_near(taken: Taken, gated: Gated, method: Any, bits: Any)
 
 
 @pytest.mark.parametrize(("bits", "scales"), [(8, "mse"), (4, "mse"), (4, "hqq")])
-def test_a_table_that_is_tied_to_the_output_is_stored_once(bits: Bits, scales: Scales, taken: Taken) -> None:
+def test_a_table_that_is_tied_to_the_output_is_stored_once(bits: Bits, scales: Whole, taken: Taken) -> None:
     """It is looked up in, and multiplied by, and both see the same numbers."""
     table = numbers(40, 64)
     nodes = [
