@@ -9,22 +9,34 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from threading import Lock
+from typing import Literal
+
+from msgspec import Struct
 
 from policies.errors import Denied, Fault
+from policies.outgoing import OutputRefused
 from serve.admission import Busy
 from serve.queue import Abandoned
 from toolkit.box import Context
 from toolkit.generating import GenerationStopped, Stream
 from toolkit.model import Model
-from toolkit.runtime.generation import Chunk
+from toolkit.runtime.generation import Finish, Logprob
 from toolkit.runtime.sampling import Sampling
 
-__all__ = ["Answering", "Prompt"]
+__all__ = ["Answering", "Piece", "Prompt"]
 
 Prompt = str | Sequence[Mapping[str, str]]
+
+
+class Piece(Struct, frozen=True, kw_only=True):
+    """A chunk of an answer, which the policy may have ended, too."""
+
+    text: str
+    logprobs: tuple[Logprob, ...] = ()
+    finish: Finish | Literal["content_filter"] | None = None
 
 
 class Answering:
@@ -55,7 +67,7 @@ class Answering:
         self._wake = asyncio.Event()
         self._done = asyncio.Event()
         self._called = True  # nobody waits yet
-        self._ready: deque[Chunk] = deque()
+        self._ready: deque[Piece] = deque()
         self._lock = Lock()
         self._stopped: Fault | None = None
         self._failed: Exception | None = None
@@ -107,7 +119,7 @@ class Answering:
         over()
         self._end(failed)
 
-    async def pieces(self) -> Sequence[Chunk]:
+    async def pieces(self) -> Sequence[Piece]:
         """What there is that was not taken yet, once there is something; empty at the end. Raises what the run raises,
         when all that was made before was taken."""
         while not self._ready and not self._over:
@@ -148,7 +160,7 @@ class Answering:
                     self.stream = stream
                     if self._stopped is not None:
                         stream.stop()
-                for chunk in stream:
+                for chunk in _filtered(stream):
                     self.last = time.monotonic()
                     if self.first is None:
                         self.first = self.last
@@ -186,3 +198,14 @@ class Answering:
     def _tell(self, what: Callable[[], None]) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody waits
             self._loop.call_soon_threadsafe(what)
+
+
+def _filtered(stream: Stream) -> Iterator[Piece]:
+    """The pieces of an answer. One that the policy ends has an end as any other, with what came before."""
+    try:
+        for chunk in stream:
+            yield Piece(text=chunk.text, logprobs=chunk.logprobs, finish=chunk.finish)
+    except OutputRefused as refused:
+        if refused.code != "output_personal":
+            raise
+        yield Piece(text="", finish="content_filter")

@@ -17,14 +17,13 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from policies.errors import Fault
 from serve.answer import Json
-from serve.answering import Answering
+from serve.answering import Answering, Piece
 from serve.health import UNRECORDED
 from serve.places import ENDED
 from serve.problems import document, told
 from serve.queue import Abandoned
 from serve.telemetry import trace_of
 from toolkit.generating import GenerationStopped, Stream
-from toolkit.runtime.generation import Chunk
 
 __all__ = ["STALL_S", "Words", "answered"]
 
@@ -41,9 +40,9 @@ class Words(Protocol):
 
     streamed: bool
 
-    def whole(self, stream: Stream, chunks: Sequence[Chunk]) -> bytes: ...
+    def whole(self, stream: Stream, chunks: Sequence[Piece]) -> bytes: ...
     def first(self, stream: Stream) -> None: ...
-    def event(self, chunk: Chunk, receipt: bytes | None) -> bytes: ...
+    def event(self, chunk: Piece, receipt: bytes | None) -> bytes: ...
     def last(self, stream: Stream, receipt: bytes) -> bytes: ...
 
 
@@ -53,7 +52,7 @@ async def answered(
     """The answer, once the first of it is there: until then what goes wrong raises. `failed` hears of records that
     could not be written."""
     trace = trace_of(scope)
-    chunks: list[Chunk] = []
+    chunks: list[Piece] = []
     try:
         async with _watched(receive, answering):
             if words.streamed:
@@ -85,7 +84,7 @@ class _Streamed:
         answering: Answering,
         stream: Stream,
         words: Words,
-        chunks: Sequence[Chunk],
+        chunks: Sequence[Piece],
         failed: Callable[[Fault], None],
     ) -> None:
         self._answering = answering
@@ -165,12 +164,12 @@ async def _watched(receive: Receive, answering: Answering) -> AsyncIterator[None
         watching.cancel()
 
 
-def _joined(chunks: Sequence[Chunk]) -> Chunk:
+def _joined(chunks: Sequence[Piece]) -> Piece:
     """Pieces that came one after the other as one."""
     if len(chunks) == 1:
         return chunks[0]
     logprobs = tuple(one for chunk in chunks for one in chunk.logprobs)
-    return Chunk(text="".join(chunk.text for chunk in chunks), logprobs=logprobs, finish=chunks[-1].finish)
+    return Piece(text="".join(chunk.text for chunk in chunks), logprobs=logprobs, finish=chunks[-1].finish)
 
 
 def _note(scope: Scope, answering: Answering) -> Any:

@@ -119,10 +119,17 @@ class TextLogprobs(Struct):
     text_offset: list[int]
 
 
+class PromptTokens(Struct):
+    """What of a prompt was not run again."""
+
+    cached_tokens: int
+
+
 class AnswerTokens(Tokens):
     """What was used, by prompt and answer."""
 
     completion_tokens: int
+    prompt_tokens_details: PromptTokens
 
 
 class ChatReply(Struct):
@@ -133,8 +140,11 @@ class ChatReply(Struct):
 
 
 _Finish = Annotated[
-    Literal["stop", "length"],
-    Meta(description="stop: the model ended, or a text of `stop` came; length: as many tokens as were asked for."),
+    Literal["stop", "length", "content_filter"],
+    Meta(
+        description="stop: the model ended, or a text of `stop` came; length: as many tokens as were asked for; "
+        "content_filter: what came next may not be handed out."
+    ),
 ]
 
 
@@ -163,6 +173,10 @@ class _Completed(Struct, kw_only=True):
     system_fingerprint: Annotated[str, Meta(description="The first digits of the digest of the model.")]
     usage: AnswerTokens
     seed: Annotated[int, Meta(description="With the same prompt, model and sampling it gives the same text.")]
+    mark: Annotated[str, Meta(description="States, signed, that a model wrote it: `sealpress receipt mark` checks it.")]
+    found: Annotated[
+        dict[str, int] | UnsetType, Meta(description="Personal data that were found in the answer, by category.")
+    ] = UNSET
     attribution: _Attribution | UnsetType = UNSET
     ai_notice: _Notice | UnsetType = UNSET
 

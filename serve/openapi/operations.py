@@ -52,8 +52,14 @@ _MADE: Final[dict[str, Any]] = {
     "created": 1795841837,
     "model": _GENERATOR,
     "system_fingerprint": "1e00f9fd1dc4ea6a",
-    "usage": {"prompt_tokens": 34, "completion_tokens": 6, "total_tokens": 40},
+    "usage": {
+        "prompt_tokens": 34,
+        "completion_tokens": 6,
+        "total_tokens": 40,
+        "prompt_tokens_details": {"cached_tokens": 0},
+    },
     "seed": 4840653167349648,
+    "mark": '{"format":1,"source":"generated",...}',
 }
 _CARD: Final[dict[str, Any]] = {
     "id": _MODEL,
@@ -73,6 +79,8 @@ _CARD: Final[dict[str, Any]] = {
         "pace": 1.2e-05,
         "rates": {"2x1x1": 648.1, "1x2x1": 425.3},
         "alike": False,
+        "rows": 1,
+        "least": 1,
     },
 }
 _RECEIPT = {

@@ -1,7 +1,8 @@
 """How an answer of a model that generates is written in OpenAI's protocol, whole and event by event.
 
 Beside what OpenAI has: `seed`, which with the same prompt, model and sampling gives the same text; what the answer has
-to say (`attribution`, `ai_notice`); and in the last event of a stream the `receipt`, which otherwise is a header.
+to say (`attribution`, `ai_notice`); with its end the `mark`, which states that a model wrote it, and how often personal
+data were `found` in it; and in the last event of a stream the `receipt`, which otherwise is a header.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from serve.answering import Piece
 from serve.obligations import carried
 from toolkit.generating import Stream
-from toolkit.runtime.generation import Chunk, Logprob
+from toolkit.runtime.generation import Logprob
 
 __all__ = ["Chatted", "Continued", "Written"]
 
@@ -38,16 +40,17 @@ class Written(ABC):
         self._head: dict[str, Any] = {}
         self._once: dict[str, Any] = {}
 
-    def whole(self, stream: Stream, chunks: Sequence[Chunk]) -> bytes:
+    def whole(self, stream: Stream, chunks: Sequence[Piece]) -> bytes:
         """The answer, once it is whole."""
         logprobs = [one for chunk in chunks for one in chunk.logprobs]
         choice = {
             "index": 0,
             **self._said(stream.text),
             "logprobs": self._logs(logprobs),
-            "finish_reason": stream.finish,
+            "finish_reason": chunks[-1].finish,
         }
-        content = {**self._common(stream, 0), "choices": [choice], "usage": _used(stream), **_beside(stream)}
+        content = {**self._common(stream, 0), "choices": [choice], "usage": _used(stream)}
+        content |= {**_beside(stream), **_marked(stream)}
         return msgspec.json.encode(content)
 
     def first(self, stream: Stream) -> None:
@@ -56,8 +59,9 @@ class Written(ABC):
         if self._usage:
             self._head["usage"] = None
         self._once = _beside(stream)
+        self._stream = stream
 
-    def event(self, chunk: Chunk, receipt: bytes | None) -> bytes:
+    def event(self, chunk: Piece, receipt: bytes | None) -> bytes:
         """A piece as an event; none where there is nothing to say yet. The receipt is there with the last piece."""
         beside, self._once = self._once, {}
         if not (chunk.text or chunk.logprobs or chunk.finish or beside):
@@ -68,14 +72,14 @@ class Written(ABC):
             "logprobs": self._logs(chunk.logprobs),
             "finish_reason": chunk.finish,
         }
-        shown = _shown(receipt) if receipt is not None and not self._usage else {}
+        shown = _shown(self._stream, receipt) if receipt is not None and not self._usage else {}
         return _event({**self._head, "choices": [choice], **beside, **shown})
 
     def last(self, stream: Stream, receipt: bytes) -> bytes:
         """The event behind all pieces, where the client asked for one: others do not expect an event without any."""
         if not self._usage:
             return b""
-        return _event({**self._head, "choices": [], "usage": _used(stream), **_shown(receipt)})
+        return _event({**self._head, "choices": [], "usage": _used(stream), **_shown(stream, receipt)})
 
     def _common(self, stream: Stream, kind: int) -> dict[str, Any]:
         return {
@@ -149,20 +153,25 @@ def _event(content: dict[str, Any]) -> bytes:
     return b"data: %b\n\n" % msgspec.json.encode(content)
 
 
-def _shown(receipt: bytes) -> dict[str, str]:
-    return {"receipt": urlsafe_b64encode(receipt).decode()}
+def _shown(stream: Stream, receipt: bytes) -> dict[str, Any]:
+    return {**_marked(stream), "receipt": urlsafe_b64encode(receipt).decode()}
+
+
+def _marked(stream: Stream) -> dict[str, Any]:
+    return {"mark": stream.mark, **({"found": stream.found} if stream.found else {})}
 
 
 def _beside(stream: Stream) -> dict[str, Any]:
     return {"seed": stream.seed, **carried(stream.obligations)}
 
 
-def _used(stream: Stream) -> dict[str, int]:
+def _used(stream: Stream) -> dict[str, Any]:
     usage = stream.usage
     return {
         "prompt_tokens": usage.get("prompt_tokens", 0),
         "completion_tokens": usage.get("answer_tokens", 0),
         "total_tokens": usage.get("tokens", 0),
+        "prompt_tokens_details": {"cached_tokens": usage.get("cached_tokens", 0)},
     }
 
 

@@ -13,7 +13,7 @@ from toolkit.compress.calibration import Calibration
 from toolkit.compress.quiet import quiet
 from toolkit.compress.step import FLOAT, FUSED, Form, StepReport
 from toolkit.extras import needs
-from toolkit.runtime.cache import PAST
+from toolkit.runtime.slots import PAST
 
 if TYPE_CHECKING:
     from toolkit.compress.depth import Span
