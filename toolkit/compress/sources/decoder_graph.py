@@ -134,8 +134,8 @@ class _Writer:
         along = self._node("Range", [none, tokens, self._constant("step", np.array(1, np.int64))], "along")
         places = self._node("Add", [self._node("Unsqueeze", [before, one], "before.rows"), along], "places.all")
         last = self._constant("last", np.array(len(table) - 1, np.int64))
-        places = self._node("Min", [places, last], "places")
-        return self._node("Gather", [self._constant("embed_positions.weight", table), places], "embed_positions")
+        known = self._constant("embed_positions.weight", table)
+        return self._node("Gather", [known, self._node("Min", [places, last], "places")], "embed_positions")
 
     def _attention(self, at: str, number: int, block: Block, hidden: str) -> str:
         one = self._decoder
