@@ -128,14 +128,12 @@ class _Writer:
         the context is that of a row that is run for others' sake: nobody reads what comes of it.
         """
         none, one = self._constant("none", np.array(0, np.int64)), self._constant("one", np.array([1], np.int64))
-        shape = self._node("Shape", ["input_ids"], "ids.shape", start=1, end=2)
-        tokens = self._node("Squeeze", [shape], "tokens")
+        tokens = self._node("Squeeze", [self._node("Shape", ["input_ids"], "ids.shape", start=1, end=2)], "tokens")
         before = self._node("Max", [self._node("Sub", ["mask.sum", tokens], "before.all"), none], "before")
         along = self._node("Range", [none, tokens, self._constant("step", np.array(1, np.int64))], "along")
         places = self._node("Add", [self._node("Unsqueeze", [before, one], "before.rows"), along], "places.all")
-        last = self._constant("last", np.array(len(table) - 1, np.int64))
-        known = self._constant("embed_positions.weight", table)
-        return self._node("Gather", [known, self._node("Min", [places, last], "places")], "embed_positions")
+        places = self._node("Min", [places, self._constant("last", np.array(len(table) - 1, np.int64))], "places")
+        return self._node("Gather", [self._constant("embed_positions.weight", table), places], "embed_positions")
 
     def _attention(self, at: str, number: int, block: Block, hidden: str) -> str:
         one = self._decoder
