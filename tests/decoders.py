@@ -160,6 +160,9 @@ def tiny_decoder(path: Path, kind: str, **changes: Any) -> Path:
             "tie_word_embeddings": True,
             **changes,
         }
+        # as the family itself writes them
+        own = CONFIG_MAPPING[kind].attribute_map
+        config = {own.get(name, name): value for name, value in config.items()}
         described = CONFIG_MAPPING[kind].from_dict(config)
         built: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(described)]
         with torch.random.fork_rng(devices=[]):
