@@ -39,7 +39,7 @@ test: $(READY) models ## run all tests
 	@$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-tensorflow: ## run the tests that need TensorFlow, in an environment of their own
-	@$(MAKE) setup VENV=.venv-tensorflow EXTRAS=compress,images,report,serve,tensorflow,dev
+	@$(MAKE) setup VENV=.venv-tensorflow EXTRAS=compress,images,report,serve,tensorflow,tensorflow-tests,dev
 	@.venv-tensorflow/bin/pytest -raP tests/tensorflow tests/unit/toolkit/compress/test_compress_tensorflow_checks.py
 
 check: $(READY) ## lint, format, types, arrows between packages

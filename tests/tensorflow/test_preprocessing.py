@@ -1,8 +1,9 @@
-"""A server answers what Keras makes of the same pictures, by Keras's own preprocessing; in FP32."""
+"""A server answers in FP32 what Keras makes of the same pictures; a SavedModel with papers is the same to it."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from tests.e2e.served import Served, bearer
 from toolkit.box import create_box
+from toolkit.compress.intake import taken_in
 from toolkit.compress.quiet import quiet
 from toolkit.compress.sources.pictures import made_up_pictures
 from toolkit.runtime.inputs import ImageInput
@@ -88,3 +90,20 @@ def test_a_server_answers_what_keras_makes_of_the_same_pictures(name: str, tmp_p
     told /= told.sum(axis=1, keepdims=True)
     assert np.ptp(expected, axis=0).max() > 0.1  # another picture is another answer
     assert np.abs(told - expected).max() < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(IMAGE))
+def test_a_saved_model_with_papers_makes_the_same_graph_as_the_keras_file(name: str, tmp_path: Path) -> None:
+    with quiet():
+        model = small(name)
+        model.save(tmp_path / "small.keras")
+        model.export(tmp_path / "small", verbose=False)
+    how = IMAGE[name]
+    papers = {"size": {"height": SIDE, "width": SIDE}, "resample": 0, "rescale_factor": how["scale"]}
+    papers |= {"image_mean": how["mean"], "do_flip_channel_order": "channel_order" in how}
+    (tmp_path / "small" / "preprocessor_config.json").write_text(json.dumps(papers))
+    file, folder = taken_in(tmp_path / "small.keras"), taken_in(tmp_path / "small")
+    assert file.image is not None
+    assert (file.image, file.labels, file.measure) == (folder.image, folder.labels, folder.measure)
+    assert len({hashlib.sha256(source.load().export()).hexdigest() for source in (file, folder)}) == 1
