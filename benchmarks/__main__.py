@@ -26,6 +26,9 @@ NAMES = (
 PARTS = (
     "compression-press",
     "compression-points",
+    "generation-quality",
+    "generation-speed",
+    "generation-served",
     "serving-closed",
     "serving-start",
     "serving-cpu",

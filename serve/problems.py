@@ -95,6 +95,7 @@ STATUSES: Mapping[type[Fault] | str, HTTPStatus] = {
     Abandoned: HTTPStatus.SERVICE_UNAVAILABLE,  # nobody is there to read it
     "usage_grant_lease": HTTPStatus.SERVICE_UNAVAILABLE,
     GenerationError: HTTPStatus.BAD_REQUEST,
+    "generation_memory": HTTPStatus.SERVICE_UNAVAILABLE,
     GenerationStopped: HTTPStatus.SERVICE_UNAVAILABLE,
     WitnessError: HTTPStatus.FORBIDDEN,
     "exchange_malformed": HTTPStatus.BAD_REQUEST,

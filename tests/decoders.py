@@ -17,8 +17,12 @@ from tests.conftest import Shared
 from toolkit.compress.quiet import quiet
 
 __all__ = [
-    "CHATML", "METADATA", "chained_gguf", "decoder_box", "gguf", "gguf_tensors", "q8_0", "tiny_decoder", "tiny_gguf",
+    "CHATML", "METADATA", "SAID", "chained_gguf", "decoder_box", "gguf", "gguf_tensors", "q8_0", "said_box",
+    "tiny_decoder", "tiny_gguf",
 ]  # fmt: skip
+
+# no character stands in it twice
+SAID = "Ask jim@uvxyz.org,newbhtl"
 
 # as that of SmolLM2
 CHATML = (
@@ -156,6 +160,9 @@ def tiny_decoder(path: Path, kind: str, **changes: Any) -> Path:
             "tie_word_embeddings": True,
             **changes,
         }
+        # as the family itself writes them
+        own = CONFIG_MAPPING[kind].attribute_map
+        config = {own.get(name, name): value for name, value in config.items()}
         described = CONFIG_MAPPING[kind].from_dict(config)
         built: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(described)]
         with torch.random.fork_rng(devices=[]):
@@ -186,6 +193,21 @@ def decoder_box(shared: Shared) -> Path:
         assert done.returncode == 0, done.stderr
 
     return shared.made("generating", make) / "box"
+
+
+def said_box(shared: Shared) -> Path:
+    """A box with said.bundle, which says SAID after "!", and purposes for which that is masked or the end: made once a
+    run, copy it before it is changed."""
+
+    def make(folder: Path) -> None:
+        (folder / "said.gguf").write_bytes(chained_gguf(SAID))
+        assert within(folder, "init", "box").returncode == 0
+        done = within(folder / "box", "compress", "../said.gguf", "--out", "said.bundle")
+        assert done.returncode == 0, done.stderr
+        with (folder / "box" / "sealpress.toml").open("a", encoding="utf-8") as settings:
+            settings.write('\n[policy.parameters.base]\nredact = ["search"]\nstop_output = ["product"]\n')
+
+    return shared.made("generating-output", make) / "box"
 
 
 def _tokenizer() -> Tokenizer:

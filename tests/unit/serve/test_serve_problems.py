@@ -123,6 +123,7 @@ def test_every_code_in_the_table_is_one_that_exists() -> None:
         (Busy("queue_full", "m", 1), 503),
         (Busy("tokens_full", "m", 1), 503),
         (GenerationStopped("generation_stopped", "m"), 503),
+        (GenerationError("generation_memory", "m"), 503),
         (Busy("callers_exceeded", "m", 1), 503),
         (JwksError("jwks_malformed", "m"), 503),
         (JournalError("journal_write", "m"), 503),

@@ -19,13 +19,14 @@ import pytest
 from compliance.journal.errors import JournalError
 from compliance.keys import from_text
 from compliance.state.api_key_table import Defaults, Terms
+from compliance.verify.mark import verify_mark
 from compliance.verify.receipt import verify_receipt
 from serve import streamed
 from serve.places import Places
 from tests.asking import Asking, until
 from tests.commands import within
 from tests.conftest import Shared
-from tests.decoders import CONTEXT, decoder_box
+from tests.decoders import CONTEXT, SAID, decoder_box, said_box
 from tests.serving import Running, serving
 from tests.unit.serve.test_serve_openapi_answers import must_fit
 from toolkit.box import Box, Context
@@ -151,7 +152,7 @@ def test_the_same_seed_gives_the_same_text_embedded_served_and_streamed(place: P
             assert whole["choices"][0]["message"] == {"role": "assistant", "content": expected[CHAT]}
             whole = json.loads((await asked(server, TEXT, text())).text)
             assert whole["choices"][0]["text"] == expected[TEXT]
-            assert whole["usage"] == {"prompt_tokens": 4, "completion_tokens": 20, "total_tokens": 24}
+            assert whole["usage"] == used(4)
             assert (whole["seed"], whole["choices"][0]["finish_reason"]) == (5, "length")
         found = pieces(await asked(server, CHAT, chat(stream=True)))
         assert "".join(one["delta"]["content"] for one in found) == expected[CHAT]
@@ -165,6 +166,35 @@ def test_the_same_seed_gives_the_same_text_embedded_served_and_streamed(place: P
         assert len(set(texts)) == 3
 
     run(scenario)
+
+
+def test_an_answer_that_the_policy_ends_has_its_end_and_what_came_before(shared: Shared, tmp_path: Path) -> None:
+    place = Path(shutil.copytree(said_box(shared), tmp_path / "box"))
+    found: dict[bool, Asking] = {}
+
+    async def scenario(server: Running) -> None:
+        for stream in (False, True):
+            body = {"model": "said-w8-t8", "prompt": "!", "max_tokens": 60, "stream": stream}
+            found[stream] = await asked(server, TEXT, body, **{"X-Purpose": "product", "X-Legal-Basis": "contract"})
+
+    box = Box(place / "sealpress.toml")
+    with closing(box.journal):
+        serving(box, scenario)
+    whole = json.loads(found[False].text)
+    choice = whole["choices"][0]
+    assert SAID[:4].startswith(choice["text"])  # what was sure when the address was found
+    assert (choice["finish_reason"], whole["found"]) == ("content_filter", {"email": 1})
+    *events, last, done = found[True].events
+    assert done == "[DONE]"
+    assert "".join(one["choices"][0]["text"] for one in (*events, last)) == choice["text"]
+    assert (last["choices"][0]["finish_reason"], last["found"]) == ("content_filter", {"email": 1})
+    assert last["receipt"]
+
+
+def used(prompt: int) -> dict[str, Any]:
+    """What a prompt of so many tokens and an answer of 20 take."""
+    counts = {"prompt_tokens": prompt, "completion_tokens": 20, "total_tokens": prompt + 20}
+    return {**counts, "prompt_tokens_details": {"cached_tokens": 0}}
 
 
 def test_a_stream_says_first_what_goes_with_it_and_last_its_receipt(place: Path, run: Callable[..., None]) -> None:
@@ -191,13 +221,14 @@ def test_a_stream_says_first_what_goes_with_it_and_last_its_receipt(place: Path,
         root = from_text(Box(place / "sealpress.toml").settings.journal.root)
         promise = verify_receipt(urlsafe_b64decode(last["receipt"]), root)
         assert promise.records
+        said = "".join(one["choices"][0]["delta"]["content"] for one in events if one["choices"])
+        assert verify_mark(last["mark"].encode(), root, said).call == call
         assert [event for event in events if "receipt" in event] == [last]
         assert outcome(place, call)["usage"] == {"tokens": 61, "prompt_tokens": 41, "answer_tokens": 20}
     assert plain.events[-2]["choices"][0]["finish_reason"] == "length"
     assert not any("usage" in event for event in plain.events[:-1])
     assert [event["usage"] for event in counted.events[:-2]] == [None] * (len(counted.events) - 2)
-    usage = {"prompt_tokens": 41, "completion_tokens": 20, "total_tokens": 61}
-    assert (counted.events[-2]["choices"], counted.events[-2]["usage"]) == ([], usage)
+    assert (counted.events[-2]["choices"], counted.events[-2]["usage"]) == ([], used(41))
 
 
 def test_logprobs_are_told_as_each_route_has_them(run: Callable[..., None]) -> None:

@@ -19,35 +19,18 @@ from policies.outgoing import OutputRefused
 from policies.privacy import redact, scan
 from tests.commands import within
 from tests.conftest import Shared
-from tests.decoders import chained_gguf
+from tests.decoders import SAID, said_box
 from toolkit.box import Box, Context
 from toolkit.bundle import Bundle
 from toolkit.model import Model
 from toolkit.runtime.sampling import Sampling
 
-# no character stands in it twice
-SAID = "Ask jim@uvxyz.org,newbhtl"
 MASKED = redact(SAID, scan(SAID))
-SETTINGS = """
-[policy.parameters.base]
-redact = ["search"]
-stop_output = ["product"]
-"""
 
 
 @pytest.fixture(scope="module")
 def place(shared: Shared) -> Path:
-    """A box with a bundle that says SAID after "!", and purposes for which that is masked or the end."""
-
-    def make(folder: Path) -> None:
-        (folder / "said.gguf").write_bytes(chained_gguf(SAID))
-        assert within(folder, "init", "box").returncode == 0
-        done = within(folder / "box", "compress", "../said.gguf", "--out", "said.bundle")
-        assert done.returncode == 0, done.stderr
-        with (folder / "box" / "sealpress.toml").open("a", encoding="utf-8") as settings:
-            settings.write(SETTINGS)
-
-    return shared.made("generating-output", make) / "box"
+    return said_box(shared)
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from toolkit.compress.errors import SourceError
 from toolkit.compress.measure import evaluation_texts
 from toolkit.compress.quiet import quiet
 from toolkit.compress.source import Measure, Original
+from toolkit.compress.sources import causal_gpt2
 from toolkit.compress.sources.chat import MAX_TEMPLATE, chat_of
 from toolkit.compress.sources.folder import File, Folder
 from toolkit.compress.sources.gguf_file import EXAMPLES
@@ -32,7 +33,7 @@ from toolkit.runtime.inputs import Generation, TextInput
 
 __all__ = ["DECODERS", "Causal", "read"]
 
-DECODERS = ("gemma", "llama", "mistral", "phi3", "qwen2", "qwen3")
+DECODERS = ("gemma", "gpt2", "llama", "mistral", "phi3", "qwen2", "qwen3")
 # those whose positions do not turn otherwise for longer texts
 _ROTARY = ("default", "linear", "llama3", "yarn")
 _TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
@@ -106,7 +107,7 @@ def read(path: Path) -> Causal | None:
     with needs("compress"):
         from toolkit.compress.sources.papers import read_papers
     refuse_code(content, "config.json")
-    config = _config(content)
+    config = _config(causal_gpt2.named(content) if content["model_type"] == "gpt2" else content)
     refuse_template_paths(folder, "tokenizer_config.json")
     tokenizer = read_tokenizer(folder, "tokenizer.json", config.vocab_size)
     weights, parameters = weight_files(folder, weight_names(folder, ""))

@@ -14,9 +14,11 @@ from policies.gate import Grant, redeem
 from policies.payload import Payload
 from toolkit.compress.errors import SourceError
 from toolkit.compress.quiet import quiet
+from toolkit.compress.sources.decoder_gpt2 import gpt2_of, without_masks
 from toolkit.compress.sources.decoder_graph import Activation, Block, Decoder, Linear, graph_of
 from toolkit.compress.sources.export import brief
 from toolkit.compress.sources.pretrained import with_weights
+from toolkit.compress.sources.state import numbers
 from toolkit.runtime.readers import Reader
 from toolkit.runtime.session import Feeds
 
@@ -24,7 +26,6 @@ __all__ = ["DecoderModel", "load"]
 
 ACTIVATIONS: Mapping[str, Activation] = {"silu": "silu", "gelu_pytorch_tanh": "gelu_tanh"}
 PAST = 5  # tokens of a made-up cache that the export is tried with
-Numbers = NDArray[np.float32]
 
 
 def load(config: Mapping[str, Any], state: Mapping[str, torch.Tensor], digest: str) -> DecoderModel:
@@ -40,7 +41,8 @@ def load(config: Mapping[str, Any], state: Mapping[str, torch.Tensor], digest: s
                 described = sum(parameter.numel() for parameter in kind(made).parameters())
         except Exception as error:  # noqa: BLE001 - whatever a malformed configuration sets off in transformers
             raise SourceError("source_config", f"the configuration makes no model: {brief(error)}") from None
-        return DecoderModel(with_weights(kind, made, dict(state), described).eval(), digest)
+        weights = without_masks(state) if made.model_type == "gpt2" else dict(state)
+        return DecoderModel(with_weights(kind, made, weights, described).eval(), digest)
 
 
 class DecoderModel:
@@ -59,7 +61,8 @@ class DecoderModel:
 
     def export(self) -> bytes:
         """The ONNX file, the same bytes in every folder and process. Raises SourceError "source_unsupported"."""
-        return graph_of(_decoder(self._model))
+        make = gpt2_of if self._model.config.model_type == "gpt2" else _decoder
+        return graph_of(make(self._model))
 
     def run(self, grant: Grant, in_force: str, feeds: Callable[[Payload], Iterable[Feeds]]) -> list[list[NDArray[Any]]]:
         """The logits, and the keys and values of all layers, of each batch made from the payload.
@@ -136,13 +139,13 @@ def _decoder(model: Any) -> Decoder:
         width=width,
         epsilon=float(config.rms_norm_eps),
         activation=activation,
-        table=_numbers(inner.embed_tokens.weight),
+        table=numbers(inner.embed_tokens.weight),
         table_factor=float(np.float32(config.hidden_size**0.5)) if config.model_type == "gemma" else 1.0,
         blocks=tuple(_block(layer, shift) for layer in inner.layers),
-        norm=_numbers(inner.norm.weight) + np.float32(shift),
-        output=None if tied else _numbers(model.lm_head.weight),
-        cosines=_numbers(angles.cos() * rotary.attention_scaling),
-        sines=_numbers(angles.sin() * rotary.attention_scaling),
+        norm=numbers(inner.norm.weight) + np.float32(shift),
+        output=None if tied else numbers(model.lm_head.weight),
+        cosines=numbers(angles.cos() * rotary.attention_scaling),
+        sines=numbers(angles.sin() * rotary.attention_scaling),
         window=None if window is None or window >= config.max_position_embeddings else int(window),
     )
 
@@ -152,19 +155,19 @@ def _block(layer: Any, shift: float) -> Block:
     packed = hasattr(attention, "qkv_proj")
     query_norm, key_norm = getattr(attention, "q_norm", None), getattr(attention, "k_norm", None)
     return Block(
-        before=_numbers(layer.input_layernorm.weight) + np.float32(shift),
+        before=numbers(layer.input_layernorm.weight) + np.float32(shift),
         qkv=_linear(attention.qkv_proj) if packed else _joined(attention.q_proj, attention.k_proj, attention.v_proj),
-        query_norm=None if query_norm is None else _numbers(query_norm.weight),
-        key_norm=None if key_norm is None else _numbers(key_norm.weight),
+        query_norm=None if query_norm is None else numbers(query_norm.weight),
+        key_norm=None if key_norm is None else numbers(key_norm.weight),
         out=_linear(attention.o_proj),
-        between=_numbers(layer.post_attention_layernorm.weight) + np.float32(shift),
+        between=numbers(layer.post_attention_layernorm.weight) + np.float32(shift),
         gated=_linear(feeding.gate_up_proj) if packed else _joined(feeding.gate_proj, feeding.up_proj),
         down=_linear(feeding.down_proj),
     )
 
 
 def _linear(module: Any) -> Linear:
-    return Linear(_numbers(module.weight), None if module.bias is None else _numbers(module.bias))
+    return Linear(numbers(module.weight), None if module.bias is None else numbers(module.bias))
 
 
 def _joined(*modules: Any) -> Linear:
@@ -172,8 +175,3 @@ def _joined(*modules: Any) -> Linear:
     biases = [np.zeros(len(part.weight), np.float32) if part.bias is None else part.bias for part in parts]
     some = any(part.bias is not None for part in parts)
     return Linear(np.concatenate([part.weight for part in parts]), np.concatenate(biases) if some else None)
-
-
-def _numbers(tensor: torch.Tensor) -> Numbers:
-    values: Numbers = tensor.detach().float().numpy()
-    return values

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load
 
 from toolkit.compress.errors import SourceError
 from toolkit.compress.sources.folder import File
 
-__all__ = ["refuse_infinite", "state_of"]
+__all__ = ["numbers", "refuse_infinite", "state_of"]
 
 
 def state_of(files: Iterable[File]) -> dict[str, torch.Tensor]:
@@ -30,3 +32,9 @@ def refuse_infinite(tensors: Mapping[str, torch.Tensor]) -> None:
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise SourceError("source_weights", f"{name[:200]!r} holds NaN or infinity")
+
+
+def numbers(tensor: torch.Tensor) -> NDArray[np.float32]:
+    """Those of a weight, which may be the same memory."""
+    values: NDArray[np.float32] = tensor.detach().float().numpy()
+    return values

@@ -40,6 +40,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "qwen3": {},
     "phi3": {"sliding_window": None},
     "gemma": {"hidden_activation": "gelu_pytorch_tanh"},
+    "gpt2": {"n_inner": 96},
+    "gpt2 untied": {"tie_word_embeddings": False, "activation_function": "gelu_pytorch_tanh"},
 }
 
 

@@ -23,8 +23,9 @@ with quiet():
 __all__ = ["KINDS", "VOCABULARY", "batching", "slots"]
 
 VOCABULARY, HIDDEN, HEADS, KEY_HEADS, WIDTH, INNER, LAYERS, CONTEXT = 96, 64, 4, 2, 16, 96, 2, 256
-# weights and table, and what activations are: MatMulNBits of both sizes at both of its levels, floats, dynamic int8
-KINDS = ("float", "w8-t8", "w4-t8", "w8-t8-float", "w4-t4-float", "int8")
+# weights and table, and what activations are: MatMulNBits of both sizes at both of its levels, with sums of blocks
+# ("offset"), floats, dynamic int8
+KINDS = ("float", "w8-t8", "w4-t8", "w4-t8-offset", "w8-t8-float", "w4-t4-float", "int8")
 
 
 @cache
@@ -67,9 +68,10 @@ def graph(kind: str) -> bytes:
     if kind == "int8":
         return DynamicInt8().apply(model, nothing)[0]
     if kind != "float":
-        weights, table, *compute = kind.split("-")
-        how: Any = {"compute": "float32" if compute else "int8"}
-        pressed = WeightBits(bits=int(weights[1:]), **how).apply(model, nothing)[0]  # type: ignore[arg-type]  # 4 or 8
+        weights, table, *more = kind.split("-")
+        how: Any = {"compute": "float32" if more == ["float"] else "int8"}
+        scales: Any = "offset" if more == ["offset"] else "mse"
+        pressed = WeightBits(bits=int(weights[1:]), scales=scales, **how).apply(model, nothing)[0]  # type: ignore[arg-type]  # 4 or 8
         return TableBits(bits=int(table[1:]), least=1, **how).apply(pressed, nothing)[0]  # type: ignore[arg-type]  # 4 or 8
     return model
 

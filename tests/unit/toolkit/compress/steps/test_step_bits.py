@@ -83,23 +83,26 @@ def test_numbers_that_lie_on_a_grid_with_offsets_stay_where_they_are(size: int) 
     assert off[1].mean() < 0.03 * off[0].mean()
 
 
-def test_layers_that_share_an_input_share_the_sums_of_its_blocks(taken: Taken, gated: Gated) -> None:
-    """The last block is not whole, and the numbers are all on one side of zero."""
-    weights = {name: np.abs(numbers(80, 24)) for name in ("a", "b")}
+@pytest.mark.parametrize(("channels", "summed"), [(80, ["MatMul"]), (96, ["Reshape", "ReduceSum"])])
+def test_layers_that_share_an_input_share_the_sums_of_its_blocks(
+    taken: Taken, gated: Gated, channels: int, summed: list[str]
+) -> None:
+    """The last block is whole or not, and the numbers are all on one side of zero."""
+    weights = {name: np.abs(numbers(channels, 24)) for name in ("a", "b")}
     nodes = [
         helper.make_node("MatMul", ["x", "a"], ["u"], name="first"),
         helper.make_node("MatMul", ["x", "b"], ["v"], name="second"),
         helper.make_node("Sub", ["u", "v"], ["y"], name="apart"),
     ]
-    model = model_of(nodes, weights, ["n", "m", 80])
+    model = model_of(nodes, weights, ["n", "m", channels])
     pressed, report = taken(WeightBits(bits=4, scales="offset", compute="float32"), model)
     assert not report.left
     assert [node.op_type for node in onnx.load_from_string(pressed).graph.node] == [
-        "MatMul", "Concat", "MatMulNBits", "MatMulNBits", "Sub",
+        *summed, "Concat", "MatMulNBits", "MatMulNBits", "Sub",
     ]  # fmt: skip
-    x = numbers(2, 3, 80)
+    x = numbers(2, 3, channels)
     left, right = (
-        x @ back(blocked(np.ascontiguousarray(one.T), bits=4, size=32, scales="offset"), 4, 80).T
+        x @ back(blocked(np.ascontiguousarray(one.T), bits=4, size=32, scales="offset"), 4, channels).T
         for one in weights.values()
     )
     np.testing.assert_allclose(answers(gated, pressed, x), left - right, rtol=1e-4, atol=1e-3)

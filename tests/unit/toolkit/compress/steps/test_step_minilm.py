@@ -16,7 +16,6 @@ from toolkit.compress.recipe import Recipe
 from toolkit.compress.results import Result
 from toolkit.compress.step import Step
 from toolkit.compress.steps.drop_layers import DropLayers
-from toolkit.compress.steps.prune_heads import PruneHeads
 from toolkit.compress.steps.prune_neurons import PruneNeurons
 
 pytestmark = pytest.mark.slow
@@ -24,7 +23,6 @@ pytestmark = pytest.mark.slow
 # the shares of the encoder's parameters and the fidelity that must be left, with 32 short texts to learn from
 CASES: list[tuple[Step, float, float]] = [
     (PruneNeurons(keep=0.75), 0.833, 0.955),
-    (PruneHeads(keep=0.75), 0.917, 0.955),
     (DropLayers(layers=1), 0.847, 0.92),
 ]
 
