@@ -23,9 +23,9 @@ INK, PAPER = (250, 180, 40), (20, 40, 110)  # red and blue told apart: their ord
 ABOVE = 1.0  # in deviations
 ADAPTED = 16  # pictures from which the statistics of batch normalisation come
 TOGETHER = 16
-SIZES = {"resnet50": 224}
-MODULES = {"resnet50": keras.applications.resnet50}
-MAKERS = {"resnet50": keras.applications.ResNet50}
+SIZES = {"resnet50": 224, "inceptionv3": 299}
+MODULES = {"resnet50": keras.applications.resnet50, "inceptionv3": keras.applications.inception_v3}
+MAKERS = {"resnet50": keras.applications.ResNet50, "inceptionv3": keras.applications.InceptionV3}
 
 
 class Digit(NamedTuple):

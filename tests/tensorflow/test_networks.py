@@ -1,4 +1,4 @@
-"""ResNet50 from a Keras file to the Open Inference Protocol, pressed to int8."""
+"""ResNet50 and InceptionV3 from TensorFlow's formats to the Open Inference Protocol, pressed to int8."""
 
 from __future__ import annotations
 
@@ -26,18 +26,27 @@ with quiet():
 COMMAND = Path(sys.executable).with_name("sealpress")
 LEARNED, CALIBRATED, ASKED = 128, 16, 48  # pictures, none of them twice
 TOGETHER = 8  # in one call
+FORMS = {"resnet50": "resnet50.keras", "inceptionv3": "inceptionv3"}  # one form of each goes all the way
 IMAGE: dict[str, dict[str, Any]] = {
     "resnet50": {"height": 224, "scale": 1.0, "mean": [103.939, 116.779, 123.68], "channel_order": "bgr"},
+    "inceptionv3": {"height": 299, "scale": 1 / 127.5, "mean": [1.0, 1.0, 1.0]},
 }
-RECIPES = {"resnet50": "int8-static"}
+RECIPES = {"resnet50": "int8-static", "inceptionv3": "int8-corrected"}
 
 
 def made(name: str, folder: Path, shown: list[networks.Digit]) -> NDArray[np.float32]:
-    """A network as NAME.keras in `folder`; and what Keras's own `predict` says of the pictures that are asked, as
-    (pictures, classes)."""
+    """A network in `folder`, with papers where its form has none; and what Keras's own `predict` says of the pictures
+    that are asked (pictures, classes)."""
     with quiet():
         model = networks.network(name, shown[:LEARNED])
-        model.save(folder / f"{name}.keras")
+        if FORMS[name].endswith(".keras"):
+            model.save(folder / FORMS[name])
+        else:
+            model.export(folder / FORMS[name], verbose=False)
+            how = IMAGE[name]
+            papers = {"size": {"height": how["height"], "width": how["height"]}, "resample": 0}
+            papers |= {"rescale_factor": how["scale"], "image_mean": how["mean"]}
+            (folder / FORMS[name] / "preprocessor_config.json").write_text(json.dumps(papers))
         given = networks.inputs(name, [digit.file for digit in shown[-ASKED:]])
         expected: NDArray[np.float32] = model.predict(given, batch_size=16, verbose=0)
     return expected
@@ -103,7 +112,7 @@ def test_a_network_goes_from_tensorflow_to_the_open_inference_protocol_in_int8(n
     assert right > 0.75  # it tells digits apart: agreement says something
     box = tmp_path / "box"
     create_box(box)
-    source = tmp_path / f"{name}.keras"
+    source = tmp_path / FORMS[name]
     options: list[str | Path] = [
         *("--recipe", RECIPES[name], "--budget", "fidelity>=0.85"),
         *("--calibrate", put(shown[LEARNED:-ASKED], tmp_path / "learn"), "--data-licence", "CC-BY-4.0"),
@@ -138,7 +147,7 @@ def test_a_network_goes_from_tensorflow_to_the_open_inference_protocol_in_int8(n
     apart = np.abs(probabilities(given) - expected).max(axis=1)
     verified(box)
     print(  # noqa: T201 - the figures of the run, which make shows
-        f"\n{name}: right of {ASKED} digits: Keras {right:.3f}, int8 over HTTP "
+        f"\n{FORMS[name]}: right of {ASKED} digits: Keras {right:.3f}, int8 over HTTP "
         f"{np.mean(given.argmax(axis=1) == labels):.3f}; agreement with Keras {agreement:.3f}, probabilities apart "
         f"by at most {apart.max():.3f}, {np.median(apart):.3f} in the median; export error "
         f"{report['export_error']:.2g}; {report['before']['size_bytes'] / 1e6:.1f} MB -> "
