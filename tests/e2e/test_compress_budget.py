@@ -10,7 +10,6 @@ import pytest
 
 import sealpress
 from tests.commands import within
-from tests.conftest import Run
 from tests.unit.toolkit.compress.conftest import CONFIG, make_tiny
 from toolkit.box import create_box
 from toolkit.compress.measure import evaluation_texts
@@ -86,12 +85,3 @@ def test_texts_to_learn_from_are_never_measured_on(place: Path) -> None:
     again = press(place, "y.bundle", "--evaluate", str(place / "learn.txt"), exit_status=2)
     assert again["code"] == "data_overlap"
     assert not (place / "box" / "y.run").exists()
-
-
-@pytest.mark.slow
-def test_the_same_inputs_give_the_same_bundle(place: Path, sealpress: Run) -> None:
-    """Also in a process of its own."""
-    one = press(place, "one.bundle", "--recipe", "int8-smooth")
-    done = sealpress(*asked_for(place, "two.bundle", "--recipe", "int8-smooth"), cwd=place / "box")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert json.loads(done.stdout)["manifest"]["digest"] == one["manifest"]["digest"]

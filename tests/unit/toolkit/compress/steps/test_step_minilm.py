@@ -15,7 +15,6 @@ from toolkit.compress.measure import evaluation_texts
 from toolkit.compress.recipe import Recipe
 from toolkit.compress.results import Result
 from toolkit.compress.step import Step
-from toolkit.compress.steps.drop_layers import DropLayers
 from toolkit.compress.steps.prune_neurons import PruneNeurons
 
 pytestmark = pytest.mark.slow
@@ -23,7 +22,6 @@ pytestmark = pytest.mark.slow
 # the shares of the encoder's parameters and the fidelity that must be left, with 32 short texts to learn from
 CASES: list[tuple[Step, float, float]] = [
     (PruneNeurons(keep=0.75), 0.833, 0.955),
-    (DropLayers(layers=1), 0.847, 0.92),
 ]
 
 
