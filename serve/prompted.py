@@ -11,12 +11,11 @@ from toolkit.bundle import BundleManifest
 from toolkit.model import Model
 from toolkit.runtime.sampling import GenerationError, Sampling
 
-__all__ = ["Prompted", "weighed"]
+__all__ = ["Addressed", "Prompted", "weighed"]
 
 
-class Prompted(Protocol):
-    """Which model, what is said of the context, the prompt for this model, how it is answered where the context has
-    `room` for so many tokens, and how the answer is written."""
+class Addressed(Protocol):
+    """Which model a request is for, and what it says of its context."""
 
     @property
     def model(self) -> str: ...
@@ -24,6 +23,12 @@ class Prompted(Protocol):
     def version(self) -> str | None: ...
     @property
     def said(self) -> Mapping[str, Any]: ...
+
+
+class Prompted(Addressed, Protocol):
+    """The prompt for this model, how it is answered where the context has `room` for so many tokens, and how the answer
+    is written."""
+
     def prompt(self, manifest: BundleManifest) -> Prompt: ...
     def sampling(self, room: int) -> Sampling: ...
     def words(self, manifest: BundleManifest) -> Words: ...

@@ -23,7 +23,7 @@ from serve.health import UNRECORDED, Health
 from serve.identity import Identity, context_of, issuer_of
 from serve.places import Places
 from serve.problems import RequestError
-from serve.prompted import Prompted, weighed
+from serve.prompted import Addressed, Prompted, weighed
 from serve.queue import Job, Queue
 from serve.quota import counted
 from serve.streamed import Words, answered
@@ -43,16 +43,10 @@ TIMEOUT = b"x-timeout-ms"
 MAX_TIMEOUT_MS = 3_600_000
 
 
-class Read(Protocol):
-    """A request as a protocol reads it: which model, what it says of its context, the payload that this model takes,
-    and how the answer is written, with the headers that belong to it."""
+class Read(Addressed, Protocol):
+    """A request as a protocol reads it: the payload that this model takes, and how the answer is written, with the
+    headers that belong to it."""
 
-    @property
-    def model(self) -> str: ...
-    @property
-    def version(self) -> str | None: ...
-    @property
-    def said(self) -> Mapping[str, Any]: ...
     def payload(self, manifest: BundleManifest) -> Payload: ...
     def written(self, model: Model, answer: Answer) -> tuple[bytes, Mapping[str, str]]: ...
 
@@ -229,7 +223,7 @@ class Service:
             if self._waiting.places_of(model, self._box.settings.serve).put(answering):
                 return answering, asked.words(model.manifest)
 
-    async def _asked(self, asked: Read | Prompted, trace: Trace, caller: Caller) -> Model:
+    async def _asked(self, asked: Addressed, trace: Trace, caller: Caller) -> Model:
         """The model that is asked, loaded again where it gave way to others."""
         entry = self._reached(caller, asked.model, asked.version)
         model = entry.model if entry.model is not None else await self._changed(self.models.wake, entry)

@@ -96,7 +96,7 @@ def _average_pool(at: Attributes, x: Tensor) -> Tensor:
     kernel, strides = at["kernel_shape"], at.get("strides", 1)
     pool = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[x.ndim - 2]
     if at.get("ceil_mode") or any(step != 1 for step in at.get("dilations", ())):
-        raise NotImplementedError
+        raise NotImplementedError("ceil_mode or dilations of an average")
     sums: Tensor = pool(_padded(at, x, kernel), kernel, strides)
     if at.get("count_include_pad"):
         return sums
@@ -127,7 +127,7 @@ def _gather(at: Attributes, x: Tensor, where: Tensor) -> Tensor:
 
 def _gather_nd(at: Attributes, x: Tensor, where: Tensor) -> Tensor:
     if at.get("batch_dims", 0):
-        raise NotImplementedError
+        raise NotImplementedError("batch_dims")
     return x[tuple(where.unbind(-1))]
 
 
