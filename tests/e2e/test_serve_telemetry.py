@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from serve.telemetry.metrics import FOLDER
 from tests.bundles import put_bundle, trusting_box
 from tests.collector import Collector, attributes
 from tests.e2e.served import Served, bearer, until
@@ -47,14 +48,21 @@ def metrics(server: Served) -> dict[str, float]:
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
 
 
-def folders() -> set[Path]:
-    return set(Path("/dev/shm").glob("sealpress-metrics-*"))  # noqa: S108 - where the server puts it
+def folder_of(server: Served) -> Path:
+    """Where the processes of this server keep what they count, by the environment of one of them."""
+    (name,) = (
+        value
+        for name, _, value in (
+            line.partition(b"=") for line in Path(f"/proc/{processes(server)[0]}/environ").read_bytes().split(b"\0")
+        )
+        if name == FOLDER.encode()
+    )
+    return Path(os.fsdecode(name))
 
 
 def test_any_process_tells_of_all_also_after_one_has_died(box: Path) -> None:
-    before = folders()
     with Served(box, "--workers", "2") as server:
-        (folder,) = folders() - before
+        folder = folder_of(server)
         assert folder.stat().st_mode & 0o777 == 0o700
         key = server.key("--purpose", "search")
         body = {"model": "small", "input": "where is the ward"}
@@ -89,7 +97,7 @@ def test_any_process_tells_of_all_also_after_one_has_died(box: Path) -> None:
         assert counted(200) == {50}
         assert len(list(folder.glob("counter_*.db"))) == 2
         assert server.end() == 0
-    assert folder not in folders()
+    assert not folder.exists()
     workers = [json.loads(line).get("worker") for line in server.log]
     assert set(workers) == {0, 1}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier, Event, Thread
+from threading import Barrier, Event
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,20 @@ def sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     def run(self: Slots, first: int, ids: NDArray[np.int64], *arguments: Any) -> NDArray[np.float32]:
         found.append(len(ids))
+        return real(self, first, ids, *arguments)
+
+    monkeypatch.setattr(Slots, "run", run)
+    return found
+
+
+@pytest.fixture
+def lengths(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many tokens of a row each run had, from when it begins."""
+    found: list[int] = []
+    real = Slots.run
+
+    def run(self: Slots, first: int, ids: NDArray[np.int64], *arguments: Any) -> NDArray[np.float32]:
+        found.append(ids.shape[1])
         return real(self, first, ids, *arguments)
 
     monkeypatch.setattr(Slots, "run", run)
@@ -149,33 +163,37 @@ def test_tenants_share_neither_runs_nor_memory(sizes: list[int]) -> None:
     assert sizes == [1] * 40
 
 
-def test_a_prompt_is_run_between_tokens_and_holds_nobody_up(held: Event, sizes: list[int]) -> None:
+def test_a_prompt_is_run_between_tokens_and_holds_nobody_up(held: Event, lengths: list[int]) -> None:
+    """Of a prompt that is run and has two more parts, when a token is asked for."""
     shared = batching("w8-t8", least=1)
     long, short = opened(shared), opened(shared)
-    done: list[str] = []
 
     def prompt() -> None:
         for _ in range(3):
             long.step(PROMPTS[1])
-            done.append("part")
 
     def tokens() -> None:
         for number in range(3):
             short.step([number])
-            done.append("token")
 
-    threads = [Thread(target=work) for work in (prompt, tokens)]
-    for thread in threads:
-        thread.start()
-    while not (shared._prompts or any(one.asked for one in shared._windows)):
-        time.sleep(0.001)
-    held.set()
-    for thread in threads:
-        thread.join(20)
-    # after a part of a prompt it is always the turn of a token, if one is asked for
-    assert "part,part,part" not in ",".join(done)
+    with ThreadPoolExecutor(2) as threads:
+        asked = [threads.submit(prompt)]
+        until(lambda: bool(lengths))
+        asked.append(threads.submit(tokens))
+        until(lambda: any(one.asked for one in shared._windows))
+        held.set()
+        for one in asked:
+            one.result(timeout=60)
+    # after a part of a prompt it is the turn of a token, if one is asked for
+    assert lengths[:2] == [len(PROMPTS[1]), 1]
+    assert sorted(lengths) == [1] * 3 + [len(PROMPTS[1])] * 3
     long.close()
     short.close()
+
+
+def until(reached: Callable[[], bool]) -> None:
+    while not reached():
+        time.sleep(0.001)
 
 
 def test_what_cannot_be_run_is_told_to_whoever_asked_and_others_go_on() -> None:
