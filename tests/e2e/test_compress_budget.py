@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.commands import within
 from tests.unit.toolkit.compress.conftest import CONFIG, make_tiny
 from toolkit.box import create_box
 from toolkit.compress.measure import evaluation_texts
+from toolkit.compress.sources.export import TorchModel
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +28,23 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = [json.dumps({"text": text, "slice": "long" if len(text) > 120 else "short"}) for text in texts[16:40]]
     (folder / "measure.jsonl").write_text("\n".join(lines))
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def exported_once() -> Iterator[None]:
+    """To export takes most of the time of these runs, and is the same for all: it is done by the first, and still
+    checked by each."""
+    made: dict[str, bytes] = {}
+    real = TorchModel.export
+
+    def export(self: TorchModel) -> bytes:
+        if self._digest not in made:
+            made[self._digest] = real(self)
+        return made[self._digest]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TorchModel, "export", export)
+        yield
 
 
 def asked_for(place: Path, out: str, *more: str) -> list[str]:
