@@ -79,7 +79,11 @@ class Gguf:
 
     def read(self, info: TensorInfo) -> NDArray[np.float32]:
         """A tensor as floats, of its shape."""
-        return floats(self._data[info.start : info.start + info.size], info.form).reshape(info.shape)
+        return floats(self.content(info), info.form).reshape(info.shape)
+
+    def content(self, info: TensorInfo) -> memoryview:
+        """The bytes of a tensor, as they are stored."""
+        return self._data[info.start : info.start + info.size]
 
     def _infos(self, count: int) -> dict[str, TensorInfo]:
         raw = [self._info() for _ in range(count)]

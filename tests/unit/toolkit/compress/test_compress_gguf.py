@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
-from tests.decoders import METADATA, TOKENS, gguf, gguf_tensors, q8_0, tiny_gguf
+from tests.decoders import METADATA, TOKENS, gguf, gguf_tensors, q8_0, tiny_decoder, tiny_gguf
 from toolkit.compress.errors import SourceError
 from toolkit.compress.intake import taken_in
 from toolkit.compress.source import Generates
@@ -22,7 +24,7 @@ from toolkit.compress.sources.gguf_numbers import FORMS, floats
 from toolkit.compress.sources.gguf_tokenizer import tokens_of
 
 WHOLE = tiny_gguf()
-STRING, ARRAY, U32, I32, BOOL = 8, 9, 4, 5, 7
+STRING, ARRAY, U32, I32, F32, BOOL = 8, 9, 4, 5, 6, 7
 
 
 def test_what_was_written_is_read() -> None:
@@ -229,3 +231,43 @@ def test_a_start_token_stands_where_the_file_asks_for_it() -> None:
     assert asked.begin == (1,)
     plain = tokens_of(Gguf(tiny_gguf({"tokenizer.ggml.pre": (STRING, "gpt-2")})))
     assert Tokenizer.from_str(plain.json.decode()).encode("12").tokens == ["12"]
+
+
+@pytest.mark.parametrize("twice", [False, True], ids=["tied", "table stored twice"])
+def test_a_gpt2_is_the_model_that_its_folder_is(tmp_path: Path, twice: bool) -> None:
+    """Its matrices stand outputs first in such a file, and inputs first in the folder."""
+    names = {
+        "wte": "token_embd",
+        "wpe": "position_embd",
+        "ln_f": "output_norm",
+        "ln_1": "attn_norm",
+        "attn.c_attn": "attn_qkv",
+        "attn.c_proj": "attn_output",
+        "ln_2": "ffn_norm",
+        "mlp.c_fc": "ffn_up",
+        "mlp.c_proj": "ffn_down",
+    }
+    folder = tiny_decoder(tmp_path / "folder", "gpt2")
+    tensors = {}
+    for name, values in load_file(folder / "model.safetensors").items():
+        inner, _, part = name.removeprefix("transformer.").rpartition(".")
+        layer, _, rest = inner.removeprefix("h.").partition(".")
+        named = f"blk.{layer}.{names[rest]}.{part}" if inner.startswith("h.") else f"{names[inner]}.{part}"
+        stored = values.T if values.ndim == 2 and inner.startswith("h.") else values
+        tensors[named] = stored.shape, 0, np.ascontiguousarray(stored).tobytes()
+    if twice:
+        tensors["output.weight"] = tensors["token_embd.weight"]
+    config = json.loads((folder / "config.json").read_text())
+    kept = {key: value for key, value in METADATA.items() if not key.startswith("llama.")}
+    said: dict[str, tuple[int, Any]] = {
+        "general.architecture": (STRING, "gpt2"),
+        "gpt2.block_count": (U32, config["n_layer"]),
+        "gpt2.embedding_length": (U32, config["n_embd"]),
+        "gpt2.feed_forward_length": (U32, 4 * config["n_embd"]),
+        "gpt2.context_length": (U32, config["n_positions"]),
+        "gpt2.attention.head_count": (U32, config["n_head"]),
+        "gpt2.attention.layer_norm_epsilon": (F32, 1e-5),
+    }
+    file = tmp_path / "tiny.gguf"
+    file.write_bytes(gguf({**kept, **said}, tensors))
+    assert taken_in(file).load().export() == taken_in(folder).load().export()
