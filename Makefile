@@ -35,8 +35,9 @@ models: $(READY) ## fetch the models that tests and examples use, once
 demo: $(READY) models ## the main job on a real model: press, serve, refuse, verify, report
 	@$(BIN)/python examples/demo.py
 
+# one thread for each of the two: threads that wait for each other take the time of the other worker
 test: $(READY) models ## run all tests
-	@$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	@OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-tensorflow: ## run the tests that need TensorFlow, in an environment of their own
 	@$(MAKE) setup VENV=.venv-tensorflow EXTRAS=compress,images,report,serve,tensorflow,tensorflow-tests,dev
