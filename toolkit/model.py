@@ -76,7 +76,9 @@ class Model:
         if bundle.manifest.generation and bundle.tokenizer is not None:
             if plan.rows > 1:
                 self._lane.session.together(plan.rows, plan.least)
-            self._generator = Generator(self._lane.session, bundle.tokenizer, bundle.manifest.generation)
+            self._generator = Generator(
+                self._lane.session, bundle.tokenizer, bundle.manifest.generation, lookup=plan.lookup
+            )
         # how long it took to read the bundle and to make it ready, and what of that was unsealing
         self.seconds = bundle.seconds + time.perf_counter() - began
         self.unsealed = bundle.unsealed
@@ -209,9 +211,11 @@ class Model:
         """The same piece by piece: an iterator of chunks, and a context that records a stream that was left early.
 
         What is not allowed, or cannot be recorded, raises here; what goes wrong with the run raises from the iterator.
-        Raises Denied with the findings (the refusal is on record), InputError, JournalError, ModelError "model_task".
+        Raises Denied with the findings (the refusal is on record), InputError, JournalError, ModelError "model_task",
+        GenerationError "generation_lookup".
         """
         generator, payload = self._generating, _asking(prompt, sampling.constraint)
+        generator.takes(sampling)
         in_force = self._box.policy
         opened = self._opened(Asked(payload, context), in_force, self._metering)
         if not isinstance(opened, Grant):
@@ -420,15 +424,19 @@ def _context(
     )
 
 
-def load(path: str | os.PathLike[str], settings: str | os.PathLike[str] | None = None) -> Model:
+def load(
+    path: str | os.PathLike[str], settings: str | os.PathLike[str] | None = None, *, lookup: bool | None = None
+) -> Model:
     """Read a bundle, check that a trusted signer signed it and that every byte holds, and make it ready. A sealed one
     is opened in memory.
 
     `settings` is the path of a sealpress.toml; without it $SEALPRESS_SETTINGS and ./sealpress.toml are looked for.
+    `lookup` is whether answers of a model that generates may try what stood before, without it as the settings say.
     Raises BundleMissing, BundleError, SealedError, ModelError, SettingsError, KeyFault, PolicyError, JournalError;
     Denied when the policy forbids to measure how a model that generates runs here.
     """
     box = Box.embedded(settings)
     bundle = bundle_at(Path(path), box)
     # an answer is the same embedded and served: both make it as it was planned for this host
-    return Model(bundle, box, planned(bundle, box, os.cpu_count() or 1) if bundle.manifest.generation else PLAIN)
+    cores = os.cpu_count() or 1
+    return Model(bundle, box, planned(bundle, box, cores, lookup=lookup) if bundle.manifest.generation else PLAIN)
