@@ -128,7 +128,7 @@ def _looking_up(bundle: Bundle, box: Box, cores: int, rows: int) -> Plan:
     """Each answer by itself, in runs of several tokens: attention takes those of one text alone. Where that changes
     answers, nothing is looked up."""
     session, generation = _lane(bundle, cores).session, bundle.manifest.generation
-    assert generation is not None  # noqa: S101 - only what generates is planned for it
+    assert generation  # noqa: S101 - only what generates is planned for it
     in_force = box.policy
     call = box.call("measure", bundle.manifest.digest, Context(), bundle.signer, in_force)
     alike = gate(

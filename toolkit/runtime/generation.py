@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
+import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 from tokenizers.decoders import DecodeStream
 
 from policies.errors import Fault
@@ -109,7 +111,7 @@ class Generator:
                 logits = paired(cache, part) if self._lookup else cache.step(part)[0]
                 charge(grant, tokens=len(part), prompt_tokens=len(part))
             shelf.keep(cache)
-            step = cache.step
+            step: Callable[[Sequence[int]], NDArray[np.float32]] = cache.step
             if self._lookup:
                 tries, forced = RUN - 1 if sampling.lookup else 0, constraint.forced if constraint else tuple
                 step = Ahead(cache, ids, room, tries, forced).step

@@ -99,8 +99,10 @@ class Ahead:
 def paired(cache: Cache, part: Sequence[int]) -> NDArray[np.float32]:
     """Add a part of a prompt, in a run of at least two tokens: the logits (vocabulary,) of what comes after it. Raises
     what `Cache.step` does."""
-    if len(part) > 1:
-        return cache.step(part)[0]
-    logits = cache.step([*part, *part], keep=2)[0]
-    cache.back(cache.tokens - 1)
-    return logits
+    if len(part) == 1:
+        logits = cache.step([*part, *part], keep=2)
+        cache.back(cache.tokens - 1)
+    else:
+        logits = cache.step(part)
+    row: NDArray[np.float32] = logits[0]
+    return row
