@@ -17,6 +17,9 @@ from policies.privacy.streaming import Streamed
 __all__ = ["Outgoing", "OutputRefused"]
 
 
+_STRICTEST = ("stop_output", "redact_output", "note_output")
+
+
 class OutputRefused(Refused):
     """An answer that ended since its model wrote what may not be handed out."""
 
@@ -29,14 +32,16 @@ class OutputRefused(Refused):
 
 
 class Outgoing:
-    """The pieces of one answer. `withholds`: they are held back until they are sure, and what belongs to single tokens,
-    such as what might have stood in their place, is not handed out at all, since it tells what was masked."""
+    """The pieces of one answer, under the strictest obligation, `under`; None where none asks for a look. `withholds`:
+    they are held back until they are sure, and what belongs to single tokens, such as what might have stood in their
+    place, is not handed out at all, since it tells what was masked."""
 
     def __init__(self, obligations: Iterable[Obligation]) -> None:
         kinds = {one.kind for one in obligations}
-        self._stops = "stop_output" in kinds
-        self.withholds = self._stops or "redact_output" in kinds
-        self._streamed = Streamed() if self.withholds or "note_output" in kinds else None
+        self.under = next((kind for kind in _STRICTEST if kind in kinds), None)
+        self._stops = self.under == "stop_output"
+        self.withholds = self._stops or self.under == "redact_output"
+        self._streamed = None if self.under is None else Streamed()
 
     @property
     def found(self) -> dict[str, int]:

@@ -25,6 +25,8 @@ class Busy(Unusable):
         "concurrency_exceeded": "Wait for an answer before you send the next call, or ask the operator for more.",
         "callers_exceeded": "Wait as long as Retry-After says: the server keeps count of so many callers at once.",
         "queue_full": "Wait as long as Retry-After says, and send fewer requests at once.",
+        "tokens_exceeded": "Wait as long as Retry-After says, or ask for fewer tokens: prompt and answer count, the "
+        "answer by the most that it may take until it is there.",
         "tokens_full": "Wait as long as Retry-After says, and send shorter prompts, or ask for fewer tokens.",
         "bodies_full": "Wait as long as Retry-After says, and send smaller requests, or fewer at once.",
         "deadline_short": "Give more time in X-Timeout-Ms, or ask when the server is less busy.",

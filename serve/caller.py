@@ -29,7 +29,8 @@ class Caller(Struct, frozen=True, kw_only=True):
     """Who asks. `actor` is the name on record, `id` the one in logs, `account` whose limits are drawn on.
 
     `models`, `purposes` and `regions` are what they may ask for: None is everything, an empty one nothing. `key`: they
-    ask with a key of this box; `counted`: its account has a quota of calls.
+    ask with a key of this box; `counted`: its account has a quota of calls, `tokens_per_minute` and `tokens_per_day`:
+    one of tokens.
     """
 
     id: str
@@ -40,6 +41,8 @@ class Caller(Struct, frozen=True, kw_only=True):
     concurrent: int | None = None
     key: bool = False
     counted: bool = False
+    tokens_per_minute: int | None = None
+    tokens_per_day: int | None = None
     admin: bool = False
     tenant: str | None = None
     models: tuple[str, ...] | None = None

@@ -89,6 +89,8 @@ class Identity:
             concurrent=key.concurrent or limits.concurrent,
             key=True,
             counted=key.calls is not None,
+            tokens_per_minute=key.tokens_per_minute,
+            tokens_per_day=key.tokens_per_day,
             admin=key.admin,
             tenant=key.tenant,
             models=key.models or None,

@@ -12,7 +12,7 @@ from typing import Any, get_args
 import rich_click as click
 from msgspec import structs
 
-from compliance.state.api_key_table import ApiKey, Defaults, Terms
+from compliance.state.api_key_table import MOST_TOKENS, ApiKey, Defaults, Terms
 from compliance.state.api_keys import ApiKeys, Listed
 from policies.facts import Basis
 from serve.tls import certificate_of
@@ -53,6 +53,10 @@ def key() -> None:
 @click.option("--rate", type=click.FloatRange(0, 1e6, min_open=True), help="Calls a second in the long run.")
 @click.option("--burst", type=click.IntRange(1, 10**6), help="Calls at once.")
 @click.option("--concurrent", type=click.IntRange(1, 10**6), help="Calls that run at the same time.")
+@click.option(
+    "--tokens-per-minute", type=click.IntRange(1, MOST_TOKENS), help="Tokens of prompts and answers in a minute."
+)
+@click.option("--tokens-per-day", type=click.IntRange(1, MOST_TOKENS), help="The same in a day of UTC.")
 @click.option("--calls", type=click.IntRange(1, 2**62), help="Calls in all, after which the policy refuses.")
 @_expires
 @_certificate
@@ -67,6 +71,8 @@ def create(
     rate: float | None,
     burst: int | None,
     concurrent: int | None,
+    tokens_per_minute: int | None,
+    tokens_per_day: int | None,
     calls: int | None,
     expires: str | None,
     certificate: Path | None,
@@ -91,6 +97,8 @@ def create(
         rate_per_s=rate,
         burst=burst,
         concurrent=concurrent,
+        tokens_per_minute=tokens_per_minute,
+        tokens_per_day=tokens_per_day,
         defaults=Defaults(**defaults),
     )
     _must_make_sense(terms, read_settings(path))
@@ -212,6 +220,8 @@ def _line(one: Listed, now: int) -> str:
         parts.append("admin")
     if key.calls is not None:
         parts.append(f"{one.used} of {key.calls} calls used")
+    limits = ((key.tokens_per_minute, "minute"), (key.tokens_per_day, "day"))
+    parts += [f"{limit} tokens a {window}" for limit, window in limits if limit is not None]
     if key.successor is not None:
         parts.append(f"replaced by {key.successor}")
     if key.expires is not None:

@@ -105,6 +105,7 @@ STATUSES: Mapping[type[Fault] | str, HTTPStatus] = {
     "exchange_proof": HTTPStatus.UNPROCESSABLE_ENTITY,
     Busy: HTTPStatus.SERVICE_UNAVAILABLE,
     "rate_exceeded": HTTPStatus.TOO_MANY_REQUESTS,
+    "tokens_exceeded": HTTPStatus.TOO_MANY_REQUESTS,
     "concurrency_exceeded": HTTPStatus.TOO_MANY_REQUESTS,
     JournalError: HTTPStatus.SERVICE_UNAVAILABLE,
     StateError: HTTPStatus.SERVICE_UNAVAILABLE,

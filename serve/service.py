@@ -16,7 +16,7 @@ from policies.errors import Denied
 from policies.payload import Payload
 from serve.admission import Admission, Busy
 from serve.answer import Json
-from serve.answering import Answering
+from serve.answering import Answering, Prompt
 from serve.body import Bodies
 from serve.caller import Caller, must_administer, must_reach
 from serve.health import UNRECORDED, Health
@@ -25,7 +25,7 @@ from serve.places import Places
 from serve.problems import RequestError
 from serve.prompted import Addressed, Prompted, weighed
 from serve.queue import Job, Queue
-from serve.quota import counted
+from serve.quota import counted, held
 from serve.streamed import Words, answered
 from serve.telemetry import Trace, trace_of
 from serve.waiting import Waiting
@@ -33,6 +33,7 @@ from toolkit.box import Box
 from toolkit.bundle import BundleManifest
 from toolkit.model import Answer, Model
 from toolkit.models import Entry, Models
+from toolkit.runtime.sampling import Sampling
 
 __all__ = ["Read", "Service", "admission_to"]
 
@@ -212,16 +213,22 @@ class Service:
             prompt = asked.prompt(model.manifest)
             # beside the event loop: a long prompt takes a while
             tokens, sampling = await asyncio.to_thread(weighed, model, prompt, asked)
-            answering = Answering(
-                prompt,
-                sampling,
-                counted(self._usage, caller, trace.context),
-                tokens=tokens,
-                deadline=deadline,
-                gone=trace.gone,
-            )
+            answering = self._answering(prompt, sampling, tokens, trace, caller, deadline)
             if self._waiting.places_of(model, self._box.settings.serve).put(answering):
                 return answering, asked.words(model.manifest)
+
+    def _answering(
+        self, prompt: Prompt, sampling: Sampling, tokens: int, trace: Trace, caller: Caller, deadline: float | None
+    ) -> Answering:
+        made = Answering(
+            prompt,
+            sampling,
+            held(self._usage, caller, trace.context, tokens, lambda: made.used.get("tokens", 0)),
+            tokens=tokens,
+            deadline=deadline,
+            gone=trace.gone,
+        )
+        return made
 
     async def _asked(self, asked: Addressed, trace: Trace, caller: Caller) -> Model:
         """The model that is asked, loaded again where it gave way to others."""

@@ -65,8 +65,8 @@ class Stream:
     """The chunks of one answer, as an iterator and a context. Read by one thread; any may `stop` it.
 
     What goes with the text is known before the first chunk: `call`, `obligations`, `detected`, `seed`; `text`, `usage`,
-    `finish` and `found` grow with it. When the last chunk is handed out the answer is on record, as `written`, and
-    `mark` is the signed statement that a model wrote it.
+    `finish` and `found` grow with it, and `looked_at` is the obligation under which `found` is counted. When the last
+    chunk is handed out the answer is on record, as `written`, and `mark` is the signed statement that a model wrote it.
 
     Where the decision asks for what the model writes to be masked, or to end before personal data, a chunk holds what
     is sure of the text so far, and no `logprobs`: they would tell what was masked.
@@ -89,6 +89,7 @@ class Stream:
         self._close = close
         self._chunks = run(self._go_on)
         self._outgoing = Outgoing(grant.obligations)
+        self.looked_at = self._outgoing.under
         self._mark = mark
         self._durable = durable
         self._recorded = 0

@@ -5,23 +5,20 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from msgspec import Struct, to_builtins
+from msgspec import to_builtins
 from numpy.typing import NDArray
 
 from compliance.journal.receipts import Written
-from compliance.state.errors import StateError
-from policies.cedar import Engine
 from policies.errors import Denied
-from policies.facts import Metered, Obligation
-from policies.gate import Grant, charge, close, decide_and_open
+from policies.gate import Grant, close
 from policies.payload import Payload
 from toolkit.box import Box, Context
 from toolkit.bundle import Bundle, BundleManifest
+from toolkit.calls import Answer, Asked, Calls
 from toolkit.generating import Clock, Generated, Stream
 from toolkit.plan import PLAIN, Plan, planned
 from toolkit.runtime.entities import ENTITIES, Entity
@@ -35,31 +32,6 @@ from toolkit.sealed import opened as bundle_at
 __all__ = ["Answer", "Asked", "Model", "load"]
 
 
-class Asked(Struct, frozen=True):
-    """What a model is asked, and under what."""
-
-    payload: Payload
-    context: Context
-
-
-class Answer(Struct, frozen=True):
-    """What a call gave: outputs by name (`embedding` (n, hidden), `logits` (n, classes), `entities` (n,) lists of
-    Entity, or what the model calls them); what it used (texts, tokens, images); and how it is on record: its id and its
-    records.
-
-    `detected` are the categories of personal data that the detector of the settings found in the input. `obligations`
-    says what was done to the input before the model ran, and what has to go with the answer to whoever gets it: an
-    attribution, a notice.
-    """
-
-    outputs: Outputs
-    usage: Mapping[str, int]
-    call: str
-    written: tuple[Written, ...]
-    detected: frozenset[str] = frozenset()
-    obligations: tuple[Obligation, ...] = ()
-
-
 class Model:
     """A verified bundle in memory, under the policy and with the journal of a box."""
 
@@ -68,25 +40,20 @@ class Model:
         self.manifest: BundleManifest = bundle.manifest
         self.plan = plan
         self._box = box
-        # whatever is wrong with a detector shows now, and not at the first call
-        self._detectors = box.detectors
+        self._calls = Calls(bundle, box, threads=plan.threads, served=served)
         began = time.perf_counter()
         self._lane = Lane(bundle.model, bundle.manifest.digest, bundle.reader(), threads=plan.threads, batch=plan.batch)
         self._generator = None
         if bundle.manifest.generation and bundle.tokenizer is not None:
             if plan.rows > 1:
                 self._lane.session.together(plan.rows, plan.least)
-            self._generator = Generator(self._lane.session, bundle.tokenizer, bundle.manifest.generation)
+            self._generator = Generator(
+                self._lane.session, bundle.tokenizer, bundle.manifest.generation, lookup=plan.lookup
+            )
         # how long it took to read the bundle and to make it ready, and what of that was unsealing
         self.seconds = bundle.seconds + time.perf_counter() - began
         self.unsealed = bundle.unsealed
         self.under = bundle.under
-        self._signer = bundle.signer
-        self._served = served
-        self._noticed = bundle.noticed
-        # how much longer the same takes on the model that this one was pressed from, as it was measured
-        measured = bundle.measurements
-        self._longer = measured.before.latency_ms / measured.after.latency_ms if measured.after.latency_ms > 0 else 1.0
         self._about = {"manifest": to_builtins(bundle.manifest), "measurements": to_builtins(bundle.measurements)}
         self.record_loaded()
 
@@ -209,11 +176,13 @@ class Model:
         """The same piece by piece: an iterator of chunks, and a context that records a stream that was left early.
 
         What is not allowed, or cannot be recorded, raises here; what goes wrong with the run raises from the iterator.
-        Raises Denied with the findings (the refusal is on record), InputError, JournalError, ModelError "model_task".
+        Raises Denied with the findings (the refusal is on record), InputError, JournalError, ModelError "model_task",
+        GenerationError "generation_lookup".
         """
         generator, payload = self._generating, _asking(prompt, sampling.constraint)
+        generator.takes(sampling)
         in_force = self._box.policy
-        opened = self._opened(Asked(payload, context), in_force, self._metering)
+        opened = self._calls.opened(Asked(payload, context), in_force, metering=self._calls.metering)
         if not isinstance(opened, Grant):
             raise opened
         clock = Clock()
@@ -224,7 +193,7 @@ class Model:
         def ended(grant: Grant, error: BaseException | None) -> tuple[Written, ...]:
             metered = grant.call.metered
             if metered is not None:
-                counted = self._settled(grant, metered, {}, 1e6 * clock.seconds * self.plan.threads)
+                counted = self._calls.settled(grant, metered, {}, 1e6 * clock.seconds * self.plan.threads)
                 if error is None and isinstance(counted, Exception):
                     close(grant, counted)
                     raise counted
@@ -272,8 +241,8 @@ class Model:
         """
         in_force = self._box.policy
         # where no model needs a grant, a call costs nothing more
-        metering = self._metering
-        opened = [self._opened(one, in_force, metering) for one in asked]
+        metering = self._calls.metering
+        opened = [self._calls.opened(one, in_force, metering=metering) for one in asked]
         places = [place for place, one in enumerate(opened) if isinstance(one, Grant)]
         grants = [one for one in opened if isinstance(one, Grant)]
         ran: Sequence[Outputs | Exception] = ()
@@ -287,92 +256,9 @@ class Model:
                 close(grant, error)
             raise
         if metering:
-            ran = self._counted(grants, ran, 1e6 * (time.thread_time() - began))
+            ran = self._calls.counted(grants, ran, 1e6 * (time.thread_time() - began))
         outputs = iter(ran)
-        return [self._closed(one, next(outputs)) if isinstance(one, Grant) else one for one in opened]
-
-    @property
-    def _metering(self) -> bool:
-        """Whether calls run under a usage grant: of what the settings name, or was opened by one."""
-        return bool(self._box.meter.models) or self.under is not None
-
-    def _opened(self, asked: Asked, in_force: Engine, metering: bool) -> Grant | Exception:
-        metered: Metered | None = None
-        try:
-            if metering:
-                # held before it is decided, and given back where it is refused
-                issuers = self._box.trusted("grants")
-                metered = self._box.meter.hold(self.manifest, self._box.journal.now(), issuers, self.under)
-            # a signer may have been revoked since the model was loaded
-            signer = self._signer if self._signer in self._box.trusted() else None
-            call = self._box.call(
-                "infer",
-                self.manifest.digest,
-                asked.context,
-                signer,
-                in_force,
-                metered,
-                served=self._served,
-                noticed=self._noticed,
-            )
-            pseudonymise = self._box.pseudonymise(asked.context)
-            return decide_and_open(
-                in_force, self.manifest, call, asked.payload, self._box.journal, self._detectors, pseudonymise
-            )
-        except Exception as error:  # noqa: BLE001 - it is the answer to this call alone
-            if metered is not None:
-                with suppress(StateError):  # then it is free again when its lease is over
-                    self._box.meter.give_back(metered)
-            return error
-
-    def _closed(self, grant: Grant, outputs: Outputs | Exception) -> Answer | Exception:
-        call, usage, obligations = grant.call, grant.usage, grant.obligations
-        failed = outputs if isinstance(outputs, Exception) else None
-        try:
-            written = close(grant, failed)
-        except Exception as error:  # noqa: BLE001 - no record of the outcome, no answer to this call
-            return error
-        if isinstance(outputs, Exception):
-            return outputs
-        return Answer(
-            outputs=outputs,
-            usage=usage,
-            call=call.id,
-            written=written,
-            detected=call.detected,
-            obligations=obligations,
-        )
-
-    def _counted(
-        self, grants: Sequence[Grant], ran: Sequence[Outputs | Exception], thread_us: float
-    ) -> list[Outputs | Exception]:
-        """What comes out once each call is counted under its usage grant, `thread_us` shared out by their tokens.
-
-        All threads of a session are taken to work as long as the one that waits for them.
-        """
-        weights = [max(1, grant.usage.get("tokens", 1)) for grant in grants]
-        cpu_us = thread_us * self.plan.threads / max(1, sum(weights))
-        return [
-            one if grant.call.metered is None else self._settled(grant, grant.call.metered, one, cpu_us * weight)
-            for grant, one, weight in zip(grants, ran, weights, strict=True)
-        ]
-
-    def _settled(
-        self, grant: Grant, metered: Metered, outputs: Outputs | Exception, cpu_us: float
-    ) -> Outputs | Exception:
-        """What comes out once the call is counted, before it is on record: a crash in between then costs the caller one
-        call, and gives none away."""
-        try:
-            if not grant.usage:  # nothing of it was run
-                self._box.meter.give_back(metered)
-                return outputs
-            # what was begun counts as one
-            used = max(1, round(cpu_us))
-            self._box.meter.settle(metered, grant.usage.get("tokens", 0), used)
-        except Exception as error:  # noqa: BLE001 - what was not counted has no answer
-            return error
-        charge(grant, calls=1, cpu_us=used, parent_cpu_us=round(used * self._longer))
-        return outputs
+        return [self._calls.closed(one, next(outputs)) if isinstance(one, Grant) else one for one in opened]
 
     def _must_be_for(self, *, entities: bool) -> None:
         if (self.manifest.task == ENTITIES) is not entities or self._generator is not None:
@@ -420,15 +306,19 @@ def _context(
     )
 
 
-def load(path: str | os.PathLike[str], settings: str | os.PathLike[str] | None = None) -> Model:
+def load(
+    path: str | os.PathLike[str], settings: str | os.PathLike[str] | None = None, *, lookup: bool | None = None
+) -> Model:
     """Read a bundle, check that a trusted signer signed it and that every byte holds, and make it ready. A sealed one
     is opened in memory.
 
     `settings` is the path of a sealpress.toml; without it $SEALPRESS_SETTINGS and ./sealpress.toml are looked for.
+    `lookup` is whether answers of a model that generates may try what stood before, without it as the settings say.
     Raises BundleMissing, BundleError, SealedError, ModelError, SettingsError, KeyFault, PolicyError, JournalError;
     Denied when the policy forbids to measure how a model that generates runs here.
     """
     box = Box.embedded(settings)
     bundle = bundle_at(Path(path), box)
     # an answer is the same embedded and served: both make it as it was planned for this host
-    return Model(bundle, box, planned(bundle, box, os.cpu_count() or 1) if bundle.manifest.generation else PLAIN)
+    cores = os.cpu_count() or 1
+    return Model(bundle, box, planned(bundle, box, cores, lookup=lookup) if bundle.manifest.generation else PLAIN)

@@ -58,7 +58,9 @@ class Plan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     batch as alone.
 
     Of a model that generates, one lane makes up to `rows` answers by one run, each run with `least` rows at least: an
-    answer is then the same to the last bit whoever is beside it. With one row each answer is run by itself.
+    answer is then the same to the last bit whoever is beside it. With one row each answer is run by itself. `lookup`:
+    no run has one token alone, so that an answer is the same to the last bit whether or not tokens are tried ahead
+    (toolkit.runtime.lookup); False where this was wanted and does not hold, None where it was not wanted.
     """
 
     format: Literal[1] = 1
@@ -70,27 +72,31 @@ class Plan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     alike: bool | None = None
     rows: Few = 1
     least: Few = 1
+    lookup: bool | None = None
 
 
 PLAIN = Plan()
 
 
-def planned(bundle: Bundle, box: Box, cores: int) -> Plan:
+def planned(bundle: Bundle, box: Box, cores: int, *, lookup: bool | None = None) -> Plan:
     """The plan for a bundle on `cores` cores of this host: as it was measured before, or measured now and kept.
+
+    `lookup` is whether answers may try what stood before; None: as the settings have it.
 
     Raises Denied when the policy forbids to measure, ModelError, JournalError, Failed.
     """
     generates, rows = bool(bundle.manifest.generation), box.settings.generate.rows
-    if generates and rows == 1:
+    ahead = box.settings.generate.lookup if lookup is None else lookup
+    if generates and rows == 1 and not ahead:
         return Plan(threads=cores)
-    about = f"{_host(cores)}-{rows}" if generates else _host(cores)
+    about = f"{_host(cores)}-{rows}{'-lookup' if ahead else ''}" if generates else _host(cores)
     path = box.folder / "state" / "plans" / f"{bundle.manifest.digest[:32]}-{about}.json"
     try:
         return msgspec.json.decode(path.read_bytes(), type=Plan)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         pass  # measured for the first time, or kept by another version
     if generates:
-        plan = _generating(bundle, box, cores, rows)
+        plan = _looking_up(bundle, box, cores, rows) if ahead else _generating(bundle, box, cores, rows)
     else:
         sample = _sample(bundle, SOME)
         plan = Plan(lanes=cores) if sample is None else _measured(bundle, box, cores, sample)
@@ -116,6 +122,27 @@ def _generating(bundle: Bundle, box: Box, cores: int, rows: int) -> Plan:
     if least is None:
         return Plan(threads=cores, alike=False)
     return Plan(threads=cores, rows=rows, least=least, alike=True)
+
+
+def _looking_up(bundle: Bundle, box: Box, cores: int, rows: int) -> Plan:
+    """Each answer by itself, in runs of several tokens: attention takes those of one text alone. Where that changes
+    answers, nothing is looked up."""
+    session, generation = _lane(bundle, cores).session, bundle.manifest.generation
+    assert generation  # noqa: S101 - only what generates is planned for it
+    in_force = box.policy
+    call = box.call("measure", bundle.manifest.digest, Context(), bundle.signer, in_force)
+    alike = gate(
+        in_force,
+        bundle.manifest,
+        call,
+        Payload.checked({"lookup": True}),
+        box.journal,
+        lambda grant: session.alike_in_runs(grant, in_force.digest, generation.context),
+    )
+    if alike:
+        return Plan(threads=cores, lookup=True)
+    without = Plan(threads=cores) if rows == 1 else _generating(bundle, box, cores, rows)
+    return msgspec.structs.replace(without, lookup=False)
 
 
 def _measured(bundle: Bundle, box: Box, cores: int, sample: Payload) -> Plan:

@@ -208,9 +208,11 @@ class ServeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 class GenerateSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Of models that generate: up to `rows` answers are made by one run, embedded and served, where that changes none
-    of them. With 1 each answer is run by itself."""
+    of them. With 1 each answer is run by itself. So it is with `lookup`, and calls may ask for what stood before to be
+    tried ahead, where that changes no answer."""
 
     rows: Annotated[int, Meta(ge=1, le=16)] = 4
+    lookup: bool = False
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,11 +1,13 @@
-"""The file in which API keys lie, in format 2: what is known of each key, and how many calls were made under it.
+"""The file in which API keys lie, in format 3: what is known of each key, and how many calls were made under it.
 
     box         one row: the key of the hashes, and a count that grows with every change to a key, not with a call
     api_keys    one row a key; `terms` is JSON, and `certificate` the SHA-256 of the one it is bound to
     usage       one row for each account that may make so many calls; a key and those that replaced it are one account
     seen        when a key was last used, to the hour
+    tokens      one row for each account that answers were made for under a limit: how many tokens in which minute and
+                which day since 1970
 
-Format 1 had two tables, `secret` and `keys`; it is moved on when it is opened.
+Format 1 had two tables, `secret` and `keys`, format 2 no `tokens`; they are moved on when they are opened.
 """
 
 from __future__ import annotations
@@ -20,18 +22,19 @@ from msgspec import Meta, Struct
 from compliance.state.errors import StateError
 from compliance.state.store import Earlier, Store
 
-__all__ = ["COLUMNS", "KEYS", "ApiKey", "Defaults", "Terms", "key_of", "packed", "store"]
+__all__ = ["COLUMNS", "KEYS", "MOST_TOKENS", "ApiKey", "Defaults", "Terms", "key_of", "packed", "store"]
 
 NAME = "api_keys.sqlite"
-FORMAT = 2
+FORMAT = 3
 MAX_TEXT, MAX_TEXTS = 256, 64
+MOST_TOKENS = 10**12
 
 _SCHEMA_1 = (
     "CREATE TABLE secret (key BLOB NOT NULL) STRICT",
     "CREATE TABLE keys (id TEXT PRIMARY KEY, hash BLOB NOT NULL, purpose TEXT, basis TEXT, made INTEGER NOT NULL,"
     " expires INTEGER, revoked INTEGER) STRICT, WITHOUT ROWID",
 )
-_SCHEMA = (
+_SCHEMA_2 = (
     "CREATE TABLE box (secret BLOB NOT NULL, changes INTEGER NOT NULL) STRICT",
     "CREATE TABLE api_keys (id TEXT PRIMARY KEY, hash BLOB NOT NULL, account TEXT NOT NULL, made INTEGER NOT NULL,"
     " expires INTEGER, revoked INTEGER, successor TEXT, certificate BLOB, terms BLOB NOT NULL) STRICT, WITHOUT ROWID",
@@ -40,6 +43,11 @@ _SCHEMA = (
     " STRICT, WITHOUT ROWID",
     "CREATE TABLE seen (id TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID",
 )
+_TOKENS = (
+    "CREATE TABLE tokens (account TEXT PRIMARY KEY, minute INTEGER NOT NULL, in_minute INTEGER NOT NULL,"
+    " day INTEGER NOT NULL, in_day INTEGER NOT NULL) STRICT, WITHOUT ROWID"
+)
+_SCHEMA = (*_SCHEMA_2, _TOKENS)
 
 _Text = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT)]
 _Texts = Annotated[tuple[_Text, ...], Meta(max_length=MAX_TEXTS)]
@@ -60,7 +68,9 @@ class Terms(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     `models` are NAME or NAME@VERSION, and a * at the end of either stands for any ending; `admin` may load and unload
     models; `rate_per_s` and `burst` are calls a second in the long run and at once, `concurrent` calls that run at the
-    same time; without them the settings say. `tenant` is whose calls these are, without it that of the settings.
+    same time; without them the settings say. `tokens_per_minute` and `tokens_per_day` are those of prompts and answers
+    of models that generate, in a minute and a day of UTC; without them there is no such limit. `tenant` is whose calls
+    these are, without it that of the settings.
     """
 
     name: _Text | None = None
@@ -72,6 +82,8 @@ class Terms(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     rate_per_s: Annotated[float, Meta(gt=0, le=1e6)] | None = None
     burst: Annotated[int, Meta(ge=1, le=10**6)] | None = None
     concurrent: Annotated[int, Meta(ge=1, le=10**6)] | None = None
+    tokens_per_minute: Annotated[int, Meta(ge=1, le=MOST_TOKENS)] | None = None
+    tokens_per_day: Annotated[int, Meta(ge=1, le=MOST_TOKENS)] | None = None
     defaults: Defaults = Defaults()
 
 
@@ -108,7 +120,7 @@ KEYS = f"SELECT {COLUMNS} FROM api_keys LEFT JOIN usage USING (account)"  # noqa
 
 def store(state: Path) -> Store:
     """The store of API keys in a folder `state`."""
-    return Store(state / NAME, FORMAT, _SCHEMA, {1: Earlier(_SCHEMA_1, _from_1)})
+    return Store(state / NAME, FORMAT, _SCHEMA, {1: Earlier(_SCHEMA_1, _from_1), 2: Earlier(_SCHEMA_2, _from_2)})
 
 
 def packed(terms: Terms) -> bytes:
@@ -139,8 +151,12 @@ def key_of(row: tuple[Any, ...]) -> ApiKey:
     )
 
 
+def _from_2(table: sqlite3.Connection) -> None:
+    table.execute(_TOKENS)
+
+
 def _from_1(table: sqlite3.Connection) -> None:
-    for statement in _SCHEMA:
+    for statement in _SCHEMA_2:
         table.execute(statement)
     table.execute("INSERT INTO box SELECT key, 0 FROM secret")
     for id_, hashed, purpose, basis, *times in table.execute("SELECT * FROM keys").fetchall():

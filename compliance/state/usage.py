@@ -2,6 +2,7 @@
 
 One statement of SQLite counts a call, so that of many processes with N calls left no more than N get one. A process
 that dies between the two leaves a call counted that was never made: it is lost to the caller, and never made twice.
+Tokens are counted in the same way: those that an answer may take before it is made, and those that it took after it.
 Safe for threads; a process that forks opens its own.
 """
 
@@ -17,9 +18,10 @@ from typing import NamedTuple
 from compliance.state.api_key_table import store
 from compliance.state.errors import StateError
 
-__all__ = ["Counted", "Usage"]
+__all__ = ["Counted", "Held", "Short", "Usage"]
 
 HOUR = 3_600 * 10**9
+MINUTE_S, DAY_S = 60, 86_400
 
 
 class Counted(NamedTuple):
@@ -28,6 +30,24 @@ class Counted(NamedTuple):
     usage: int
     quota: int
     taken: bool
+
+
+class Held(NamedTuple):
+    """Tokens that an answer may take, in a minute and a day, counted since 1970 in UTC."""
+
+    account: str
+    tokens: int
+    minute: int
+    day: int
+
+
+class Short(NamedTuple):
+    """So many tokens are `left` of a `limit` in a `window`, "minute" or "day", whose end is `ends_s` seconds away."""
+
+    window: str
+    limit: int
+    left: int
+    ends_s: int
 
 
 class Usage:
@@ -57,6 +77,43 @@ class Usage:
         """Take back what was counted for a call that was not made. Raises StateError."""
         with self._opened() as table:
             table.execute("UPDATE usage SET used = used - 1 WHERE account = ? AND used > 0", (account,))
+
+    def hold(
+        self, account: str, tokens: int, now_s: int, *, per_minute: int | None, per_day: int | None
+    ) -> Held | Short:
+        """Count the tokens that an answer may take, unless fewer are left. `now_s` is in seconds since 1970. A limit
+        that is None is none. Raises StateError."""
+        held = Held(account, tokens, now_s // MINUTE_S, now_s // DAY_S)
+        with self._opened() as table:
+            table.execute("BEGIN IMMEDIATE")
+            with table:
+                row = table.execute("SELECT minute, in_minute, day, in_day FROM tokens WHERE account = ?", (account,))
+                minute, in_minute, day, in_day = row.fetchone() or (held.minute, 0, held.day, 0)
+                # another minute or day, also where a clock was set back: nobody has to wait for one that is long over
+                in_minute, in_day = in_minute * (minute == held.minute), in_day * (day == held.day)
+                # the longer wait first
+                for window, limit, used, seconds in (
+                    ("day", per_day, in_day, DAY_S),
+                    ("minute", per_minute, in_minute, MINUTE_S),
+                ):
+                    if limit is not None and used + tokens > limit:
+                        return Short(window, limit, max(0, limit - used), seconds - now_s % seconds)
+                table.execute(
+                    "INSERT OR REPLACE INTO tokens VALUES (?, ?, ?, ?, ?)",
+                    (account, held.minute, in_minute + tokens, held.day, in_day + tokens),
+                )
+        return held
+
+    def settle(self, held: Held, used: int) -> None:
+        """Of what was held an answer took so much: the rest is given back to the minute and the day it was held in.
+        Raises StateError."""
+        unused = held.tokens - used
+        with self._opened() as table:
+            for name in ("minute", "day"):
+                table.execute(
+                    f"UPDATE tokens SET in_{name} = max(0, in_{name} - ?) WHERE account = ? AND {name} = ?",  # noqa: S608 - names of ours only
+                    (unused, held.account, getattr(held, name)),
+                )
 
     def left(self) -> dict[str, int]:
         """How many calls are left to each account that has a quota and a key that stands. Raises StateError."""

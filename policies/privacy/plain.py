@@ -6,18 +6,23 @@ import re
 from collections.abc import Sequence
 from unicodedata import is_normalized, normalize
 
+from policies.privacy.escapes import unescaped
+
 __all__ = ["plain"]
 
 
 def plain(text: str) -> tuple[str, Sequence[int]]:
-    """The text without characters that no one sees, with digits, @, dots, dashes and spaces in their ASCII form.
+    """The text without escapes and characters that no one sees, with digits, @, dots, dashes and spaces in their ASCII
+    form.
 
-    `offsets[i]` is where the character `i` of the result stands in `text`.
+    `offsets[i]` is where the character `i` of the result begins in `text`.
     """
     offsets: Sequence[int] = range(len(text))
+    if "\\" in text:
+        text, offsets = unescaped(text)
     if _UNSEEN.search(text):
         seen = [place for place, one in enumerate(text) if one not in _HIDDEN]
-        text, offsets = "".join(map(text.__getitem__, seen)), seen
+        text, offsets = "".join(map(text.__getitem__, seen)), list(map(offsets.__getitem__, seen))
     if not _ASCII.keys().isdisjoint(text):
         text = "".join(map(_ASCII.get, text, text))
     if not is_normalized("NFKC", text):

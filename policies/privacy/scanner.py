@@ -17,9 +17,10 @@ from msgspec import Struct
 
 from policies.privacy import births, cards, credentials, emails, identifiers, network, phones
 from policies.privacy.context import Candidate, Context
+from policies.privacy.escapes import end as end_of
 from policies.privacy.plain import plain
 
-__all__ = ["FOUND", "THRESHOLD", "Detected", "categories", "scan"]
+__all__ = ["FOUND", "THRESHOLD", "Detected", "categories", "form", "scan"]
 
 # the categories of this tier
 FOUND = frozenset({
@@ -51,11 +52,11 @@ def scan(text: str) -> list[Detected]:
 
     Also returns what is doubtful, with a confidence below THRESHOLD.
     """
-    form, offsets = _form(text)
+    patterns, offsets = form(text)
     return [
         # a space stands before the text
-        Detected(start=offsets[start - 1], end=offsets[end - 2] + 1, category=category, confidence=confidence)
-        for start, end, category, confidence in _found(Context(form, doubtful=True), set())
+        Detected(start=offsets[start - 1], end=end_of(text, offsets[end - 2]), category=category, confidence=confidence)
+        for start, end, category, confidence in _found(Context(patterns, doubtful=True), set())
     ]
 
 
@@ -63,23 +64,24 @@ def categories(texts: Iterable[str]) -> frozenset[str]:
     """The categories of personal data that are found with enough confidence in any of the texts."""
     known: set[str] = set()
     for text in texts:
-        for _, _, category, confidence in _found(Context(_form(text)[0], doubtful=False), known):
+        for _, _, category, confidence in _found(Context(form(text)[0], doubtful=False), known):
             if confidence >= THRESHOLD:
                 known.add(category)
     return frozenset(known)
 
 
-_ESCAPED = re.compile(r"\\[nrt]")
+_ESCAPED = re.compile(r"\\([bfnrt])|\\\"")
 _DIGIT = re.compile("[0-9]")
 _NUMBERS = frozenset(("card", "phone", "ssn", "national_id", "tax_id", "health_id", "company_id"))
 
 
-def _form(text: str) -> tuple[str, Sequence[int]]:
-    """What patterns know, and where each of its characters stands in the text as it came."""
-    # texts within texts: an escaped end of a line separates as the end of a line does
-    if "\\" in text:
-        text = _ESCAPED.sub("\n\n", text)
-    return (text, range(len(text))) if text.isascii() else plain(text)
+def form(text: str) -> tuple[str, Sequence[int]]:
+    """What patterns know, and where each of its characters begins in the text as it came."""
+    escaped = "\\" in text
+    # texts within texts: an escaped end of a line separates as the end of a line does, an escaped quote as a quote
+    if escaped:
+        text = _ESCAPED.sub(lambda match: "\n\n" if match[1] else '""', text)
+    return plain(text) if escaped or not text.isascii() else (text, range(len(text)))
 
 
 def _found(context: Context, known: set[str]) -> Iterator[_Found]:

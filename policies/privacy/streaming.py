@@ -8,6 +8,7 @@ it stands. Where that is decided is a matter of the text alone, in steps, and no
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -15,9 +16,8 @@ from typing import NamedTuple
 from unicodedata import is_normalized
 
 from policies.privacy.credentials import NEEDLES, begun
-from policies.privacy.plain import plain
 from policies.privacy.redaction import MASK, MAX_PASSES
-from policies.privacy.scanner import THRESHOLD, Detected, scan
+from policies.privacy.scanner import THRESHOLD, Detected, form, scan
 
 __all__ = ["DELAY", "Streamed"]
 
@@ -25,7 +25,7 @@ STEP = 16  # characters after which it is looked at again
 NEAR = 160  # characters in which what has spaces in it is whole: a number, and one that shows once that is masked
 WINDOW = 256  # characters in which anything else is that ends at all
 BEFORE = 256  # characters before, whose words say what a number is
-MOST = 1_024  # characters held back where most of them are such that no one sees
+MOST = 3_200  # characters held back where most of them are such that no one sees; as long are WINDOW that are escaped
 LONGEST = 8_200  # characters of the longest that is known for what it is before its end
 
 DELAY = MOST + STEP  # the most characters that are ever held back; WINDOW + STEP of those that can be seen
@@ -67,7 +67,7 @@ class Streamed:
     def _further(self, more: str, *, ended: bool) -> str:
         self._kept += more
         text, done = self._kept, self._done
-        seen = range(len(text)) if text.isascii() else plain(text)[1]
+        read, seen = form(text)
         sure = len(text) if ended else _sure_up_to(text, done, seen)
         due = sure if ended else _past_words(text, sure)
         if due == done:
@@ -75,7 +75,7 @@ class Streamed:
         parts: list[str] = []
         # where words alone go out there is nothing to find, unless they are the rest of what was masked
         looked = sure > done or self._masked is not None
-        for start, end, category in self._spans(seen, ended=ended) if looked else ():
+        for start, end, category in self._spans(read, seen, ended=ended) if looked else ():
             if start >= due:
                 break
             if end <= self._done:
@@ -88,24 +88,25 @@ class Streamed:
         if due > self._done:
             parts.append(text[self._done : due])
             self._done, self._masked = due, None
-        self._forget()
+        self._forget(seen)
         return "".join(parts)
 
-    def _forget(self) -> None:
+    def _forget(self, seen: Sequence[int]) -> None:
         """Keep what says what comes next is: what stands before it, and all of a finding that may yet be longer."""
-        begin = max(0, self._done - BEFORE)
+        before = bisect_left(seen, self._done) - BEFORE
+        begin = max(0, self._done - MOST, seen[before]) if before > 0 else max(0, self._done - MOST)
         if self._masked is not None:
             begin = min(begin, max(self._masked, self._done - LONGEST))
             self._masked = max(0, self._masked - begin)
         self._kept = self._kept[begin:]
         self._done -= begin
 
-    def _spans(self, seen: Sequence[int], *, ended: bool) -> list[_Span]:
-        """What is to be masked, in order and without overlap."""
+    def _spans(self, read: str, seen: Sequence[int], *, ended: bool) -> list[_Span]:
+        """What is to be masked, in order and without overlap. `read` is the text as patterns know it."""
         text = self._kept
         spans = list(_uncovered(text))
         if not ended:
-            spans += [_Span(start, len(text), "credential") for start in begun(text)]
+            spans += [_Span(seen[start], len(text), "credential") for start in begun(read)]
             if (unread := len(text) - MOST) > max(self._done, seen[-WINDOW] if len(seen) > WINDOW else 0):
                 spans.append(_Span(self._done if self._masked is None else self._masked, unread, UNREAD))
         joined: list[_Span] = []

@@ -15,8 +15,9 @@ from policies.errors import Denied, Fault
 from policies.facts import Finding
 from serve.admission import RETRY_S, Busy
 from serve.openapi import answers
+from serve.openapi.asking import CONTEXT_HEADERS
 from serve.openapi.operation import Content, Operation
-from serve.openapi.operations import CONTEXT_HEADERS, OPERATIONS
+from serve.openapi.operations import OPERATIONS
 from serve.openapi.schemas import CONTEXT, components, reference
 from serve.problems import MEDIA_TYPE, status_for
 from serve.problems import document as problem

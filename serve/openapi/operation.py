@@ -125,7 +125,7 @@ GENERATING: Codes = {
     **_of(RequestError, "request_tokens", "request_task", "request_chat", "request_unsupported"),
     **_of(GenerationError),
     **_of(GenerationStopped),
-    **_of(Busy, "tokens_full"),
+    **_of(Busy, "tokens_exceeded", "tokens_full"),
 }
 TENSORS: Codes = _of(RequestError, "tensor_input")
 OIP: Codes = {**TENSORS, **_of(RequestError, "tensor_binary", "tensor_output")}

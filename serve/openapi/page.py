@@ -12,9 +12,10 @@ from html import escape
 from importlib import resources
 from typing import Any
 
+from serve.openapi.asking import JSON
 from serve.openapi.document import document
 from serve.openapi.operation import Operation
-from serve.openapi.operations import JSON, OPERATIONS
+from serve.openapi.operations import OPERATIONS
 from serve.openapi.rows import Row, rows
 from serve.problems import MEDIA_TYPE
 

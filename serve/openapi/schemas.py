@@ -100,7 +100,8 @@ _SAMPLED: dict[str, str | tuple[Any, str]] = {
     "repetition_penalty": "Divides the logits of tokens that were there before; above 0, to 100. Not of OpenAI.",
     "regex": "The whole answer matches this regular expression; not beside a schema, `choice` or `stop`. Of our own.",
     "choice": "The answer is one of these texts. Not of OpenAI.",
-    "lookup": "What stood before is tried ahead: faster where an answer repeats its prompt. Not of OpenAI.",
+    "lookup": "What stood before is tried ahead: faster where an answer repeats its prompt, and the same text. Refused "
+    "where the box or the model does not allow it. Not of OpenAI.",
     "seed": "0 to 2^53: the same gives the same text. Without it one is drawn, and stands in the answer.",
     "stop": "The answer ends before the first of these texts; 16 at most.",
     "stream": "As server-sent events, while it is made.",

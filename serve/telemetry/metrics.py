@@ -125,6 +125,12 @@ class Metrics:
         tokens = Counter(
             "sealpress_tokens", "Tokens of prompts and answers that were run.", ["model", "of"], registry=registry
         )
+        findings = Counter(
+            "sealpress_output_findings",
+            "Personal data that was found in what models wrote, by its category and the obligation of the look.",
+            ["model", "category", "obligation"],
+            registry=registry,
+        )
         refusals = Counter(
             "sealpress_refusals",
             "Calls that the gate refused, by the rule that was against.",
@@ -149,6 +155,8 @@ class Metrics:
                 first.labels(model), each.labels(model), tokens.labels(model, "prompt"), tokens.labels(model, "answer")
             )
         )
+        # a category is one that the scan knows, and never what it found
+        self._findings: Callable[[str, str, str], Counter] = lru_cache(maxsize=None)(findings.labels)
         self._refusals: Callable[[str], Counter] = lru_cache(maxsize=None)(refusals.labels)
         self._problems: Callable[[str], Counter] = lru_cache(maxsize=None)(problems.labels)
 
@@ -183,6 +191,10 @@ class Metrics:
         of_answers.prompts.inc(used.get("prompt_tokens", 0))
         made = used.get("answer_tokens", 0)
         of_answers.answers.inc(made)
+        stream = answering.stream
+        if stream is not None and stream.looked_at is not None:
+            for category, count in stream.found.items():
+                self._findings(model, category, stream.looked_at).inc(count)
         if answering.first is None:
             return
         of_answers.first.observe(answering.first - answering.came)

@@ -142,7 +142,7 @@ def test_an_issuer_or_a_signer_who_is_revoked_ends_what_runs_already(box: Box) -
     trust_of(box, "remove", KEY, "--revoke")
     box.reload()
     assert ask(here) == ["grant.issuer"]
-    trust_of(box, "remove", here._signer, "--revoke")
+    trust_of(box, "remove", here._calls.signer, "--revoke")
     box.reload()
     assert ask(here) == ["base.integrity", "grant.issuer"]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -95,3 +97,32 @@ def test_a_mask_is_one_however_long_the_finding_is() -> None:
     for long in ("a@" + "b1b1b1." * 25 + "example.com", "ghp_" + "a1" * 100):
         text = f"It is {long} and no more."
         assert "".join(piece for _, piece in streamed(text, [5])) == f"It is {MASK} and no more."
+
+
+VALUES = st.tuples(texts(6), st.sampled_from(["ann@example.com", "4111 1111 1111 1111"]), texts(4))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(st.sampled_from(["name", "notes", "电话"]), VALUES, min_size=1), st.booleans(), CUTS)
+@example({"电话": ("电话" * 200, "ann@example.com", "")}, True, [1])
+def test_what_is_escaped_in_json_is_masked_and_it_stays_json(
+    values: dict[str, tuple[str, str, str]], escaped: bool, cuts: list[int]
+) -> None:
+    written = {name: " ; ".join(parts).replace('"', "") for name, parts in values.items()}
+    text = json.dumps(written, ensure_ascii=escaped)
+    if escaped:
+        text = text.replace("@", "\\u0040")
+    out = "".join(piece for _, piece in streamed(text, cuts))
+    assert out == redact(text, sure(text))
+    told = json.loads(out)
+    assert told.keys() == values.keys()
+    for name, (_, secret, _) in values.items():
+        assert secret not in told[name]
+
+
+def test_a_key_in_a_string_of_json_is_masked_as_it_comes() -> None:
+    key = "-----BEGIN PRIVATE KEY-----\n" + "Ab0/" * 400 + "\n-----END PRIVATE KEY-----\n"
+    text = json.dumps({"key": key, "more": "is here"})
+    pieces = streamed(text, [16])
+    assert "".join(piece for _, piece in pieces) == redact(text, sure(text))
+    assert not any("Ab0/" in piece for _, piece in pieces)

@@ -27,6 +27,8 @@ TERMS = Terms(
     rate_per_s=2.5,
     burst=7,
     concurrent=3,
+    tokens_per_minute=6_000,
+    tokens_per_day=90_000,
     defaults=Defaults(purpose="search", basis="consent", region="DE", subject="patient-7", consent="receipt-9"),
 )
 
@@ -37,6 +39,7 @@ def main() -> None:
         for _ in range(3):
             usage.reserve(made.account)
         usage.saw(made.id, NOW)
+        usage.hold(made.account, 700, NOW // 10**9, per_minute=6_000, per_day=90_000)
         _, rotated, _ = keys.rotate(made.id, NOW + 1, overlap=10**17)
         bound, _ = keys.create(NOW + 2, certificate=CERTIFICATE)
         keys.revoke(bound.id, NOW + 3)

@@ -79,7 +79,7 @@ def chat(
         choice=choice,
         lookup=lookup,
     )
-    model = load(bundle, found_settings(settings))
+    model = load(bundle, found_settings(settings), lookup=lookup or None)
     context = Context(purpose=purpose, basis=basis, subject=subject)
     turns: Turns = [{"role": "system", "content": system}] if system is not None else []
     waiting = list(texts)

@@ -42,6 +42,10 @@ class Cache:
     def tokens(self) -> int:
         return self._place.tokens
 
+    @property
+    def room(self) -> int:
+        return self._place.room
+
     def step(self, ids: Sequence[int], *, keep: int = 1) -> Numbers:
         """Add tokens, and give the logits (keep, vocabulary) of what comes after each of the last `keep` of them.
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
+import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 from tokenizers.decoders import DecodeStream
 
 from policies.errors import Fault
 from policies.gate import Grant, charge
 from policies.payload import Payload
-from toolkit.runtime.cache import Cache
 from toolkit.runtime.constraint import Constraint, Parser
 from toolkit.runtime.decoding import Prompter
 from toolkit.runtime.inputs import Generation
-from toolkit.runtime.lookup import RUN, Ahead, alike
+from toolkit.runtime.lookup import RUN, Ahead, paired
 from toolkit.runtime.prefixes import Prefixes
 from toolkit.runtime.sampling import Chosen, GenerationError, Sampler, Sampling
 from toolkit.runtime.session import ModelError, Session
@@ -52,15 +53,24 @@ class Chunk(Struct, frozen=True, kw_only=True):
 class Generator:
     """Safe for threads: they share the session, and each answer has a cache of its own."""
 
-    def __init__(self, session: Session, tokenizer: bytes, generation: Generation) -> None:
-        """Raises ModelError."""
+    def __init__(
+        self, session: Session, tokenizer: bytes, generation: Generation, *, lookup: bool | None = None
+    ) -> None:
+        """With `lookup` no run has one token alone, so that answers may try what stood before; False: that was asked
+        for, and found to change answers of this model on this host. Raises ModelError."""
         self.prompter = Prompter(tokenizer, generation)
         self._session = session
         a_token = Slots.size(session.inputs, rows=1, room=0)
         self._prefixes = Prefixes(PREFILL, KEPT // (PREFILL * max(1, a_token)))
         vocabulary = next((tensor.shape[-1] for tensor in session.outputs if tensor.name == "logits"), 0)
         self._parser = Parser(self.prompter.tokenizer.to_str(), int(vocabulary), generation.ends)
-        self._alike: bool | None = None  # whether tries may be taken, once that was looked at
+        self._lookup = lookup
+
+    def takes(self, sampling: Sampling) -> None:
+        """Raises GenerationError "generation_lookup" where an answer may try nothing ahead, and should."""
+        if sampling.lookup and not self._lookup:
+            why = "the model was opened without" if self._lookup is None else "it would change answers on this host"
+            raise GenerationError("generation_lookup", f"nothing is tried ahead: {why}")
 
     def run(
         self,
@@ -74,9 +84,10 @@ class Generator:
 
         `go_on` is called before each token and raises a Fault where nobody waits for it any more; `spent` is told of
         the processor's time that other threads took for it, in seconds. Raises Ungated, InputError, MissingExtra,
-        GenerationError "generation_context", "generation_constraint" and "generation_memory" before anything is run,
-        the second also where the constraint takes too much later on; ModelError.
+        GenerationError as `takes` does, "generation_context", "generation_constraint" and "generation_memory" before
+        anything is run, "generation_constraint" also where it takes too much later on; ModelError.
         """
+        self.takes(sampling)
         payload, cache_of = self._session.generating(grant, in_force, spent)
         ids = self.prompter.ids(payload)
         context = self.prompter.generation.context
@@ -97,10 +108,13 @@ class Generator:
             while waiting:
                 go_on()
                 part, waiting = waiting[:PREFILL], waiting[PREFILL:]
-                logits = cache.step(part)[0]
+                logits = paired(cache, part) if self._lookup else cache.step(part)[0]
                 charge(grant, tokens=len(part), prompt_tokens=len(part))
             shelf.keep(cache)
-            step = self._ahead(cache, ids, room, constraint).step if sampling.lookup else cache.step
+            step: Callable[[Sequence[int]], NDArray[np.float32]] = cache.step
+            if self._lookup:
+                tries, forced = RUN - 1 if sampling.lookup else 0, constraint.forced if constraint else tuple
+                step = Ahead(cache, ids, room, tries, forced).step
             said = ""
             for number in range(sampling.max_tokens):
                 chosen = sampler.choose(logits, constraint.allowed() if constraint else None)
@@ -137,11 +151,6 @@ class Generator:
         if asked != sampling.constraint:
             raise GenerationError("generation_constraint", "it holds what is masked before the model may see it")
         return None if asked is None else self._parser.of(asked)
-
-    def _ahead(self, cache: Cache, ids: Sequence[int], room: int, constraint: Constraint | None) -> Ahead:
-        if self._alike is None:
-            self._alike = alike(cache, ids, room)
-        return Ahead(cache, ids, room, RUN - 1 if self._alike else 0, constraint.forced if constraint else tuple)
 
     def _logprobs(self, chosen: Chosen) -> tuple[Logprob, ...]:
         if chosen.logprob is None:

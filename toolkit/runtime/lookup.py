@@ -5,9 +5,10 @@ via Speculative Decoding", 2023). What to try costs nothing where an answer repe
 the last time these ones were there (Saxena, "Prompt Lookup Decoding", 2023). The text is the same whatever was tried:
 each token is chosen from logits that were computed behind the very tokens that were chosen before it.
 
-That holds to the last bit since no run has one token. The runtime's kernels for one row add up in another order than
-those for several; among runs of two and more, a token has the same logits wherever it stands. `alike` looks whether
-this is so, for these kernels on this processor.
+That holds to the last bit since no run has one token, neither where something is tried nor where nothing is. The
+runtime's kernels for one row add up in another order than those for several; among runs of two and more, a token has
+the same logits wherever it stands. Whether this is so, for these kernels on this processor, is looked at before
+anything is tried (toolkit.runtime.alike).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from toolkit.runtime.cache import Cache
 
-__all__ = ["RUN", "Ahead", "alike"]
+__all__ = ["RUN", "Ahead", "paired"]
 
 RUN = 8  # the most tokens of a run; in longer ones a token takes hardly less time
 FIRST = 3  # how many tokens are tried at first
@@ -95,21 +96,13 @@ class Ahead:
         self._said.append(token)
 
 
-def alike(cache: Cache, ids: Sequence[int], room: int) -> bool | None:
-    """Whether tokens have the same logits, to the last bit, in runs of two to `RUN`, behind what is in the cache, which
-    is as it was when this returns. None where there is no room to look. `ids` are the tokens to look with."""
-    at = cache.tokens
-    if room - at < RUN or not ids:
-        return None
-    run = [ids[place % len(ids)] for place in range(RUN)]
-    alone: list[NDArray[np.float32]] = []
-    for place in range(RUN - 1):
-        alone.append(cache.step([run[place], run[0]], keep=2)[0].copy())
-        cache.back(at + place + 1)
-    same = True
-    for size in range(2, RUN + 1):
-        cache.back(at)
-        logits = cache.step(run[:size], keep=size)
-        same = same and all(np.array_equal(one, row) for one, row in zip(alone, logits, strict=False))
-    cache.back(at)
-    return same
+def paired(cache: Cache, part: Sequence[int]) -> NDArray[np.float32]:
+    """Add a part of a prompt, in a run of at least two tokens: the logits (vocabulary,) of what comes after it. Raises
+    what `Cache.step` does."""
+    if len(part) == 1:
+        logits = cache.step([*part, *part], keep=2)
+        cache.back(cache.tokens - 1)
+    else:
+        logits = cache.step(part)
+    row: NDArray[np.float32] = logits[0]
+    return row

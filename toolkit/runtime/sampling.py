@@ -31,6 +31,7 @@ class GenerationError(Unusable):
         "generation_sampling": "Give what the message names within its bounds: docs/generation.md lists them.",
         "generation_constraint": "Give one schema, expression or list of choices as docs/generation.md has them.",
         "generation_context": "Shorten the prompt, or ask for fewer tokens: both have to fit into the context.",
+        "generation_lookup": "Ask without `lookup`, or set it in [generate] of the settings, if the model takes it.",
         "generation_memory": "Ask for fewer tokens, or again when other answers have ended.",
     }
 
@@ -48,7 +49,8 @@ class Sampling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     The answer keeps to a JSON `schema`, or all of it to a `regex`, or it is one of the texts of `choice`; one of the
     three, without `stop`, which would cut it short. It does where it ends by itself: what has as many tokens as were
-    asked for may not be whole. `lookup` runs what stood in the prompt before ahead of its being chosen (lookup.py).
+    asked for may not be whole. `lookup` runs what stood in the prompt before ahead of its being chosen (lookup.py):
+    the text is the same; it needs a model that was opened for it.
     """
 
     max_tokens: Annotated[int, Meta(ge=1, le=1_000_000)] = 256

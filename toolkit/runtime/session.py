@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import onnxruntime as ort
@@ -14,9 +14,10 @@ from policies.errors import Refused
 from policies.facts import Tensor
 from policies.gate import Grant, redeem
 from policies.payload import Payload
-from toolkit.runtime.alike import ROOM, beside
+from toolkit.runtime.alike import FAR, ROOM, beside, in_runs
 from toolkit.runtime.batching import Batching, memory
 from toolkit.runtime.cache import Alone, Cache
+from toolkit.runtime.lookup import RUN
 from toolkit.runtime.rows import Row
 from toolkit.runtime.slots import PAST, Slots
 from toolkit.runtime.wire import holds_external_data
@@ -26,6 +27,7 @@ __all__ = ["Feeds", "ModelError", "Session"]
 _DECODER = {"input_ids", "attention_mask", "num_logits_to_keep"}
 
 Feeds = Mapping[str, NDArray[Any]]
+T = TypeVar("T")
 
 
 class ModelError(Refused):
@@ -114,10 +116,15 @@ class Session:
         up to `rows` (see toolkit.runtime.alike). Raises Ungated, ModelError."""
         vocabulary = self._vocabulary()
         redeem(grant, self.digest, in_force)
-        try:
-            return beside(Slots(self._session, self.inputs, vocabulary, rows, ROOM), vocabulary)
-        except Exception as error:  # noqa: BLE001 - the runtime raises a family of its own without a common root
-            raise ModelError("model_inputs", f"it does not run on what it is given: {str(error)[:300]!r}") from None
+        return _tried(lambda: beside(Slots(self._session, self.inputs, vocabulary, rows, ROOM), vocabulary))
+
+    def alike_in_runs(self, grant: Grant, in_force: str, context: int) -> bool:
+        """Whether tokens of a decoder have the same logits to the last bit in runs of two and more, so that an answer
+        is the same whether or not some are tried ahead (see toolkit.runtime.alike). Raises Ungated, ModelError."""
+        vocabulary = self._vocabulary()
+        redeem(grant, self.digest, in_force)
+        room = min(context, FAR + RUN)
+        return _tried(lambda: in_runs(Cache(Alone(Slots(self._session, self.inputs, vocabulary, 1, room))), vocabulary))
 
     def _vocabulary(self) -> int:
         sizes = [tensor.shape[-1] for tensor in self.outputs if tensor.name == "logits"]
@@ -146,6 +153,13 @@ class Session:
             if array.dtype != tensor.dtype or array.ndim != len(tensor.shape):
                 raise ModelError("model_inputs", f"{name} is {array.dtype} with {array.ndim} dimensions")
         return {name: np.ascontiguousarray(array) for name, array in batch.items()}
+
+
+def _tried(work: Callable[[], T]) -> T:
+    try:
+        return work()
+    except Exception as error:  # noqa: BLE001 - the runtime raises a family of its own without a common root
+        raise ModelError("model_inputs", f"it does not run on what it is given: {str(error)[:300]!r}") from None
 
 
 _DTYPES = {"float": "float32", "double": "float64", "float16": "float16", "string": "object"}

@@ -13,11 +13,12 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from compliance.state.api_key_table import NAME, Defaults, Terms, packed
 from compliance.state.api_keys import ApiKeyError, ApiKeys
 from compliance.state.errors import StateError
-from compliance.state.usage import Usage
+from compliance.state.usage import Short, Usage
 from tests.vectors.make_api_keys import CERTIFICATE, NOW, TERMS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -190,7 +191,7 @@ def test_a_later_format_is_refused(stores: Open, tmp_path: Path) -> None:
     _, text = keys.create(NOW)
     keys.close()
     with sqlite3.connect(tmp_path / NAME) as table:
-        table.execute("PRAGMA user_version = 3")
+        table.execute("PRAGMA user_version = 4")
     table.close()
 
     with pytest.raises(StateError, match="format"):
@@ -261,13 +262,23 @@ def test_a_trigger_in_an_old_store_does_not_run(stores: Open, tmp_path: Path) ->
     assert caught.value.code == "state_broken"
 
 
+def test_format_3_stays_readable(stores: Open, tmp_path: Path) -> None:
+    text, _ = copied("format-3", tmp_path)
+    found = stores(tmp_path).identified(text, NOW)
+    assert found.terms() == TERMS
+    with closing(Usage(tmp_path)) as usage:
+        short = usage.hold(found.account, 5_301, NOW // 10**9, per_minute=6_000, per_day=90_000)
+        assert short == Short("minute", 6_000, 5_300, 60)
+
+
 def test_format_2_stays_readable(stores: Open, tmp_path: Path) -> None:
     text, rotated = copied("format-2", tmp_path)
     keys = stores(tmp_path)
 
     old, new = keys.identified(text, NOW), keys.identified(rotated, NOW)
 
-    assert old.terms() == new.terms() == TERMS
+    # it knew no limits of tokens
+    assert old.terms() == new.terms() == structs.replace(TERMS, tokens_per_minute=None, tokens_per_day=None)
     assert (old.successor, old.account, old.expires, old.calls) == (new.id, new.account, NOW + 1 + 10**17, 100)
     assert (new.successor, new.made, new.expires) == (None, NOW + 1, NOW + 1 + 10**18)
     with pytest.raises(ApiKeyError) as caught:

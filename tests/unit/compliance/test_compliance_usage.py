@@ -14,7 +14,7 @@ import pytest
 from compliance.state.api_key_table import NAME
 from compliance.state.api_keys import ApiKeys
 from compliance.state.errors import StateError
-from compliance.state.usage import HOUR, Counted, Usage
+from compliance.state.usage import DAY_S, HOUR, MINUTE_S, Counted, Held, Short, Usage
 
 NOW = 1_800_000_000 * 10**9
 QUOTA = 60
@@ -136,3 +136,51 @@ def test_the_last_use_never_waits_and_never_fails(keys: ApiKeys, usage: Usage, t
         usage.saw(key.id, NOW)
         other.execute("ROLLBACK")
     assert [one.seen for one in keys.all()] == [None]
+
+
+MIDNIGHT = 1_800_057_600  # of a day, in seconds
+LIMITS = {"per_minute": 100, "per_day": 250}
+
+
+def test_tokens_are_held_and_what_was_not_taken_is_given_back(keys: ApiKeys, usage: Usage) -> None:
+    account = keys.create(NOW)[0].account
+    first = usage.hold(account, 60, MIDNIGHT, **LIMITS)
+    assert first == Held(account, 60, MIDNIGHT // MINUTE_S, MIDNIGHT // DAY_S)
+    assert usage.hold(account, 41, MIDNIGHT + 59, **LIMITS) == Short("minute", 100, 40, 1)
+    assert isinstance(usage.hold(account, 40, MIDNIGHT + 59, **LIMITS), Held)
+    usage.settle(first, 10)
+    assert usage.hold(account, 51, MIDNIGHT + 59, **LIMITS) == Short("minute", 100, 50, 1)
+    # what was refused was not counted
+    assert isinstance(usage.hold(account, 50, MIDNIGHT + 59, **LIMITS), Held)
+
+
+def test_a_minute_and_a_day_end_and_the_longer_wait_is_told(keys: ApiKeys, usage: Usage) -> None:
+    account = keys.create(NOW)[0].account
+    for minute in range(2):
+        assert isinstance(usage.hold(account, 100, MIDNIGHT + 60 * minute, **LIMITS), Held)
+    assert usage.hold(account, 51, MIDNIGHT + 121, **LIMITS) == Short("day", 250, 50, DAY_S - 121)
+    last = usage.hold(account, 50, MIDNIGHT + 121, **LIMITS)
+    assert usage.hold(account, 100, MIDNIGHT + 122, **LIMITS) == Short("day", 250, 0, DAY_S - 122)
+    assert isinstance(usage.hold(account, 100, MIDNIGHT + DAY_S, **LIMITS), Held)
+    # what was held yesterday is no matter of today
+    assert isinstance(last, Held)
+    usage.settle(last, 0)
+    assert usage.hold(account, 1, MIDNIGHT + DAY_S, **LIMITS) == Short("minute", 100, 0, 60)
+
+
+def test_more_than_a_limit_is_never_held(keys: ApiKeys, usage: Usage) -> None:
+    account = keys.create(NOW)[0].account
+    assert usage.hold(account, 101, MIDNIGHT, per_minute=100, per_day=None) == Short("minute", 100, 100, 60)
+    assert isinstance(usage.hold(account, 101, MIDNIGHT, per_minute=None, per_day=250), Held)
+    assert usage.hold(account, 150, MIDNIGHT, per_minute=None, per_day=250) == Short("day", 250, 149, DAY_S)
+
+
+def test_of_many_that_ask_at_once_no_more_tokens_are_held_than_there_are(keys: ApiKeys, tmp_path: Path) -> None:
+    account = keys.create(NOW)[0].account
+
+    def holding(_: int) -> int:
+        with closing(Usage(tmp_path)) as own:  # a connection each, as processes have
+            return sum(isinstance(own.hold(account, 7, MIDNIGHT, **LIMITS), Held) for _ in range(6))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(holding, range(4))) == 100 // 7

@@ -68,6 +68,7 @@ def test_everything_that_a_key_can_be_is_made_and_listed_without_its_secret(run:
     options += ["--allow-model", "minilm@1.*", "--allow-model", "triage", "--allow-purpose", "search"]
     options += ["--allow-region", "DE", "--allow-region", "FR", "--tenant", "clinic", "--admin", "--consent", "r-9"]
     options += ["--rate", "2.5", "--burst", "7", "--concurrent", "3", "--calls", "100", "--expires", "90d"]
+    options += ["--tokens-per-minute", "6000", "--tokens-per-day", "90000"]
     made = run("create", *options)
     text = made.pop("key")
 
@@ -85,6 +86,8 @@ def test_everything_that_a_key_can_be_is_made_and_listed_without_its_secret(run:
         "rate_per_s": 2.5,
         "burst": 7,
         "concurrent": 3,
+        "tokens_per_minute": 6000,
+        "tokens_per_day": 90000,
         "defaults": {"purpose": "search", "basis": "contract", "region": "DE", "subject": "p-7", "consent": "r-9"},
         "certificate": None,
         "calls": 100,

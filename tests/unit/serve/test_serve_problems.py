@@ -121,6 +121,7 @@ def test_every_code_in_the_table_is_one_that_exists() -> None:
         (Failed("internal", "m"), 500),
         (Failed("disk", "m"), 500),
         (Busy("queue_full", "m", 1), 503),
+        (Busy("tokens_exceeded", "m", 1), 429),
         (Busy("tokens_full", "m", 1), 503),
         (GenerationStopped("generation_stopped", "m"), 503),
         (GenerationError("generation_memory", "m"), 503),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import sqlite3
 import time
 from base64 import urlsafe_b64decode
 from collections.abc import Awaitable, Callable, Iterator
@@ -18,6 +19,7 @@ import pytest
 
 from compliance.journal.errors import JournalError
 from compliance.keys import from_text
+from compliance.state.api_key_table import NAME as KEYS
 from compliance.state.api_key_table import Defaults, Terms
 from compliance.verify.mark import verify_mark
 from compliance.verify.receipt import verify_receipt
@@ -176,6 +178,12 @@ def test_an_answer_that_the_policy_ends_has_its_end_and_what_came_before(shared:
         for stream in (False, True):
             body = {"model": "said-w8-t8", "prompt": "!", "max_tokens": 60, "stream": stream}
             found[stream] = await asked(server, TEXT, body, **{"X-Purpose": "product", "X-Legal-Basis": "contract"})
+        await asked(server, TEXT, body | {"stream": False}, **{"X-Purpose": "search"})
+        await asked(server, TEXT, body | {"max_tokens": 3}, **{"X-Purpose": "search"})
+        await asked(server, TEXT, body, **{"X-Purpose": "assistance", "X-Legal-Basis": "contract"})
+        told = {name: value for name, value in (await server.metrics()).items() if "output_findings_total" in name}
+        of = 'sealpress_output_findings_total{category="email",model="said-w8-t8",obligation='
+        assert told == {f'{of}"{kind}_output"}}': count for kind, count in (("stop", 2), ("redact", 1), ("note", 1))}
 
     box = Box(place / "sealpress.toml")
     with closing(box.journal):
@@ -529,6 +537,42 @@ def test_a_quota_counts_answers_and_gives_back_what_was_refused(place: Path, run
         assert (await ask()).status_code == 200
         refused = (await ask()).json()
         assert [one["rule"] for one in refused["findings"] if not one["ok"]] == ["base.quota"]
+
+    run(scenario)
+
+
+def test_tokens_of_a_key_are_counted_and_none_are_made_beyond_them(
+    place: Path, run: Callable[..., None], steps: Steps
+) -> None:
+    def in_day(account: str) -> int:
+        with closing(sqlite3.connect(place / "state" / KEYS)) as table:
+            found = table.execute("SELECT in_day FROM tokens WHERE account = ?", (account,)).fetchone() or (0,)
+        return int(found[0])
+
+    async def scenario(server: Running) -> None:
+        terms = Terms(defaults=Defaults(purpose="search"), tokens_per_day=70)
+        made, key = server.service._keys.create(0, terms)
+        own = {"Authorization": f"Bearer {key}"}
+
+        async def ask(**more: Any) -> Any:
+            return await server.http.post(TEXT, json=text(**more), headers=own)
+
+        # while it is made it counts by what it may take
+        running = asyncio.create_task(ask(max_tokens=60))
+        await until(lambda: in_day(made.account) == 64)
+        assert (await ask(max_tokens=3)).json()["code"] == "tokens_exceeded"
+        steps.open.set()
+        took = (await running).json()["usage"]["total_tokens"]
+        assert in_day(made.account) == took <= 64
+        # who is refused by the gate has taken none
+        assert (await ask(max_tokens=1, metadata={"purpose": "marketing"})).status_code == 403
+        assert in_day(made.account) == took
+        steps.made = 0
+        refused = await ask(max_tokens=70 - took - 3)
+        assert (refused.status_code, steps.made) == (429, 0)
+        assert 0 < int(refused.headers["retry-after"]) <= 86_400
+        assert refused.json()["error"]["code"] == "tokens_exceeded"
+        assert in_day(made.account) == took
 
     run(scenario)
 

@@ -426,7 +426,7 @@ def test_a_journal_that_does_not_hold_is_not_restored(whole: tuple[Made, bytes])
 @pytest.mark.parametrize(
     ("statement", "code"),
     [
-        ("PRAGMA user_version = 3", "state_format"),
+        ("PRAGMA user_version = 4", "state_format"),
         ("CREATE TRIGGER t AFTER UPDATE ON api_keys BEGIN DELETE FROM api_keys; END", "state_broken"),
         ("DROP TABLE usage", "state_broken"),
     ],

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from policies.errors import Denied
 from tests.commands import within
@@ -17,9 +20,12 @@ from tests.decoders import tiny_gguf
 from toolkit.box import Box, Context
 from toolkit.bundle import Bundle
 from toolkit.generating import GenerationStopped
-from toolkit.model import Model
+from toolkit.model import Model, load
+from toolkit.plan import Plan, planned
 from toolkit.runtime.cache import Cache
 from toolkit.runtime.sampling import GenerationError, Sampling
+from toolkit.runtime.session import Session
+from toolkit.runtime.slots import Slots
 
 PURPOSE = Context(purpose="search")
 WARD = {
@@ -47,7 +53,8 @@ def place(shared: Shared) -> Path:
 def model(place: Path) -> Iterator[Model]:
     box = Box(place / "sealpress.toml")
     with closing(box.journal):
-        yield Model(Bundle.read(place / "tiny.bundle", box.trusted()), box)
+        bundle = Bundle.read(place / "tiny.bundle", box.trusted())
+        yield Model(bundle, box, planned(bundle, box, 2, lookup=True))
 
 
 def test_an_answer_keeps_to_its_schema(model: Model) -> None:
@@ -112,17 +119,63 @@ def test_what_a_schema_holds_is_scanned_and_on_record(model: Model, place: Path)
 def test_what_is_tried_ahead_changes_no_text(
     model: Model, monkeypatch: pytest.MonkeyPatch, how: dict[str, Any]
 ) -> None:
-    text = "the hen and the thread " * 2
+    """Prompts that repeat; of one token, and of one behind a part of a prompt, which is taken over the next time."""
+    runs: list[int] = []
+    real = Slots.run
 
-    def told() -> tuple[Any, ...]:
-        said = model.generate(text, lookup=True, max_tokens=60, logprobs=1, purpose="search", **how)
-        return said.text, said.finish, said.logprobs, said.usage
+    def run(self: Slots, first: int, ids: Any, *arguments: Any) -> Any:
+        runs.append(ids.shape[1])
+        return real(self, first, ids, *arguments)
 
-    assert model._generator is not None
-    tried = told()
-    assert model._generator._alike is True
-    monkeypatch.setattr(model._generator, "_alike", False)  # then nothing is tried
-    assert told() == tried
+    monkeypatch.setattr(Slots, "run", run)
+
+    def told(text: str, *, lookup: bool) -> tuple[Any, ...]:
+        said = model.generate(text, lookup=lookup, max_tokens=60, logprobs=20, purpose="search", **how)
+        return said.text, said.finish, said.logprobs, {**said.usage, "cached_tokens": 0}
+
+    longer = next(text for count in range(400) if model.prompt_tokens(text := "a" + " b" * count) == 129)
+    for text in ("the hen and the thread " * 2, "a", longer):
+        alone = told(text, lookup=False)
+        several = told(text, lookup=True)
+        assert several == alone
+    assert min(runs) == 2
+
+
+def test_what_was_not_opened_for_it_tries_nothing(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(plan: Plan) -> str:
+        one = Model(Bundle.read(model._box.folder / "tiny.bundle", model._box.trusted()), model._box, plan)
+        with pytest.raises(GenerationError) as found:
+            one.generate("the hen", lookup=True, max_tokens=2, purpose="search")
+        assert found.value.code == "generation_lookup"
+        assert one.generate("the hen", max_tokens=2, purpose="search").finish == "length"
+        return str(found.value)
+
+    bundle = Bundle.read(model._box.folder / "tiny.bundle", model._box.trusted())
+    without = planned(bundle, model._box, 2)
+    assert (without.lookup, model.plan.lookup, model.plan.rows) == (None, True, 1)
+    assert "opened without" in refused(without)
+    # with as many cores there is no plan yet
+    monkeypatch.setattr(Session, "alike_in_runs", lambda *_: False)
+    differs = planned(bundle, model._box, 3, lookup=True)
+    assert differs == structs.replace(without, threads=3, lookup=False)
+    assert "this host" in refused(differs)
+
+
+def test_the_settings_open_a_model_for_it(
+    place: Path, tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how: dict[str, Any] = {"max_tokens": 30, "seed": 1, "temperature": 1.0, "purpose": "search"}
+    expected = model.generate("the hen", **how).text
+    model._box.journal.close()
+    settings = shutil.copytree(place, tmp_path / "box") / "sealpress.toml"
+    settings.write_text(settings.read_text("utf-8") + "\n[generate]\nlookup = true\n", "utf-8")
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    opened = load(settings.with_name("tiny.bundle"), settings)
+    with closing(opened._box.journal):
+        assert opened.generate("the hen", lookup=True, **how).text == expected
+    opened = load(settings.with_name("tiny.bundle"), settings, lookup=False)
+    with closing(opened._box.journal):
+        assert opened.plan.lookup is None
 
 
 def test_an_answer_that_is_tried_ahead_is_stopped_within_one_token(model: Model) -> None:
