@@ -23,7 +23,7 @@ from toolkit.compress.errors import CompressionError
 from toolkit.compress.exported import difference
 from toolkit.compress.kernels import PROFILED, profiled, repeated
 from toolkit.compress.quiet import quiet
-from toolkit.compress.reading import Reading
+from toolkit.compress.reading import Reading, same_form
 from toolkit.compress.recipe import Recipe
 from toolkit.compress.results import Diagnosis, Example, Fidelity, Interval, LayerError, Result, TensorSize
 from toolkit.compress.source import Source
@@ -228,7 +228,7 @@ class Press:
         """Found once for the same bytes."""
         digest = lane.session.digest
         if digest not in self._fidelities:
-            if (lane.session.inputs, lane.session.outputs) != (self.float.session.inputs, self.float.session.outputs):
+            if not same_form(lane.session, self.float.session):
                 raise CompressionError("step_failed", "the pressed model takes or gives something else than the model")
             answers = self._reading.answers(lane.session, lane.reader)
             found = measure.fidelity(

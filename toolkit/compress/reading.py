@@ -22,8 +22,9 @@ from toolkit.runtime.decoding import DecoderReader
 from toolkit.runtime.lane import reader_of
 from toolkit.runtime.readers import Reader
 from toolkit.runtime.session import Feeds, Session
+from toolkit.runtime.slots import PAST, PRESENT
 
-__all__ = ["Reading"]
+__all__ = ["Reading", "same_form"]
 
 DIAGNOSED = 4  # items on which the error by layer is found
 TOGETHER = 64  # items whose outputs are in memory at once
@@ -145,6 +146,16 @@ class Reading:
 
     def _taken(self, feeds: Feeds) -> Feeds:
         return {tensor.name: feeds[tensor.name] for tensor in self._graph.inputs}
+
+
+def same_form(one: Session, other: Session) -> bool:
+    """Whether a model takes and gives what another does; of one that generates, caches of fewer layers at most."""
+    return all(
+        [tensor for tensor in all_of_it if not tensor.name.startswith((PAST, PRESENT))]
+        == [tensor for tensor in expected if not tensor.name.startswith((PAST, PRESENT))]
+        and all(tensor in expected for tensor in all_of_it)
+        for all_of_it, expected in ((one.inputs, other.inputs), (one.outputs, other.outputs))
+    )
 
 
 class _Runs(Protocol):
