@@ -25,7 +25,7 @@ LAST = 20  # lines of a process that are told when it died
 
 
 def teach(
-    student: bytes, teacher: bytes, items: Sequence[Feeds], settings: Settings, progress: Progress
+    student: bytes, teacher: bytes | None, items: Sequence[Feeds], settings: Settings, progress: Progress
 ) -> tuple[dict[str, NDArray[np.float32]], Outcome]:
     """The weights that a student has learned, by their names in its graph, and what it took.
 

@@ -70,7 +70,8 @@ class Network(nn.Module):
     def forward(self, feeds: Mapping[str, Tensor], wanted: tuple[str, ...]) -> list[Tensor]:
         """The tensors of some names, for inputs by name. Raises TrainingError "train_operator" for a way of using an
         operator that is not known."""
-        values: dict[str, Tensor] = {**self._constants, **{name: self._weight(name) for name in self._places}, **feeds}
+        values = {**self._constants, **{name: self._weight(name) for name in self._places}}
+        values |= {name: feeds[name] for name in self.names}
         kept = {*wanted, *self._constants, *self._places}
         for number, (node, attributes) in enumerate(self.nodes):
             inputs = [values[name] if name else None for name in node.input]

@@ -6,13 +6,15 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from toolkit.train.lesson import Lesson
+
 __all__ = ["Outcome", "Settings"]
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`batch` items are looked at before the weights move, by a `rate` that rises over the first tenth of the steps and
     falls to nothing along a cosine. `processes` share each batch, and give what one would, but for the last digits.
-    A checkpoint is at most `keep_s` seconds and a step old."""
+    A checkpoint is at most `keep_s` seconds and a step old. `lesson` is what is learned."""
 
     epochs: Annotated[int, Meta(ge=1, le=10_000)]
     batch: Annotated[int, Meta(ge=1, le=65_536)]
@@ -20,6 +22,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     seed: Annotated[int, Meta(ge=0, lt=2**32)]
     processes: Annotated[int, Meta(ge=1, le=1024)]
     keep_s: Annotated[float, Meta(ge=0)] = 60.0
+    lesson: Lesson = Lesson()
 
 
 class Outcome(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -23,10 +23,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from toolkit.train.checkpoint import Standing, keep, kept
 from toolkit.train.errors import TrainingError
-from toolkit.train.items import MASK, Feeds, batches, joined, share
-from toolkit.train.loss import distances
+from toolkit.train.items import Feeds, batches, joined, share
+from toolkit.train.loss import Loss
 from toolkit.train.network import Network, as_tensors
 from toolkit.train.settings import Outcome, Settings
+from toolkit.train.student import student_of
 
 __all__ = ["Progress", "taught"]
 
@@ -38,21 +39,23 @@ LEAST = 1e-6  # a gradient far below is what rounding leaves, and moves nothing
 
 
 def taught(
-    student: bytes, teacher: bytes, items: Sequence[Feeds], settings: Settings, folder: Path, progress: Progress
+    student: bytes, teacher: bytes | None, items: Sequence[Feeds], settings: Settings, folder: Path, progress: Progress
 ) -> tuple[dict[str, NDArray[np.float32]], Outcome]:
     """The weights that a student has learned, by their names in its graph, and what it took.
 
-    `student` and `teacher` are ONNX files that take the same inputs, `items` inputs of one item each. A checkpoint in
-    `folder` is gone on from. Every process of a group calls this with the same arguments.
+    `student` and `teacher` are ONNX files that take the same inputs, `items` inputs of one item each, and what else its
+    lesson wants of an item. A lesson that holds nothing against a teacher has none. A checkpoint in `folder` is gone on
+    from. Every process of a group calls this with the same arguments.
 
     Raises TrainingError.
     """
     if len(items) < 2:
         raise TrainingError("train_items", f"there are {len(items)} items")
-    learner, master = Network(student, learns=True), Network(teacher, learns=False)
-    if set(learner.names) != set(master.names):
+    learner = student_of(student, settings.lesson)
+    master = None if teacher is None else Network(teacher, learns=False)
+    if master is not None and set(learner.names) != set(master.names):
         raise TrainingError("train_teacher", f"the student takes {learner.names}, its teacher {master.names}")
-    compared = _compared(learner, master, items[0])
+    loss = Loss(settings.lesson, learner, master, items[0])
     rank, processes = (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
     optimiser = torch.optim.AdamW(learner.parameters(), lr=settings.rate, eps=LEAST, weight_decay=0.0)
     standing = kept(folder, _digest(student, teacher, items, settings), learner, optimiser)
@@ -70,8 +73,8 @@ def taught(
         with FlopCounterMode(display=False) as counter:
             feeds = as_tensors(joined([items[index] for index in taken]))
             with torch.no_grad():
-                right = master(feeds, compared)
-            apart = distances(model(feeds, compared), right, feeds.get(MASK)).mean() * len(own)
+                right = [] if master is None else master(feeds, loss.names)
+            apart = loss(model(feeds, loss.names), right, feeds).mean() * len(own)
             optimiser.zero_grad()
             # the mean over processes, which the group takes, times their number is the sum
             torch.autograd.backward(apart * processes / len(batch))
@@ -98,26 +101,9 @@ def taught(
     return learner.weights(), _outcome(standing, len(items), processes)
 
 
-def _compared(student: Network, teacher: Network, item: Feeds) -> tuple[str, ...]:
-    """The outputs, and those hidden states that both have in the same shape. Raises TrainingError "train_teacher" where
-    outputs differ."""
-    hidden = [name for name in student.normalised if name in teacher.normalised]
-    names = tuple(dict.fromkeys((*student.outputs, *hidden)))
-    if student.outputs != teacher.outputs:
-        raise TrainingError("train_teacher", f"the student gives {student.outputs}, its teacher {teacher.outputs}")
-    feeds = as_tensors(item)
-    with torch.no_grad():
-        pairs = list(zip(names, student(feeds, names), teacher(feeds, names), strict=True))
-    for name, ours, theirs in pairs:
-        if name in student.outputs and ours.shape != theirs.shape:
-            told = f"{name} has the shape {tuple(ours.shape)}, its teacher gives {tuple(theirs.shape)}"
-            raise TrainingError("train_teacher", told)
-    return tuple(name for name, ours, theirs in pairs if ours.shape == theirs.shape and ours.is_floating_point())
-
-
-def _digest(student: bytes, teacher: bytes, items: Sequence[Feeds], settings: Settings) -> str:
+def _digest(student: bytes, teacher: bytes | None, items: Sequence[Feeds], settings: Settings) -> str:
     digest = hashlib.sha256(msgspec.json.encode(settings))
-    for part in (student, teacher, *(item[name].tobytes() for item in items for name in sorted(item))):
+    for part in (student, teacher or b"", *(item[name].tobytes() for item in items for name in sorted(item))):
         digest.update(hashlib.sha256(part).digest())
     return digest.hexdigest()
 

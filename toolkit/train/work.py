@@ -28,7 +28,7 @@ class Work(Struct, frozen=True):
     """What each process is given."""
 
     student: bytes
-    teacher: bytes
+    teacher: bytes | None
     items: tuple[Feeds, ...]
     settings: Settings
 
@@ -38,13 +38,14 @@ class _Fault(Struct, forbid_unknown_fields=True):
     message: str
 
 
-def shared(folder: Path, student: bytes, teacher: bytes, items: Sequence[Feeds], settings: Settings) -> None:
+def shared(folder: Path, student: bytes, teacher: bytes | None, items: Sequence[Feeds], settings: Settings) -> None:
     """Put a training into a folder. Raises Failed."""
     arrays = {
         f"{number}/{name}": np.ascontiguousarray(item[name]) for number, item in enumerate(items) for name in item
     }
     put(folder / STUDENT, student)
-    put(folder / TEACHER, teacher)
+    if teacher is not None:
+        put(folder / TEACHER, teacher)
     put(folder / ITEMS, save(arrays))
     put(folder / SETTINGS, msgspec.json.encode(settings))
 
@@ -54,7 +55,8 @@ def given(folder: Path) -> Work:
     try:
         arrays = load((folder / ITEMS).read_bytes())
         settings = msgspec.json.decode((folder / SETTINGS).read_bytes(), type=Settings)
-        student, teacher = (folder / STUDENT).read_bytes(), (folder / TEACHER).read_bytes()
+        student = (folder / STUDENT).read_bytes()
+        teacher = (folder / TEACHER).read_bytes() if settings.lesson.teacher else None
     except (OSError, SafetensorError, msgspec.MsgspecError) as error:
         raise TrainingError("train_work", f"{folder}: {str(error)[:200]}") from None
     items: dict[int, dict[str, NDArray[Any]]] = {}

@@ -1,0 +1,13 @@
+"""The network that learns a lesson."""
+
+from __future__ import annotations
+
+from toolkit.train.lesson import Lesson
+from toolkit.train.network import Network
+
+__all__ = ["student_of"]
+
+
+def student_of(model: bytes, lesson: Lesson) -> Network:
+    """That of an ONNX file. Raises TrainingError "train_operator", "train_weights"."""
+    return Network(model, learns=True)
