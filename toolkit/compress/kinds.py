@@ -25,6 +25,7 @@ from toolkit.compress.steps.mixed import Mixed
 from toolkit.compress.steps.prune_channels import PruneChannels
 from toolkit.compress.steps.prune_heads import PruneHeads
 from toolkit.compress.steps.prune_neurons import PruneNeurons
+from toolkit.compress.steps.qat import Qat
 from toolkit.compress.steps.slice import Slice
 from toolkit.compress.steps.slim import Slim
 from toolkit.compress.steps.smooth_quant import SmoothQuant
@@ -57,6 +58,7 @@ OWN: Mapping[str, type[Any]] = {
         PruneChannels,
         PruneHeads,
         PruneNeurons,
+        Qat,
         Slice,
         Slim,
         SmoothQuant,

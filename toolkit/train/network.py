@@ -74,7 +74,7 @@ class Network(nn.Module):
         values |= {name: feeds[name] for name in self.names}
         kept = {*wanted, *self._constants, *self._places}
         for number, (node, attributes) in enumerate(self.nodes):
-            inputs = [values[name] if name else None for name in node.input]
+            inputs = self._inputs(node, values)
             try:
                 made = OPERATORS[node.op_type](attributes, *inputs)
             # an attribute, a type or a number of inputs that the function was not written for
@@ -88,10 +88,18 @@ class Network(nn.Module):
         return [values[name] for name in wanted]
 
     def weights(self) -> dict[str, NDArray[Any]]:
-        """The weights that are learned, by their names in the graph."""
-        return {name: self._weight(name).detach().numpy().copy() for name in self._places}
+        """What was learned, by the names of constants of the graph."""
+        return {name: self._kept(name).detach().numpy().copy() for name in self._places}
+
+    def _inputs(self, node: onnx.NodeProto, values: Mapping[str, Tensor]) -> list[Tensor | None]:
+        """What a node takes."""
+        return [values[name] if name else None for name in node.input]
 
     def _weight(self, name: str) -> Tensor:
+        """What the graph computes with."""
+        return self._kept(name)
+
+    def _kept(self, name: str) -> Tensor:
         place = self._places[name]
         weight: Tensor = getattr(self, place)
         kept: Tensor | None = getattr(self, f"{place}_kept", None)

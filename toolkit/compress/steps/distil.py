@@ -42,17 +42,13 @@ class Distil(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_
         TrainingError."""
         with quiet(), needs("compress"):
             from toolkit.compress.nodes import Nodes
-            from toolkit.compress.one_thread import one_thread
-            from toolkit.train.launch import teach
+            from toolkit.compress.taught import taught
             from toolkit.train.settings import Settings
         graph = Nodes(model, "distil")
-        if data.parent is None:
-            raise graph.failed("the model takes other tokens than the one that was brought, which cannot teach it")
         settings = Settings(
             epochs=self.epochs, batch=self.batch, rate=self.rate, seed=self.seed, processes=self.processes
         )
-        with one_thread():  # the same bytes for the same arguments
-            weights, outcome = teach(model, data.parent, tuple(data.feeds()), settings, data.progress)
+        weights, outcome = taught(graph, model, data, settings)
         for name, value in weights.items():
             graph.assign(name, value)
         made, report = graph.finished()
