@@ -19,6 +19,7 @@ from toolkit.compress.steps.dynamic_int8 import DynamicInt8
 from toolkit.compress.steps.equalise import Equalise
 from toolkit.compress.steps.factorise import Factorise
 from toolkit.compress.steps.factorise_table import FactoriseTable
+from toolkit.compress.steps.finetune import Finetune
 from toolkit.compress.steps.fuse import Fuse
 from toolkit.compress.steps.gptq import Gptq
 from toolkit.compress.steps.mixed import Mixed
@@ -52,6 +53,7 @@ OWN: Mapping[str, type[Any]] = {
         Equalise,
         Factorise,
         FactoriseTable,
+        Finetune,
         Fuse,
         Gptq,
         Mixed,
