@@ -199,6 +199,8 @@ def _items(known: list[_Known], kind: Kind) -> Items:
         raise InputError("input_type", f"an item is no {kind}, which the model takes")
     if kind == "text" and not all(one.item.strip() for one in known):
         raise InputError("input_empty", "one of the texts is empty")
+    if kind != "text" and any(one.answer is not None for one in known):
+        raise ItemsError("data_format", "an answer is one to a text")
     if any(one.answer is not None and not one.answer.strip() for one in known):
         raise InputError("input_empty", "one of the answers is empty")
     for one in known:

@@ -79,7 +79,10 @@ def _answer(
                 "num_logits_to_keep": np.ones(1, np.int64),
             }
         )
-        chosen = sampler.choose(made["logits"][0, -1]).id
+        try:
+            chosen = sampler.choose(made["logits"][0, -1]).id
+        except ValueError as error:
+            raise TrainingError("train_teacher", f"what it says is no number: {error}") from None
         yield chosen
         if chosen in ends:
             return
