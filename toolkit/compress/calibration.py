@@ -14,6 +14,7 @@ from policies.gate import Grant, covers
 from policies.payload import Payload
 from toolkit.runtime.inputs import TextInput
 from toolkit.runtime.session import Feeds, Session
+from toolkit.train.place import Place
 
 __all__ = ["Calibration", "Texts"]
 
@@ -35,7 +36,7 @@ class Calibration:
     `texts` are what the batches were made from, with the tokenizer; None for models that take no text, or do not answer
     a text as a whole. With `make`, the batches are what it makes of each of them, anew in every pass: a thousand
     photos as tensors are gigabytes. `parent` is the FP32 ONNX file that was brought, where it takes the same batches;
-    `progress` is told how far a long step has come.
+    `progress` is told how far a long step has come, and `place` is where steps train.
     """
 
     def __init__(
@@ -48,10 +49,12 @@ class Calibration:
         *,
         parent: bytes | None = None,
         progress: Callable[[str], None] = lambda _: None,
+        place: Place = Place(),  # noqa: B008 - it is frozen
     ) -> None:
         self.texts = texts
         self.parent = parent
         self.progress = progress
+        self.place = place
         self._grant = grant
         self._in_force = in_force
         self._batches = batches
@@ -77,7 +80,14 @@ class Calibration:
         """The same with the first batches alone."""
         some = self._batches[:count]
         return Calibration(
-            self._grant, self._in_force, some, self.texts, self._make, parent=self.parent, progress=self.progress
+            self._grant,
+            self._in_force,
+            some,
+            self.texts,
+            self._make,
+            parent=self.parent,
+            progress=self.progress,
+            place=self.place,
         )
 
     def outputs(self, model: bytes) -> Iterator[dict[str, NDArray[Any]]]:

@@ -52,7 +52,7 @@ class Distil(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_
             epochs=self.epochs, batch=self.batch, rate=self.rate, seed=self.seed, processes=self.processes
         )
         with one_thread():  # the same bytes for the same arguments
-            weights, outcome = teach(model, data.parent, tuple(data.feeds()), settings, data.progress)
+            weights, outcome = teach(model, data.parent, tuple(data.feeds()), settings, data.progress, data.place)
         for name, value in weights.items():
             graph.assign(name, value)
         made, report = graph.finished()
