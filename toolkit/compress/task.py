@@ -137,7 +137,10 @@ class Task(Struct, frozen=True, kw_only=True):
             outputs=(),
         )
         read = [
-            item for items in (self.data.calibrate, self.data.evaluate) for item in items.items if isinstance(item, str)
+            item
+            for items in (self.data.calibrate, self.data.evaluate)
+            for item in (*items.items, *items.answers)
+            if isinstance(item, str)
         ]
 
         def under(grant: Grant) -> T:

@@ -25,7 +25,7 @@ class Loss:
 
     def __init__(self, lesson: Lesson, student: Network, teacher: Network | None, item: Feeds) -> None:
         """Looks at both with one item. Raises TrainingError "train_teacher" where their outputs differ, or there is
-        nothing that the lesson could compare; "train_items" where the item lacks what is learned."""
+        nothing that the lesson could compare; "train_labels" and "train_answers" where the item lacks those."""
         self._lesson = lesson
         feeds = as_tensors(item)
         self._outputs = _floats(student, feeds)
@@ -40,9 +40,9 @@ class Loss:
         if not answers or (lesson.teacher and not compared):
             raise TrainingError("train_teacher", "no float tensor leaves the graph that could be compared")
         if "classes" in lesson.what and LABEL not in item:
-            raise TrainingError("train_items", "an item has no label")
+            raise TrainingError("train_labels", "an item has no label")
         if "tokens" in lesson.what and IDS not in item:
-            raise TrainingError("train_items", f"an item has no {IDS}")
+            raise TrainingError("train_answers", f"an item has no {IDS}")
 
     def __call__(self, student: Sequence[Tensor], teacher: Sequence[Tensor], feeds: Mapping[str, Tensor]) -> Tensor:
         """For each item (items,), from the tensors with the `names` of both; those of the teacher are left out where
