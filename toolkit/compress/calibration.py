@@ -15,6 +15,7 @@ from policies.gate import Grant, covers
 from policies.payload import Payload
 from toolkit.runtime.inputs import Generation, TextInput
 from toolkit.runtime.session import Feeds, Session
+from toolkit.train.place import Place
 
 __all__ = ["Calibration", "Prompts", "Texts"]
 
@@ -47,7 +48,7 @@ class Calibration:
     a text as a whole. With `make`, the batches are what it makes of each of them, anew in every pass: a thousand
     photos as tensors are gigabytes. `prompts` are of a model that generates, None for others; `labels` are those that a
     person gave to the items, `classes` what the model tells apart, in its order; both may be none. `parent` is the FP32
-    ONNX file that was brought, where it takes the same batches; `progress` is told how far a long step has come.
+    ONNX file that was brought, where it takes the same batches; `progress` is told how far a long step has come, `place` where it trains.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Calibration:
         labels: Sequence[str] = (),
         classes: Sequence[str] = (),
         progress: Callable[[str], None] = lambda _: None,
+        place: Place = Place(),  # noqa: B008 - it is frozen
     ) -> None:
         self.texts = texts
         self.prompts = prompts
@@ -70,6 +72,7 @@ class Calibration:
         self.classes = tuple(classes)
         self.parent = parent
         self.progress = progress
+        self.place = place
         self._grant = grant
         self._in_force = in_force
         self._batches = batches
@@ -107,6 +110,7 @@ class Calibration:
             labels=self.labels[:count],
             classes=self.classes,
             progress=self.progress,
+            place=self.place,
         )
 
     def outputs(self, model: bytes) -> Iterator[dict[str, NDArray[Any]]]:

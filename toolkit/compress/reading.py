@@ -22,6 +22,7 @@ from toolkit.runtime.decoding import DecoderReader
 from toolkit.runtime.lane import reader_of
 from toolkit.runtime.readers import Reader
 from toolkit.runtime.session import Feeds, Session
+from toolkit.train.place import Place
 
 __all__ = ["Reading"]
 
@@ -42,13 +43,15 @@ class Reading:
         grant: Grant,
         in_force: str,
         progress: Callable[[str], None],
+        place: Place,
     ) -> None:
-        """For the exported file and its graph. Raises ModelError."""
+        """For the exported file and its graph; steps train at the `place`. Raises ModelError."""
         self._source = source
         self._data = data
         self._exported = exported
         self._graph = graph
         self._progress = progress
+        self._place = place
         self._grant = grant
         self._in_force = in_force
         self._after: dict[tuple[str, ...], tuple[Texts, Reader]] = {}
@@ -101,6 +104,7 @@ class Reading:
                 labels=self._data.calibrate.labels,
                 classes=self._source.labels,
                 progress=self._progress,
+                place=self._place,
             )
         return self._calibrations[key]
 

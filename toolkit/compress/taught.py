@@ -36,7 +36,7 @@ def taught(
     given = tuple(items or data.feeds())
     _looked_up(graph, given)
     with one_thread():
-        return teach(student, teacher, given, settings, data.progress)
+        return teach(student, teacher, given, settings, data.progress, data.place)
 
 
 def generates(graph: Nodes) -> bool:
