@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from policies.gate import Grant, covers, redeem
+from policies.gate import Grant, charge, covers, redeem
 from policies.payload import Payload
 from toolkit.bundle import Found
 from toolkit.compress import labelled, likelihood, measure
@@ -32,6 +32,7 @@ from toolkit.extras import needs
 from toolkit.runtime.entities import Entity, EntityReader
 from toolkit.runtime.lane import Lane
 from toolkit.runtime.session import Feeds, Session
+from toolkit.train.place import Place
 
 __all__ = ["Followed", "Press"]
 
@@ -54,9 +55,15 @@ class Press:
     """
 
     def __init__(
-        self, source: Source, grant: Grant, in_force: str, data: Data, progress: Callable[[str], None]
+        self,
+        source: Source,
+        grant: Grant,
+        in_force: str,
+        data: Data,
+        progress: Callable[[str], None],
+        place: Place = Place(),  # noqa: B008 - it is frozen
     ) -> None:
-        """Raises Ungated, SourceError, CompressionError, InputError, MissingExtra."""
+        """Steps train at the `place`. Raises Ungated, SourceError, CompressionError, InputError, MissingExtra."""
         redeem(grant, source.digest, in_force)
         self.source = source
         self.data = data
@@ -77,7 +84,7 @@ class Press:
         names = tuple(tensor.name for tensor in graph.inputs)
         if names != original.names:
             raise CompressionError("export_inputs", f"the model takes {original.names}, the graph takes {names}")
-        self._reading = Reading(source, data, self.exported, graph, grant, in_force, progress)
+        self._reading = Reading(source, data, self.exported, graph, grant, in_force, progress, place)
         self.float = self.lane_of(self.exported)
         progress("check the export against the original")
         trials = list(original.trials(data.evaluate.items, self._reading.reader))
@@ -96,6 +103,10 @@ class Press:
     def before(self) -> Result:
         """The FP32 export, measured like everything that is made of it."""
         return self.result(self.exported)
+
+    def charge(self, **usage: int) -> None:
+        """Add what was used to the outcome that will be on record."""
+        charge(self._grant, **usage)
 
     def lane_of(self, model: bytes, steps: Sequence[Step] = ()) -> Lane:
         """A lane for a model that was derived under the grant, by some steps."""

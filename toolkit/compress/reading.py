@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from policies.gate import Grant
 from policies.payload import Payload
 from toolkit.compress import likelihood, measure
-from toolkit.compress.calibration import Calibration, Texts
+from toolkit.compress.calibration import Calibration, Prompts, Texts
 from toolkit.compress.data import Data, Items
 from toolkit.compress.source import Generates, Source
 from toolkit.compress.step import Retokenises, Step
@@ -23,6 +23,7 @@ from toolkit.runtime.lane import reader_of
 from toolkit.runtime.readers import Reader
 from toolkit.runtime.session import Feeds, Session
 from toolkit.runtime.slots import PAST, PRESENT
+from toolkit.train.place import Place
 
 __all__ = ["Reading", "same_form"]
 
@@ -43,13 +44,15 @@ class Reading:
         grant: Grant,
         in_force: str,
         progress: Callable[[str], None],
+        place: Place,
     ) -> None:
-        """For the exported file and its graph. Raises ModelError."""
+        """For the exported file and its graph; steps train at the `place`. Raises ModelError."""
         self._source = source
         self._data = data
         self._exported = exported
         self._graph = graph
         self._progress = progress
+        self._place = place
         self._grant = grant
         self._in_force = in_force
         self._after: dict[tuple[str, ...], tuple[Texts, Reader]] = {}
@@ -59,10 +62,13 @@ class Reading:
         generation = source.generation if isinstance(source, Generates) else None
         self.reader = reader_of(graph.inputs, text, source.image, source.tokenizer, (), generation)
         self.long: Reader | None = None
+        self._prompts: Prompts | None = None
         if generation is not None and source.tokenizer is not None:
             every = likelihood.compared(graph.outputs, len(data.evaluate.items))
             self.reader = DecoderReader(source.tokenizer, generation, graph.inputs, every=every)
             self.long = DecoderReader(source.tokenizer, generation, graph.inputs, every=likelihood.TOKENS)
+            learned = data.calibrate
+            self._prompts = Prompts(source.tokenizer, generation, tuple(learned.items), learned.answers)
         self._texts = (
             Texts(source.tokenizer, text, tuple(data.calibrate.items))
             if text is not None and source.tokenizer is not None and source.measure not in ("tokens", "next")
@@ -95,7 +101,11 @@ class Reading:
                 texts,
                 partial(self._fed, self.long or reader),
                 parent=None if key else self._exported,
+                prompts=self._prompts,
+                labels=self._data.calibrate.labels,
+                classes=self._source.labels,
                 progress=self._progress,
+                place=self._place,
             )
         return self._calibrations[key]
 
