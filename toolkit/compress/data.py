@@ -20,6 +20,7 @@ Kind = Literal["text", "image", "tensors"]
 
 MAX_FILE = 100_000_000
 MAX_ITEMS = 100_000
+MAX_CHOICES = 100
 SHOWN = 200  # characters of a text in a report
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
@@ -38,7 +39,7 @@ class Items(Struct, frozen=True, kw_only=True):
     `digest` is the SHA-256 over all of them in order, with what else is known of each. `labels` (class names),
     `scores` (numbers), `entities` (those that a person marked) and `answers` (that a person wrote to each, as to a
     prompt) are empty or as many as the items; `classes` sort the items into slices by a name of the user's (a language,
-    a ward), empty or as many.
+    a ward), empty or as many. `choices` are some ways to go on with each text, one of which is its answer.
     """
 
     items: tuple[Any, ...]
@@ -48,6 +49,7 @@ class Items(Struct, frozen=True, kw_only=True):
     entities: tuple[tuple[Marked, ...], ...] = ()
     classes: tuple[str, ...] = ()
     answers: tuple[str, ...] = ()
+    choices: tuple[tuple[str, ...], ...] = ()
 
 
 NONE = Items(items=(), digest="")
@@ -80,6 +82,7 @@ class _Line(Struct, forbid_unknown_fields=True):
     slice: str | None = None
     entities: tuple[Marked, ...] | None = None
     answer: str | None = None
+    choices: Annotated[tuple[str, ...], Meta(min_length=2, max_length=MAX_CHOICES)] | None = None
 
 
 class _Known(Struct):
@@ -91,6 +94,7 @@ class _Known(Struct):
     slice: str | None = None
     entities: tuple[Marked, ...] | None = None
     answer: str | None = None
+    choices: tuple[str, ...] | None = None
 
 
 def gathered(given: Iterable[Any], kind: Kind) -> Items:
@@ -105,8 +109,9 @@ def read_items(path: Path, kind: Kind) -> Items:
     """The items of a file. Raises ItemsError, InputError.
 
     .txt: a text or the path of an image a line; .jsonl: an object a line with `text` or `image`, and if known `label`,
-    `score`, `slice`, `entities` and `answer`; of a folder, all such files in it by name, or the images themselves.
-    Tensors come as one .safetensors file an item, which holds every input of the model by its name.
+    `score`, `slice`, `entities`, `answer` and the `choices` that it is one of; of a folder, all such files in it by
+    name, or the images themselves. Tensors come as one .safetensors file an item, which holds every input of the model
+    by its name.
     """
     if not path.exists():
         raise ItemsError("data_not_found", f"there is nothing at {path}")
@@ -150,7 +155,7 @@ def _read(file: Path, kind: Kind) -> Iterator[_Known]:
             if item is None:
                 raise ItemsError("data_format", f"{file}, object {number}: there is no `{kind}`")
             given = item if kind == "text" else _bytes(file.parent / item)
-            yield _Known(given, read.label, read.score, read.slice, read.entities, read.answer)
+            yield _Known(given, read.label, read.score, read.slice, read.entities, read.answer, read.choices)
     else:
         raise ItemsError("data_format", f"{file} is no .txt and no .jsonl file" + (", no image" * (kind == "image")))
 
@@ -204,10 +209,14 @@ def _items(known: list[_Known], kind: Kind) -> Items:
     if any(one.answer is not None and not one.answer.strip() for one in known):
         raise InputError("input_empty", "one of the answers is empty")
     for one in known:
+        if one.choices is not None and (one.answer not in one.choices or len(set(one.choices)) < len(one.choices)):
+            raise ItemsError("data_format", "`choices` are different texts, and the `answer` is one of them")
+        if one.choices is not None and not all(choice.strip() for choice in one.choices):
+            raise InputError("input_empty", "one of the choices is empty")
         size = len(one.item) if kind == "text" else 0
         if any(not entity.start < entity.end <= size for entity in one.entities or ()):
             raise ItemsError("data_format", "an entity lies outside of its text, or has no characters")
-    for field in ("label", "score", "slice", "entities", "answer"):
+    for field in ("label", "score", "slice", "entities", "answer", "choices"):
         some = sum(getattr(one, field) is not None for one in known)
         if 0 < some < len(known):
             raise ItemsError("data_format", f"{some} of {len(known)} items have a {field}: all must have it, or none")
@@ -216,7 +225,7 @@ def _items(known: list[_Known], kind: Kind) -> Items:
         exact = one.item.encode(errors="surrogatepass") if isinstance(one.item, str) else b""
         digest.update(hashlib.sha256(exact).digest() + identity(one.item))
         marked = () if one.entities is None else (one.entities,)
-        answered = () if one.answer is None else (marked, one.answer)
+        answered = () if one.answer is None else (marked, one.answer, *(one.choices or ()))
         digest.update(msgspec.json.encode((one.label, one.score, one.slice, *(answered or marked))))
     return Items(
         items=tuple(one.item for one in known),
@@ -226,4 +235,5 @@ def _items(known: list[_Known], kind: Kind) -> Items:
         classes=tuple(one.slice for one in known if one.slice is not None),
         entities=tuple(one.entities for one in known if one.entities is not None),
         answers=tuple(one.answer for one in known if one.answer is not None),
+        choices=tuple(one.choices for one in known if one.choices is not None),
     )

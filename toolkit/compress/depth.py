@@ -26,8 +26,8 @@ class Span(NamedTuple):
 
 
 def spans(graph: Graph) -> list[Span]:
-    """The layers of an encoder, or of a decoder that was taken apart (toolkit.compress.caches): each an attention with all that follows up to the next. Empty where there are not two,
-    or one is not like the others."""
+    """The layers of an encoder, or of a decoder that was taken apart (toolkit.compress.caches): each an attention with
+    all that follows up to the next. Empty where there are not two, or one is not like the others."""
     cuts, between = _cuts(graph)
     attending = [number for number, nodes in enumerate(between) if any(node.op_type in _ATTENDS for node in nodes)]
     apart = {after - before for before, after in pairwise(attending)}

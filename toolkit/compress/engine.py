@@ -19,14 +19,14 @@ from toolkit.compress import labelled, likelihood, measure
 from toolkit.compress.calibration import Calibration, Texts
 from toolkit.compress.data import Data, shown
 from toolkit.compress.energy import joules
-from toolkit.compress.errors import CompressionError
+from toolkit.compress.errors import CompressionError, ItemsError
 from toolkit.compress.exported import difference
 from toolkit.compress.kernels import PROFILED, profiled, repeated
 from toolkit.compress.quiet import quiet
 from toolkit.compress.reading import Reading, same_form
 from toolkit.compress.recipe import Recipe
 from toolkit.compress.results import Diagnosis, Example, Fidelity, Interval, LayerError, Result, TensorSize
-from toolkit.compress.source import Source
+from toolkit.compress.source import Generates, Source
 from toolkit.compress.step import Step, StepReport
 from toolkit.extras import needs
 from toolkit.runtime.entities import Entity, EntityReader
@@ -175,6 +175,7 @@ class Press:
                 **measure.task_metrics(answers, self.data.evaluate, self.source.labels),
                 **task,
                 **self._perplexity(lane.session),
+                **self._preferred(lane.session),
             },
             kinds=kinds,
             kernels=ran,
@@ -284,6 +285,37 @@ class Press:
             [[logits, *_]] = session.run(self._grant, self._in_force, partial(_only, feeds))
             lost.append(likelihood.lost(logits[0], made["input_ids"][0]))
         return {"perplexity": likelihood.perplexity(lost)}
+
+    def _preferred(self, session: Session) -> dict[str, Interval]:
+        """How often a model that generates takes the answer, of the choices of an item, for the most likely one.
+
+        Raises ItemsError "data_format" for an item that is too long, and for a model that does not generate.
+        """
+        items, reader = self.data.evaluate, self._reading.long
+        if not items.choices:
+            return {}
+        if reader is None or not isinstance(self.source, Generates):
+            raise ItemsError("data_format", "the items have `choices`, and the model does not generate")
+        most = min(likelihood.TOKENS, self.source.generation.context)
+        right = []
+        for number, (text, choices, answer) in enumerate(zip(items.items, items.choices, items.answers, strict=True)):
+            begin = reader.feeds([text])["input_ids"][0]
+            # the answer comes last: of two that are alike the other one counts
+            ordered = [*(choice for choice in choices if choice != answer), answer]
+            losses = []
+            for choice in ordered:
+                feeds = reader.feeds([text + choice])
+                ids = feeds["input_ids"][0]
+                # where the last tokens of the text go together with the first of the choice they count too
+                same = ids[: len(begin)] == begin[: len(ids)]
+                shared = max(1, len(same) if same.all() else int(same.argmin()))
+                if not shared < len(ids) < most:
+                    what = f"item {number + 1}: a choice adds no token, or text and choice have {most} or more"
+                    raise ItemsError("data_format", what)
+                [[logits, *_]] = session.run(self._grant, self._in_force, partial(_only, feeds))
+                losses.append(float(likelihood.lost(logits[0], ids)[shared - 1 :].sum()))
+            right.append(ordered[likelihood.preferred(losses, ordered)] == answer)
+        return {"accuracy": measure.interval(np.array(right, np.float64))}
 
 
 def _only(feeds: Feeds, _: Payload) -> list[Feeds]:

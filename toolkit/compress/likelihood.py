@@ -13,7 +13,7 @@ from toolkit.compress.results import Interval
 from toolkit.runtime.session import Feeds
 from toolkit.runtime.slots import PAST
 
-__all__ = ["TOKENS", "compared", "divergences", "lost", "one_token", "padded", "perplexity"]
+__all__ = ["TOKENS", "compared", "divergences", "lost", "one_token", "padded", "perplexity", "preferred"]
 
 TOKENS = 512  # of a text, at most, that the perplexity is found on and that steps learn from
 FEWEST, MOST = 8, 128  # of a text, whose logits are compared
@@ -49,6 +49,12 @@ def perplexity(texts: Sequence[NDArray[np.float64]]) -> Interval:
     resampled = np.exp(sums[samples].sum(axis=1) / np.maximum(counts[samples].sum(axis=1), 1))
     low, high = np.quantile(resampled, (0.05, 0.95))
     return Interval(mean=float(np.exp(sums.sum() / counts.sum())), low=float(low), high=float(high))
+
+
+def preferred(losses: Sequence[float], choices: Sequence[str]) -> int:
+    """Which of some ways to go on a model takes for the most likely: that with the least loss for a byte of UTF-8, so
+    that a short one has no advantage (Gao et al., "A Framework for Few-Shot Language Model Evaluation", acc_norm)."""
+    return int(np.argmin([lost / len(one.encode()) for lost, one in zip(losses, choices, strict=True)]))
 
 
 def padded(answers: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

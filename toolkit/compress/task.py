@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import date
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -93,7 +94,9 @@ class Task(Struct, frozen=True, kw_only=True):
         if calibrate is not None:
             name = Path(calibrate).name if isinstance(calibrate, str | os.PathLike) else "items"
             spdx = UNKNOWN if data_licence is None else licences.spdx(data_licence)
-            learned = forebear(name, data.calibrate.digest, spdx, "calibration" if training is None else "training", Texts())
+            learned = forebear(
+                name, data.calibrate.digest, spdx, "calibration" if training is None else "training", Texts()
+            )
             ancestry = ancestry.and_then(Ancestry(lineage=(learned,), texts=(Texts(),)))
         elif data_licence is not None:
             raise ItemsError("data_missing", "a licence was stated for data to calibrate on, and none was given")
@@ -139,7 +142,7 @@ class Task(Struct, frozen=True, kw_only=True):
         read = [
             item
             for items in (self.data.calibrate, self.data.evaluate)
-            for item in (*items.items, *items.answers)
+            for item in (*items.items, *items.answers, *chain.from_iterable(items.choices))
             if isinstance(item, str)
         ]
 

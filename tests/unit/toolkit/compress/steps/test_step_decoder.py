@@ -142,7 +142,7 @@ def without_effect(layer: int) -> bytes:
     for tensor in model.graph.initializer:
         if tensor.name in (f"layers.{layer}.out.weight", f"layers.{layer}.down.weight"):
             tensor.CopyFrom(onnx.numpy_helper.from_array(np.zeros(tensor.dims, np.float32), tensor.name))
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 @pytest.mark.parametrize(
