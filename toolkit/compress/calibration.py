@@ -23,12 +23,13 @@ T = TypeVar("T")
 
 
 class Texts(Struct, frozen=True):
-    """How a model that answers each text as a whole reads it: its tokenizer.json, and how that is used. `items` are
-    texts to learn from."""
+    """How a model that answers each text as a whole, or goes on with it, reads it: its tokenizer.json, and how that is
+    used. `items` are texts to learn from, `generation` is that of a model that goes on."""
 
     tokenizer: bytes
     input: TextInput
     items: tuple[str, ...] = ()
+    generation: Generation | None = None
 
 
 class Prompts(Struct, frozen=True):

@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from policies.facts import Tensor
 from policies.gate import Grant, charge, covers, redeem
 from policies.payload import Payload
 from toolkit.bundle import Found
@@ -150,7 +151,7 @@ class Press:
 
         Raises CompressionError "step_failed" for one that takes or gives something else than the original.
         """
-        return self._compared(self.lane_of(model, steps))[0]
+        return self._compared(self.lane_of(model, steps), steps)[0]
 
     def result(self, model: bytes, steps: Sequence[Step] = ()) -> Result:
         """What a model that some steps made weighs, says and takes; its latency in turn with that of the FP32 export.
@@ -159,7 +160,7 @@ class Press:
         """
         self._progress("measure")
         lane = self.lane_of(model, steps)
-        found, answers = self._compared(lane)
+        found, answers = self._compared(lane, steps)
         one = self._reading.one(lane.reader)
         before, after = measure.latencies_ms((self.float, lane), one, self._grant, self._in_force)
         ran, memory = profiled(model, one, self._grant, self._in_force)
@@ -174,8 +175,8 @@ class Press:
             task={
                 **measure.task_metrics(answers, self.data.evaluate, self.source.labels),
                 **task,
-                **self._perplexity(lane.session),
-                **self._preferred(lane.session),
+                **self._perplexity(lane.session, steps),
+                **self._preferred(lane.session, steps),
             },
             kinds=kinds,
             kernels=ran,
@@ -221,6 +222,11 @@ class Press:
             from toolkit.compress.weights import tensor_sizes
         return tensor_sizes(model)
 
+    def form(self, model: bytes) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """What a model takes, and what it gives."""
+        session = Session(model, hashlib.sha256(model).hexdigest())
+        return session.inputs, session.outputs
+
     def zeros(self, model: bytes, names: Collection[str]) -> dict[str, int]:
         """How many weights of a model are zero, by the names of its nodes, of those with some names that it has."""
         if not names:
@@ -236,16 +242,20 @@ class Press:
             for number, score in zip(found.worst, found.worst_scores, strict=True)
         )
 
-    def _compared(self, lane: Lane) -> tuple[Fidelity, NDArray[np.float32]]:
-        """Found once for the same bytes."""
+    def _compared(self, lane: Lane, steps: Sequence[Step] = ()) -> tuple[Fidelity, NDArray[np.float32]]:
+        """Found once for the same bytes. Of a model that generates with fewer tokens: where both have read as much of a
+        text, by the probabilities of the tokens that are left."""
         digest = lane.session.digest
         if digest not in self._fidelities:
-            if not same_form(lane.session, self.float.session):
+            common = self._reading.common(steps)
+            if not same_form(lane.session, self.float.session, None if common is None else len(common.rows)):
                 raise CompressionError("step_failed", "the pressed model takes or gives something else than the model")
-            answers = self._reading.answers(lane.session, lane.reader)
+            answers, reference = self._reading.answers(lane.session, lane.reader), self.reference
+            if common is not None:
+                reference, answers = common.restricted(self.data.evaluate.items, reference, answers)
             found = measure.fidelity(
                 self.source.measure,
-                self.reference,
+                reference,
                 answers,
                 self.data.evaluate,
                 self._reading.lengths(),
@@ -276,22 +286,27 @@ class Press:
             labelled.compared(found, marked, source.labels),
         )
 
-    def _perplexity(self, session: Session) -> dict[str, Interval]:
-        """That of a model that generates, on the texts of the evaluation; nothing for others."""
-        if self._reading.long is None:
+    def _perplexity(self, session: Session, steps: Sequence[Step]) -> dict[str, Interval]:
+        """That of a model that generates, on the texts of the evaluation; nothing for others. Of one with other tokens
+        it is that of the tokens that the texts had before, so that both can be compared."""
+        long, common = self._reading.after(steps)[2], self._reading.common(steps)
+        if long is None:
             return {}
-        lost = []
-        for made, feeds in self._reading.batches(self.data.evaluate, self._reading.long):
+        lost, counts = [], []
+        batches = self._reading.batches(self.data.evaluate, long)
+        for text, (made, feeds) in zip(self.data.evaluate.items, batches, strict=True):
             [[logits, *_]] = session.run(self._grant, self._in_force, partial(_only, feeds))
-            lost.append(likelihood.lost(logits[0], made["input_ids"][0]))
-        return {"perplexity": likelihood.perplexity(lost)}
+            ids = made["input_ids"][0]
+            lost.append(likelihood.lost(logits[0], ids))
+            counts.append((len(ids) if common is None else common.covered(text, len(ids))) - 1)
+        return {"perplexity": likelihood.perplexity(lost, counts)}
 
-    def _preferred(self, session: Session) -> dict[str, Interval]:
+    def _preferred(self, session: Session, steps: Sequence[Step]) -> dict[str, Interval]:
         """How often a model that generates takes the answer, of the choices of an item, for the most likely one.
 
         Raises ItemsError "data_format" for an item that is too long, and for a model that does not generate.
         """
-        items, reader = self.data.evaluate, self._reading.long
+        items, reader = self.data.evaluate, self._reading.after(steps)[2]
         if not items.choices:
             return {}
         if reader is None or not isinstance(self.source, Generates):

@@ -36,13 +36,14 @@ def lost(logits: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.floa
     return picked
 
 
-def perplexity(texts: Sequence[NDArray[np.float64]]) -> Interval:
-    """The exponential of the mean loss over all tokens of all texts; its bounds are from resampled texts (Efron 1979).
+def perplexity(texts: Sequence[NDArray[np.float64]], tokens: Sequence[int]) -> Interval:
+    """The exponential of the mean loss over all `tokens` of all texts; its bounds are from resampled texts (Efron
+    1979).
 
     NaN where no text has two tokens.
     """
     sums = np.array([float(one.sum()) for one in texts])
-    counts = np.array([len(one) for one in texts])
+    counts = np.array(tokens)
     if not counts.any():
         return Interval(mean=float("nan"), low=float("nan"), high=float("nan"))
     samples = np.random.default_rng(SEED).integers(len(texts), size=(RESAMPLES, len(texts)))
