@@ -57,6 +57,7 @@ line turns them into its exit status.
         │   ├── EvidenceError           compliance/evidence: evidence that cannot be made as it was asked for
         │   └── MissingExtra            toolkit: an optional part that is not installed
         └── Failed                      exit 3: disk, memory, or our own fault
+            ├── TrainingHalted          toolkit/train: a training that stopped on its way, and left a checkpoint
             ├── StateError              compliance/state: a store beside the journal that cannot be used
             ├── TracesError             serve: spans that did not get to their collector
             └── JournalError            compliance/journal: the journal cannot be written, so nothing runs

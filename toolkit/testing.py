@@ -33,15 +33,24 @@ class StepFault(AssertionError):
     """A step that does not keep to the contract; the message says in what."""
 
 
-def step_checks(step: Step, model: bytes, batches: Sequence[Feeds] = (), texts: Texts | None = None) -> None:
+def step_checks(
+    step: Step,
+    model: bytes,
+    batches: Sequence[Feeds] = (),
+    texts: Texts | None = None,
+    labels: Sequence[str] = (),
+    classes: Sequence[str] = (),
+) -> None:
     """Take a step on a model that it can be given, and hold what it does against the contract of Step.
 
     `model` is an ONNX file, `batches` what the step may learn from, by the names of the inputs. `texts` are
-    for a step that changes the tokenizer: how the model reads texts, and those to learn from. Raises StepFault.
+    for a step that changes the tokenizer: how the model reads texts, and those to learn from; `labels` are those of the
+    batches, among the `classes` of the model, for a step that learns them. Raises StepFault.
     """
     kind = _declared(step)
-    after, report = _taken(step, model, batches, texts)
-    again, _ = _taken(msgspec.convert(msgspec.to_builtins(step), type(step)), model, batches, texts)
+    known = {"texts": texts, "labels": labels, "classes": classes}
+    after, report = _taken(step, model, batches, **known)
+    again, _ = _taken(msgspec.convert(msgspec.to_builtins(step), type(step)), model, batches, **known)
     _must(after == again, "the same model and data gave other bytes the second time")
     _must(report.kind == kind, f"the report is called {report.kind!r}, the step {kind!r}")
     sizes = (report.bytes_before, report.bytes_after)
@@ -56,7 +65,7 @@ def step_checks(step: Step, model: bytes, batches: Sequence[Feeds] = (), texts: 
     _must((one.inputs, one.outputs) == (other.inputs, other.outputs), "the model takes or gives something else now")
     for broken in (b"", b"no model", model[: len(model) // 2]):
         try:
-            _taken(step, broken, batches, texts)
+            _taken(step, broken, batches, **known)
         except CompressionError as error:
             _must(error.code == "step_failed", f"a broken model is refused with {error.code!r}, not step_failed")
         else:
@@ -126,7 +135,7 @@ class _Forgetting:
         pass
 
 
-def _taken(step: Step, model: bytes, batches: Sequence[Feeds], texts: Texts | None = None) -> tuple[bytes, StepReport]:
+def _taken(step: Step, model: bytes, batches: Sequence[Feeds], **known: Any) -> tuple[bytes, StepReport]:
     digest = hashlib.sha256(model).hexdigest()
     manifest = Manifest(
         format=1, name="test", version="", digest=digest, task="test", licence="MIT", inputs=(), outputs=()
@@ -134,6 +143,6 @@ def _taken(step: Step, model: bytes, batches: Sequence[Feeds], texts: Texts | No
     call = Call(id="test", at=0, actor="test", tenant="test", action="compress", model=digest)
 
     def work(grant: Grant) -> tuple[bytes, StepReport]:
-        return step.apply(model, Calibration(grant, _Allowing.digest, batches, texts, parent=model))
+        return step.apply(model, Calibration(grant, _Allowing.digest, batches, parent=model, **known))
 
     return gate(_Allowing(), manifest, call, Payload.checked({}), _Forgetting(), work)

@@ -105,8 +105,6 @@ def _of(spdx: str, facts: Facts) -> Iterator[_Case]:
     for stage, action, served in _STAGES:
         here = {"action": action, **({"served": True} if served else {}), **call}
         passes, refused = _passes(stage, facts), list(_refused(stage, facts, here, model))
-        if stage == "train" and not refused:
-            continue  # nothing permits to train but a rule of one's own, and nothing here is against it
         yield _Case(
             f"{spdx}, {stage}: passes", here, model, passes, asked if action == "infer" and not passes else None
         )
@@ -132,10 +130,8 @@ def _place(facts: Facts) -> str | None:
 
 
 def _passes(stage: str, facts: Facts) -> frozenset[str]:
-    """What refuses even the best call: nothing permits to train but a rule of one's own."""
+    """What refuses even the best call."""
     found = set()
-    if stage == "train":
-        found = {"default.deny"}
     if stage == "export" and facts.derive != "share":
         found = {"default.deny", "licence.share"}
     if stage in ("compress", "train") and facts.derive not in ("local", "share"):
@@ -189,7 +185,7 @@ def _refused(stage: str, facts: Facts, call: dict[str, Any], model: dict[str, An
         if getattr(facts, limit) is not None:
             more = {**call, "declared": {**declared, limit: getattr(facts, limit) + 1}}
             yield f"more {limit}", more, model, {f"licence.{limit}"}
-    if stage in ("embedded", "served", "export") and not facts.commercial:
+    if stage in ("embedded", "served", "export", "train") and not facts.commercial:
         yield "for trade", {**call, "purpose": "trade"}, model, {"licence.commercial"}
         trading = {**call, "declared": {**declared, "commercial": True}}
         yield "who declares commerce", trading, model, {"licence.holder"}

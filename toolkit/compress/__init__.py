@@ -16,6 +16,7 @@ from toolkit.bundle import Bundle, BundleError, BundleManifest, Entities, Measur
 from toolkit.compress import labelled, measure
 from toolkit.compress.ancestry import texts_of
 from toolkit.compress.budget import Budget
+from toolkit.compress.calibration import Texts
 from toolkit.compress.combine import Candidate
 from toolkit.compress.data import Items
 from toolkit.compress.engine import Press
@@ -31,7 +32,7 @@ from toolkit.compress.step import Step
 from toolkit.compress.task import SEED, Given, Task
 from toolkit.compress.trials import Trials
 from toolkit.compress.versions import versions
-from toolkit.runtime.inputs import ImageInput, TextInput
+from toolkit.runtime.inputs import ImageInput
 
 if TYPE_CHECKING:
     import torch
@@ -155,7 +156,7 @@ def compress(
             raise _refused(tried, shown, bound)
         model = kept.model(chosen)
         read = press.texts(_steps(chosen, foreign))
-        draft = _manifest(press, task, chosen, result, model, read.input if read else found.text)
+        draft = _manifest(press, task, chosen, result, model, read)
         files = {"model.onnx": model, **texts_of(task.lineage, task.texts)}
         if found.tokenizer is not None:
             files["tokenizer.json"] = read.tokenizer if read else found.tokenizer
@@ -335,9 +336,12 @@ def _run(
 
 
 def _manifest(
-    press: Press, task: Task, trial: Trial, result: Result, model: bytes, text: TextInput | None
+    press: Press, task: Task, trial: Trial, result: Result, model: bytes, read: Texts | None
 ) -> BundleManifest:
     found = press.source
+    text = read.input if read else found.text
+    generation = read.generation if read else found.generation if isinstance(found, Generates) else None
+    inputs, outputs = press.form(model)
     sparse = {name for step in trial.steps for name in step.zeros}
     method = f"{labelled.METHOD}; {len(press.data.evaluate.items)} texts that the user gave" if result.kinds else ""
     entities = Entities(languages=found.languages, kinds=result.kinds, method=method)
@@ -348,13 +352,13 @@ def _manifest(
         digest="",
         task=found.task,
         licence=task.licence,
-        inputs=press.float.session.inputs,
-        outputs=press.float.session.outputs,
+        inputs=inputs,
+        outputs=outputs,
         lineage=task.lineage,
         stated=task.stated,
         text=text or UNSET,
         image=found.image or UNSET,
-        generation=found.generation if isinstance(found, Generates) else UNSET,
+        generation=generation or UNSET,
         labels=found.labels or UNSET,
         entities=entities if found.measure == "tokens" else UNSET,
         data=press.data.digests(),

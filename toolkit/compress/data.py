@@ -20,6 +20,7 @@ Kind = Literal["text", "image", "tensors"]
 
 MAX_FILE = 100_000_000
 MAX_ITEMS = 100_000
+MAX_CHOICES = 100
 SHOWN = 200  # characters of a text in a report
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
@@ -36,8 +37,9 @@ class Items(Struct, frozen=True, kw_only=True):
     """Items of one kind, as the reader of the model takes them: texts, images as encoded bytes, or named tensors.
 
     `digest` is the SHA-256 over all of them in order, with what else is known of each. `labels` (class names),
-    `scores` (numbers) and `entities` (those that a person marked) are empty or as many as the items; `classes` sort the
-    items into slices by a name of the user's (a language, a ward), empty or as many.
+    `scores` (numbers), `entities` (those that a person marked) and `answers` (that a person wrote to each, as to a
+    prompt) are empty or as many as the items; `classes` sort the items into slices by a name of the user's (a language,
+    a ward), empty or as many. `choices` are some ways to go on with each text, one of which is its answer.
     """
 
     items: tuple[Any, ...]
@@ -46,6 +48,8 @@ class Items(Struct, frozen=True, kw_only=True):
     scores: tuple[float, ...] = ()
     entities: tuple[tuple[Marked, ...], ...] = ()
     classes: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
+    choices: tuple[tuple[str, ...], ...] = ()
 
 
 NONE = Items(items=(), digest="")
@@ -77,6 +81,8 @@ class _Line(Struct, forbid_unknown_fields=True):
     score: Annotated[float, Meta(ge=-1e9, le=1e9)] | None = None
     slice: str | None = None
     entities: tuple[Marked, ...] | None = None
+    answer: str | None = None
+    choices: Annotated[tuple[str, ...], Meta(min_length=2, max_length=MAX_CHOICES)] | None = None
 
 
 class _Known(Struct):
@@ -87,6 +93,8 @@ class _Known(Struct):
     score: float | None = None
     slice: str | None = None
     entities: tuple[Marked, ...] | None = None
+    answer: str | None = None
+    choices: tuple[str, ...] | None = None
 
 
 def gathered(given: Iterable[Any], kind: Kind) -> Items:
@@ -101,8 +109,9 @@ def read_items(path: Path, kind: Kind) -> Items:
     """The items of a file. Raises ItemsError, InputError.
 
     .txt: a text or the path of an image a line; .jsonl: an object a line with `text` or `image`, and if known `label`,
-    `score`, `slice` and `entities`; of a folder, all such files in it by name, or the images themselves. Tensors come
-    as one .safetensors file an item, which holds every input of the model by its name.
+    `score`, `slice`, `entities`, `answer` and the `choices` that it is one of; of a folder, all such files in it by
+    name, or the images themselves. Tensors come as one .safetensors file an item, which holds every input of the model
+    by its name.
     """
     if not path.exists():
         raise ItemsError("data_not_found", f"there is nothing at {path}")
@@ -146,7 +155,7 @@ def _read(file: Path, kind: Kind) -> Iterator[_Known]:
             if item is None:
                 raise ItemsError("data_format", f"{file}, object {number}: there is no `{kind}`")
             given = item if kind == "text" else _bytes(file.parent / item)
-            yield _Known(given, read.label, read.score, read.slice, read.entities)
+            yield _Known(given, read.label, read.score, read.slice, read.entities, read.answer, read.choices)
     else:
         raise ItemsError("data_format", f"{file} is no .txt and no .jsonl file" + (", no image" * (kind == "image")))
 
@@ -195,11 +204,19 @@ def _items(known: list[_Known], kind: Kind) -> Items:
         raise InputError("input_type", f"an item is no {kind}, which the model takes")
     if kind == "text" and not all(one.item.strip() for one in known):
         raise InputError("input_empty", "one of the texts is empty")
+    if kind != "text" and any(one.answer is not None for one in known):
+        raise ItemsError("data_format", "an answer is one to a text")
+    if any(one.answer is not None and not one.answer.strip() for one in known):
+        raise InputError("input_empty", "one of the answers is empty")
     for one in known:
+        if one.choices is not None and (one.answer not in one.choices or len(set(one.choices)) < len(one.choices)):
+            raise ItemsError("data_format", "`choices` are different texts, and the `answer` is one of them")
+        if one.choices is not None and not all(choice.strip() for choice in one.choices):
+            raise InputError("input_empty", "one of the choices is empty")
         size = len(one.item) if kind == "text" else 0
         if any(not entity.start < entity.end <= size for entity in one.entities or ()):
             raise ItemsError("data_format", "an entity lies outside of its text, or has no characters")
-    for field in ("label", "score", "slice", "entities"):
+    for field in ("label", "score", "slice", "entities", "answer", "choices"):
         some = sum(getattr(one, field) is not None for one in known)
         if 0 < some < len(known):
             raise ItemsError("data_format", f"{some} of {len(known)} items have a {field}: all must have it, or none")
@@ -208,7 +225,8 @@ def _items(known: list[_Known], kind: Kind) -> Items:
         exact = one.item.encode(errors="surrogatepass") if isinstance(one.item, str) else b""
         digest.update(hashlib.sha256(exact).digest() + identity(one.item))
         marked = () if one.entities is None else (one.entities,)
-        digest.update(msgspec.json.encode((one.label, one.score, one.slice, *marked)))
+        answered = () if one.answer is None else (marked, one.answer, *(one.choices or ()))
+        digest.update(msgspec.json.encode((one.label, one.score, one.slice, *(answered or marked))))
     return Items(
         items=tuple(one.item for one in known),
         digest=digest.hexdigest(),
@@ -216,4 +234,6 @@ def _items(known: list[_Known], kind: Kind) -> Items:
         scores=tuple(one.score for one in known if one.score is not None),
         classes=tuple(one.slice for one in known if one.slice is not None),
         entities=tuple(one.entities for one in known if one.entities is not None),
+        answers=tuple(one.answer for one in known if one.answer is not None),
+        choices=tuple(one.choices for one in known if one.choices is not None),
     )

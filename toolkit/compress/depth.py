@@ -12,7 +12,7 @@ from toolkit.compress.layers import Graph
 
 __all__ = ["Span", "spans"]
 
-_ATTENDS = frozenset({"Attention", "MultiHeadAttention", "Softmax"})
+_ATTENDS = frozenset({"Attention", "GroupQueryAttention", "MultiHeadAttention", "Softmax"})
 _COUNTING = frozenset({"Shape", "Size"})  # what comes out of them is no content
 
 
@@ -26,8 +26,8 @@ class Span(NamedTuple):
 
 
 def spans(graph: Graph) -> list[Span]:
-    """The layers of an encoder: each an attention with all that follows up to the next. Empty where there are not two,
-    or one is not like the others."""
+    """The layers of an encoder, or of a decoder that was taken apart (toolkit.compress.caches): each an attention with
+    all that follows up to the next. Empty where there are not two, or one is not like the others."""
     cuts, between = _cuts(graph)
     attending = [number for number, nodes in enumerate(between) if any(node.op_type in _ATTENDS for node in nodes)]
     apart = {after - before for before, after in pairwise(attending)}

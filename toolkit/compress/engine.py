@@ -12,26 +12,28 @@ from msgspec import Struct
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from policies.gate import Grant, covers, redeem
+from policies.facts import Tensor
+from policies.gate import Grant, charge, covers, redeem
 from policies.payload import Payload
 from toolkit.bundle import Found
 from toolkit.compress import labelled, likelihood, measure
 from toolkit.compress.calibration import Calibration, Texts
 from toolkit.compress.data import Data, shown
 from toolkit.compress.energy import joules
-from toolkit.compress.errors import CompressionError
+from toolkit.compress.errors import CompressionError, ItemsError
 from toolkit.compress.exported import difference
 from toolkit.compress.kernels import PROFILED, profiled, repeated
 from toolkit.compress.quiet import quiet
-from toolkit.compress.reading import Reading
+from toolkit.compress.reading import Reading, same_form
 from toolkit.compress.recipe import Recipe
 from toolkit.compress.results import Diagnosis, Example, Fidelity, Interval, LayerError, Result, TensorSize
-from toolkit.compress.source import Source
+from toolkit.compress.source import Generates, Source
 from toolkit.compress.step import Step, StepReport
 from toolkit.extras import needs
 from toolkit.runtime.entities import Entity, EntityReader
 from toolkit.runtime.lane import Lane
 from toolkit.runtime.session import Feeds, Session
+from toolkit.train.place import Place
 
 __all__ = ["Followed", "Press"]
 
@@ -54,9 +56,15 @@ class Press:
     """
 
     def __init__(
-        self, source: Source, grant: Grant, in_force: str, data: Data, progress: Callable[[str], None]
+        self,
+        source: Source,
+        grant: Grant,
+        in_force: str,
+        data: Data,
+        progress: Callable[[str], None],
+        place: Place = Place(),  # noqa: B008 - it is frozen
     ) -> None:
-        """Raises Ungated, SourceError, CompressionError, InputError, MissingExtra."""
+        """Steps train at the `place`. Raises Ungated, SourceError, CompressionError, InputError, MissingExtra."""
         redeem(grant, source.digest, in_force)
         self.source = source
         self.data = data
@@ -77,7 +85,7 @@ class Press:
         names = tuple(tensor.name for tensor in graph.inputs)
         if names != original.names:
             raise CompressionError("export_inputs", f"the model takes {original.names}, the graph takes {names}")
-        self._reading = Reading(source, data, self.exported, graph, grant, in_force, progress)
+        self._reading = Reading(source, data, self.exported, graph, grant, in_force, progress, place)
         self.float = self.lane_of(self.exported)
         progress("check the export against the original")
         trials = list(original.trials(data.evaluate.items, self._reading.reader))
@@ -96,6 +104,10 @@ class Press:
     def before(self) -> Result:
         """The FP32 export, measured like everything that is made of it."""
         return self.result(self.exported)
+
+    def charge(self, **usage: int) -> None:
+        """Add what was used to the outcome that will be on record."""
+        charge(self._grant, **usage)
 
     def lane_of(self, model: bytes, steps: Sequence[Step] = ()) -> Lane:
         """A lane for a model that was derived under the grant, by some steps."""
@@ -139,7 +151,7 @@ class Press:
 
         Raises CompressionError "step_failed" for one that takes or gives something else than the original.
         """
-        return self._compared(self.lane_of(model, steps))[0]
+        return self._compared(self.lane_of(model, steps), steps)[0]
 
     def result(self, model: bytes, steps: Sequence[Step] = ()) -> Result:
         """What a model that some steps made weighs, says and takes; its latency in turn with that of the FP32 export.
@@ -148,7 +160,7 @@ class Press:
         """
         self._progress("measure")
         lane = self.lane_of(model, steps)
-        found, answers = self._compared(lane)
+        found, answers = self._compared(lane, steps)
         one = self._reading.one(lane.reader)
         before, after = measure.latencies_ms((self.float, lane), one, self._grant, self._in_force)
         ran, memory = profiled(model, one, self._grant, self._in_force)
@@ -163,7 +175,8 @@ class Press:
             task={
                 **measure.task_metrics(answers, self.data.evaluate, self.source.labels),
                 **task,
-                **self._perplexity(lane.session),
+                **self._perplexity(lane.session, steps),
+                **self._preferred(lane.session, steps),
             },
             kinds=kinds,
             kernels=ran,
@@ -209,6 +222,11 @@ class Press:
             from toolkit.compress.weights import tensor_sizes
         return tensor_sizes(model)
 
+    def form(self, model: bytes) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """What a model takes, and what it gives."""
+        session = Session(model, hashlib.sha256(model).hexdigest())
+        return session.inputs, session.outputs
+
     def zeros(self, model: bytes, names: Collection[str]) -> dict[str, int]:
         """How many weights of a model are zero, by the names of its nodes, of those with some names that it has."""
         if not names:
@@ -224,16 +242,20 @@ class Press:
             for number, score in zip(found.worst, found.worst_scores, strict=True)
         )
 
-    def _compared(self, lane: Lane) -> tuple[Fidelity, NDArray[np.float32]]:
-        """Found once for the same bytes."""
+    def _compared(self, lane: Lane, steps: Sequence[Step] = ()) -> tuple[Fidelity, NDArray[np.float32]]:
+        """Found once for the same bytes. Of a model that generates with fewer tokens: where both have read as much of a
+        text, by the probabilities of the tokens that are left."""
         digest = lane.session.digest
         if digest not in self._fidelities:
-            if (lane.session.inputs, lane.session.outputs) != (self.float.session.inputs, self.float.session.outputs):
+            common = self._reading.common(steps)
+            if not same_form(lane.session, self.float.session, None if common is None else len(common.rows)):
                 raise CompressionError("step_failed", "the pressed model takes or gives something else than the model")
-            answers = self._reading.answers(lane.session, lane.reader)
+            answers, reference = self._reading.answers(lane.session, lane.reader), self.reference
+            if common is not None:
+                reference, answers = common.restricted(self.data.evaluate.items, reference, answers)
             found = measure.fidelity(
                 self.source.measure,
-                self.reference,
+                reference,
                 answers,
                 self.data.evaluate,
                 self._reading.lengths(),
@@ -264,15 +286,51 @@ class Press:
             labelled.compared(found, marked, source.labels),
         )
 
-    def _perplexity(self, session: Session) -> dict[str, Interval]:
-        """That of a model that generates, on the texts of the evaluation; nothing for others."""
-        if self._reading.long is None:
+    def _perplexity(self, session: Session, steps: Sequence[Step]) -> dict[str, Interval]:
+        """That of a model that generates, on the texts of the evaluation; nothing for others. Of one with other tokens
+        it is that of the tokens that the texts had before, so that both can be compared."""
+        long, common = self._reading.after(steps)[2], self._reading.common(steps)
+        if long is None:
             return {}
-        lost = []
-        for made, feeds in self._reading.batches(self.data.evaluate, self._reading.long):
+        lost, counts = [], []
+        batches = self._reading.batches(self.data.evaluate, long)
+        for text, (made, feeds) in zip(self.data.evaluate.items, batches, strict=True):
             [[logits, *_]] = session.run(self._grant, self._in_force, partial(_only, feeds))
-            lost.append(likelihood.lost(logits[0], made["input_ids"][0]))
-        return {"perplexity": likelihood.perplexity(lost)}
+            ids = made["input_ids"][0]
+            lost.append(likelihood.lost(logits[0], ids))
+            counts.append((len(ids) if common is None else common.covered(text, len(ids))) - 1)
+        return {"perplexity": likelihood.perplexity(lost, counts)}
+
+    def _preferred(self, session: Session, steps: Sequence[Step]) -> dict[str, Interval]:
+        """How often a model that generates takes the answer, of the choices of an item, for the most likely one.
+
+        Raises ItemsError "data_format" for an item that is too long, and for a model that does not generate.
+        """
+        items, reader = self.data.evaluate, self._reading.after(steps)[2]
+        if not items.choices:
+            return {}
+        if reader is None or not isinstance(self.source, Generates):
+            raise ItemsError("data_format", "the items have `choices`, and the model does not generate")
+        most = min(likelihood.TOKENS, self.source.generation.context)
+        right = []
+        for number, (text, choices, answer) in enumerate(zip(items.items, items.choices, items.answers, strict=True)):
+            begin = reader.feeds([text])["input_ids"][0]
+            # the answer comes last: of two that are alike the other one counts
+            ordered = [*(choice for choice in choices if choice != answer), answer]
+            losses = []
+            for choice in ordered:
+                feeds = reader.feeds([text + choice])
+                ids = feeds["input_ids"][0]
+                # where the last tokens of the text go together with the first of the choice they count too
+                same = ids[: len(begin)] == begin[: len(ids)]
+                shared = max(1, len(same) if same.all() else int(same.argmin()))
+                if not shared < len(ids) < most:
+                    what = f"item {number + 1}: a choice adds no token, or text and choice have {most} or more"
+                    raise ItemsError("data_format", what)
+                [[logits, *_]] = session.run(self._grant, self._in_force, partial(_only, feeds))
+                losses.append(float(likelihood.lost(logits[0], ids)[shared - 1 :].sum()))
+            right.append(ordered[likelihood.preferred(losses, ordered)] == answer)
+        return {"accuracy": measure.interval(np.array(right, np.float64))}
 
 
 def _only(feeds: Feeds, _: Payload) -> list[Feeds]:

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LEVELS", "Grid", "Integers", "Numbers", "Scales", "grid", "integers"]
+__all__ = ["LEVELS", "Grid", "Integers", "Numbers", "Scales", "grid", "integers", "rounded"]
 
 Numbers = NDArray[np.float32]
 
@@ -73,9 +73,21 @@ def integers(matrix: Numbers, *, scales: Scales, per_channel: bool) -> Integers:
     lost = np.array([_lost(rows, widest * share, paired) for share in SHARES])  # (shares, rows)
     best = SHARES[lost.argmin(axis=0) if per_channel else np.full(len(rows), lost.sum(axis=1).argmin())]
     scale = widest * best[:, None]
-    numbers = _rounded(rows, scale, paired).reshape(groups, outputs, positions, inputs).transpose(0, 1, 3, 2)
+    numbers = rounded(rows, scale, paired).reshape(groups, outputs, positions, inputs).transpose(0, 1, 3, 2)
     scale = scale.reshape(groups, outputs, 1, 1) if per_channel else scale[:1, :1, None, None]
     return Integers(np.ascontiguousarray(numbers), scale)
+
+
+def rounded(rows: Numbers, scale: Numbers, paired: bool, levels: int = LEVELS) -> Numbers:
+    """Rows (rows, inputs) as whole numbers times `scale` (rows, 1). Where they are `paired`, and two neighbours would
+    saturate, what is too much is taken from both alike."""
+    numbers: Numbers = np.clip(np.rint(rows / scale), -levels, levels)
+    if paired:
+        even, odd = numbers[:, : numbers.shape[1] // 2 * 2 : 2], numbers[:, 1::2]
+        over = np.where(even * odd > 0, np.maximum(np.abs(even) + np.abs(odd) - PAIR, 0), 0)
+        even -= np.sign(even) * np.ceil(over / 2)
+        odd -= np.sign(odd) * np.floor(over / 2)
+    return numbers
 
 
 def _lost(rows: Numbers, scale: Numbers, paired: bool) -> NDArray[np.float64]:
@@ -84,16 +96,5 @@ def _lost(rows: Numbers, scale: Numbers, paired: bool) -> NDArray[np.float64]:
     parts = []
     for start in range(0, len(rows), step):
         some, by = rows[start : start + step], scale[start : start + step]
-        parts.append(np.square(_rounded(some, by, paired) * by - some).sum(axis=1, dtype=np.float64))
+        parts.append(np.square(rounded(some, by, paired) * by - some).sum(axis=1, dtype=np.float64))
     return np.concatenate(parts)
-
-
-def _rounded(rows: Numbers, scale: Numbers, paired: bool) -> Numbers:
-    """Whole numbers; where two neighbours would saturate, what is too much is taken from both alike."""
-    numbers: Numbers = np.clip(np.rint(rows / scale), -LEVELS, LEVELS)
-    if paired:
-        even, odd = numbers[:, : numbers.shape[1] // 2 * 2 : 2], numbers[:, 1::2]
-        over = np.where(even * odd > 0, np.maximum(np.abs(even) + np.abs(odd) - PAIR, 0), 0)
-        even -= np.sign(even) * np.ceil(over / 2)
-        odd -= np.sign(odd) * np.floor(over / 2)
-    return numbers

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from toolkit.compress.grid import Scales, grid, integers
+from toolkit.compress.grid import Integers, Scales, grid, integers
 from toolkit.compress.layers import RUNTIME, Graph, Layer
 from toolkit.compress.ranges import Affine
 
@@ -25,21 +25,24 @@ class IntegerLayers:
         # a tensor to its integers, their scale and their zero
         self._taken: dict[str, tuple[str, str, str]] = {}
 
-    def linear(self, layers: Collection[Layer], ranges: Mapping[str, Affine], bits: int) -> None:
+    def linear(
+        self, layers: Collection[Layer], ranges: Mapping[str, Affine], bits: int, known: Mapping[str, Integers] = {}
+    ) -> None:
         """MatMul and Gemm to int8 weights and unsigned activations of 8 or 16 bits; what comes out is a float.
 
         With 8 bits it is one kernel that adds the bias too. There is no kernel for 16 bits: the weights are made
-        floats in each run, which keeps the size and costs the speed.
+        floats in each run, which keeps the size and costs the speed. What is `known` by the name of a layer are its
+        integers; others are found.
         """
         for layer in layers:
             node, inputs = layer.node, layer.input
-            if not self._plain_bias(layer):
+            if not self.takes(layer):
                 self._graph.left.append(f"{layer.name}: its bias is no constant vector")
                 continue
             first = [] if inputs in self._taken else [self._quantise(inputs, ranges[inputs], bits)]
             whole, scale, zero = self._taken[inputs]
             matrix = self._graph.matrix(layer)
-            on = integers(matrix, scales=self._scales, per_channel=self._per_channel)
+            on = known.get(layer.name) or integers(matrix, scales=self._scales, per_channel=self._per_channel)
             name = f"{node.output[0]}.weight"
             numbers = np.ascontiguousarray(on.numbers[0, :, :, 0].T.astype(np.int8))
             weights = self._graph.add(name, numbers)
@@ -84,6 +87,13 @@ class IntegerLayers:
             for node in users:
                 self._graph.replace(node, *self._lookup(node, whole, scale))
 
+    def takes(self, layer: Layer) -> bool:
+        """Whether its bias, if there is one, is a constant vector."""
+        if layer.node.op_type == "MatMul" or len(layer.node.input) < 3 or not layer.node.input[2]:
+            return True
+        bias = self._graph.constant(layer.node.input[2])
+        return bias is not None and bias.shape == (self._graph.matrix(layer).shape[1],)
+
     def _quantise(self, name: str, found: Affine, bits: int) -> onnx.NodeProto:
         scale = self._graph.add(f"{name}.scale", np.array(found.scale))
         zero = self._graph.add(f"{name}.zero", np.array(found.zero, np.uint8 if bits == 8 else np.uint16))
@@ -105,12 +115,6 @@ class IntegerLayers:
             if bias is not None and bias.shape == (self._graph.matrix(layer).shape[1],):
                 return other, add.output[0], add
         return "", node.output[0], node
-
-    def _plain_bias(self, layer: Layer) -> bool:
-        if layer.node.op_type == "MatMul" or len(layer.node.input) < 3 or not layer.node.input[2]:
-            return True
-        bias = self._graph.constant(layer.node.input[2])
-        return bias is not None and bias.shape == (self._graph.matrix(layer).shape[1],)
 
     def _lookup(self, node: onnx.NodeProto, rows: str, scale: str) -> list[onnx.NodeProto]:
         result = node.output[0]

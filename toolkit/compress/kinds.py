@@ -19,12 +19,14 @@ from toolkit.compress.steps.dynamic_int8 import DynamicInt8
 from toolkit.compress.steps.equalise import Equalise
 from toolkit.compress.steps.factorise import Factorise
 from toolkit.compress.steps.factorise_table import FactoriseTable
+from toolkit.compress.steps.finetune import Finetune
 from toolkit.compress.steps.fuse import Fuse
 from toolkit.compress.steps.gptq import Gptq
 from toolkit.compress.steps.mixed import Mixed
 from toolkit.compress.steps.prune_channels import PruneChannels
 from toolkit.compress.steps.prune_heads import PruneHeads
 from toolkit.compress.steps.prune_neurons import PruneNeurons
+from toolkit.compress.steps.qat import Qat
 from toolkit.compress.steps.slice import Slice
 from toolkit.compress.steps.slim import Slim
 from toolkit.compress.steps.smooth_quant import SmoothQuant
@@ -51,12 +53,14 @@ OWN: Mapping[str, type[Any]] = {
         Equalise,
         Factorise,
         FactoriseTable,
+        Finetune,
         Fuse,
         Gptq,
         Mixed,
         PruneChannels,
         PruneHeads,
         PruneNeurons,
+        Qat,
         Slice,
         Slim,
         SmoothQuant,

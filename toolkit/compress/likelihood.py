@@ -13,7 +13,7 @@ from toolkit.compress.results import Interval
 from toolkit.runtime.session import Feeds
 from toolkit.runtime.slots import PAST
 
-__all__ = ["TOKENS", "compared", "divergences", "lost", "one_token", "padded", "perplexity"]
+__all__ = ["TOKENS", "compared", "divergences", "lost", "one_token", "padded", "perplexity", "preferred"]
 
 TOKENS = 512  # of a text, at most, that the perplexity is found on and that steps learn from
 FEWEST, MOST = 8, 128  # of a text, whose logits are compared
@@ -36,19 +36,26 @@ def lost(logits: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.floa
     return picked
 
 
-def perplexity(texts: Sequence[NDArray[np.float64]]) -> Interval:
-    """The exponential of the mean loss over all tokens of all texts; its bounds are from resampled texts (Efron 1979).
+def perplexity(texts: Sequence[NDArray[np.float64]], tokens: Sequence[int]) -> Interval:
+    """The exponential of the mean loss over all `tokens` of all texts; its bounds are from resampled texts (Efron
+    1979).
 
     NaN where no text has two tokens.
     """
     sums = np.array([float(one.sum()) for one in texts])
-    counts = np.array([len(one) for one in texts])
+    counts = np.array(tokens)
     if not counts.any():
         return Interval(mean=float("nan"), low=float("nan"), high=float("nan"))
     samples = np.random.default_rng(SEED).integers(len(texts), size=(RESAMPLES, len(texts)))
     resampled = np.exp(sums[samples].sum(axis=1) / np.maximum(counts[samples].sum(axis=1), 1))
     low, high = np.quantile(resampled, (0.05, 0.95))
     return Interval(mean=float(np.exp(sums.sum() / counts.sum())), low=float(low), high=float(high))
+
+
+def preferred(losses: Sequence[float], choices: Sequence[str]) -> int:
+    """Which of some ways to go on a model takes for the most likely: that with the least loss for a byte of UTF-8, so
+    that a short one has no advantage (Gao et al., "A Framework for Few-Shot Language Model Evaluation", acc_norm)."""
+    return int(np.argmin([lost / len(one.encode()) for lost, one in zip(losses, choices, strict=True)]))
 
 
 def padded(answers: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

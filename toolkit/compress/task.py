@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import date
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,7 +13,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from policies import licences
 from policies.errors import Denied
-from policies.facts import Manifest, Stated
+from policies.facts import Action, Manifest, Stated
 from policies.gate import Grant, gate
 from policies.licences import UNKNOWN, Forebear, LicenceError
 from policies.payload import Payload
@@ -25,6 +26,7 @@ from toolkit.compress.intake import module_inputs
 from toolkit.compress.origin import module_origin, origin
 from toolkit.compress.source import Source
 from toolkit.runtime.inputs import ImageInput
+from toolkit.train.place import Place
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +44,8 @@ T = TypeVar("T")
 class Task(Struct, frozen=True, kw_only=True):
     """`licence` is the SPDX expression of what comes of it: those of the source and of all that it was made from, and
     of the data that steps learn from. `lineage` holds these, `texts` the papers of each; `stated` is there where papers
-    name no licence and somebody did; `progress` hears what is being done."""
+    name no licence and somebody did; `progress` hears what is being done. Where the model is trained, `training` says
+    under which purpose and basis."""
 
     box: Box
     source: Source
@@ -52,6 +55,7 @@ class Task(Struct, frozen=True, kw_only=True):
     stated: Stated | UnsetType
     data: Data
     progress: Callable[[str], None]
+    training: Context | None = None
 
     @classmethod
     def of(
@@ -70,6 +74,7 @@ class Task(Struct, frozen=True, kw_only=True):
         image: ImageInput | None = None,
         labels: Sequence[str] = (),
         memory: int | None = None,
+        training: Context | None = None,
     ) -> Task:
         """Look at everything, load nothing. `memory` is how many bytes the run may take.
 
@@ -89,7 +94,9 @@ class Task(Struct, frozen=True, kw_only=True):
         if calibrate is not None:
             name = Path(calibrate).name if isinstance(calibrate, str | os.PathLike) else "items"
             spdx = UNKNOWN if data_licence is None else licences.spdx(data_licence)
-            learned = forebear(name, data.calibrate.digest, spdx, "calibration", Texts())
+            learned = forebear(
+                name, data.calibrate.digest, spdx, "calibration" if training is None else "training", Texts()
+            )
             ancestry = ancestry.and_then(Ancestry(lineage=(learned,), texts=(Texts(),)))
         elif data_licence is not None:
             raise ItemsError("data_missing", "a licence was stated for data to calibrate on, and none was given")
@@ -106,10 +113,17 @@ class Task(Struct, frozen=True, kw_only=True):
             stated=_stated(said, licence_until, box.journal.now()) if said else UNSET,
             data=data,
             progress=progress,
+            training=training,
         )
 
-    def gated(self, asked: dict[str, Any], work: Callable[[Press], T]) -> T:
-        """Do some work on the model, as the action "compress", on record. `asked` says what for.
+    def gated(
+        self,
+        asked: dict[str, Any],
+        work: Callable[[Press], T],
+        place: Place = Place(),  # noqa: B008 - it is frozen
+    ) -> T:
+        """Do some work on the model, as the action "compress" or "train", on record. `asked` says what for; steps train
+        at the `place`.
 
         Raises Denied, JournalError, and what Press and the work raise; LicenceError: licence_ancestor, licence_data in
         place of the refusal of something unknown, which is on record, since it says what is to be stated.
@@ -126,15 +140,19 @@ class Task(Struct, frozen=True, kw_only=True):
             outputs=(),
         )
         read = [
-            item for items in (self.data.calibrate, self.data.evaluate) for item in items.items if isinstance(item, str)
+            item
+            for items in (self.data.calibrate, self.data.evaluate)
+            for item in (*items.items, *items.answers, *chain.from_iterable(items.choices))
+            if isinstance(item, str)
         ]
 
         def under(grant: Grant) -> T:
             # also where no pack in force asks for a licence
             licences.must_be_known(self.lineage)
-            return work(Press(found, grant, self.box.policy.digest, self.data, self.progress))
+            return work(Press(found, grant, self.box.policy.digest, self.data, self.progress, place))
 
-        call = self.box.call("compress", found.digest, Context())
+        action: Action = "compress" if self.training is None else "train"
+        call = self.box.call(action, found.digest, self.training or Context())
         payload = Payload.checked({**asked, "texts": read})
         try:
             return gate(self.box.policy, parent, call, payload, self.box.journal, under)

@@ -66,6 +66,9 @@ def trimmed(texts: Texts, scripts: Sequence[str] = ()) -> Trimmed:
     model.refuse_indivisible(added)
     wanted = _written(reader, tokens, scripts) if scripts else _used(reader, texts.items)
     roles = {texts.input.pad_id, *_numbers(content.get("post_processor")), *_numbers(content.get("padding"))}
+    generation = texts.generation
+    if generation is not None:
+        roles |= {*generation.ends, *generation.begin}
     if not roles <= tokens.keys():
         raise fixed("a number that has a role belongs to no token")
     kept = model.closed({*added, *(tokens[id] for id in {*wanted, *roles})})
@@ -84,7 +87,11 @@ def trimmed(texts: Texts, scripts: Sequence[str] = ()) -> Trimmed:
     around = [reader.encode("", "").ids, after.encode("", "").ids]
     if [new[id] for id in around[0]] != around[1]:
         raise fixed("special tokens would not be put where they were")
-    return Trimmed(Texts(made, replace(texts.input, pad_id=new[texts.input.pad_id]), texts.items), rows)
+    if generation is not None:
+        ends, begin = (tuple(new[id] for id in ids) for ids in (generation.ends, generation.begin))
+        generation = replace(generation, ends=ends, begin=begin)
+    read = replace(texts.input, pad_id=new[texts.input.pad_id])
+    return Trimmed(Texts(made, read, texts.items, generation), rows)
 
 
 class _Model:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from policies.facts import Tensor
 
-__all__ = ["PAST", "Block", "Slots"]
+__all__ = ["PAST", "PRESENT", "Block", "Slots"]
 
 PAST, PRESENT = "past_key_values.", "present."
 

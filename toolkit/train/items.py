@@ -15,6 +15,7 @@ __all__ = ["MASK", "Feeds", "batches", "joined", "share"]
 Feeds = Mapping[str, NDArray[Any]]
 
 MASK = "attention_mask"
+KEPT = "num_logits_to_keep"  # of a decoder: it is said of a batch, not of an item
 
 
 def batches(count: int, size: int, epochs: int, seed: int) -> Iterator[NDArray[np.intp]]:
@@ -38,6 +39,12 @@ def joined(items: Sequence[Feeds]) -> dict[str, NDArray[Any]]:
     """
     if len(items) == 1:
         return dict(items[0])
+    if any(KEPT in item for item in items):
+        kept, *others = (item[KEPT] for item in items)
+        made = joined([{name: value for name, value in item.items() if name != KEPT} for item in items])
+        if any((kept != other).any() for other in others):
+            raise TrainingError("train_shapes", f"{KEPT} is not the same for all items")
+        return {**made, KEPT: kept}
     longest = max(item[MASK].shape[1] for item in items) if MASK in items[0] else None
     made = {}
     for name in items[0]:
@@ -50,6 +57,6 @@ def joined(items: Sequence[Feeds]) -> dict[str, NDArray[Any]]:
 
 def _padded(tensor: NDArray[Any], longest: int) -> NDArray[Any]:
     """Zeros behind the tokens: the mask is zero there, too."""
-    if tensor.ndim < 2:
+    if tensor.ndim < 2 or tensor.size == 0:  # a cache without tokens has none to be joined with
         return tensor
     return np.pad(tensor, [(0, 0), (0, longest - tensor.shape[1]), *[(0, 0)] * (tensor.ndim - 2)])

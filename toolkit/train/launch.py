@@ -1,4 +1,4 @@
-"""Teach a student in this process, or in several of this machine."""
+"""Teach a student in this process, in several of this machine, or in those of several hosts."""
 
 from __future__ import annotations
 
@@ -10,60 +10,123 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import torch
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from toolkit.train.errors import TrainingError
+from toolkit.train.errors import TrainingError, TrainingHalted
+from toolkit.train.interruption import heard
 from toolkit.train.items import Feeds
+from toolkit.train.place import Place
 from toolkit.train.settings import Outcome, Settings
 from toolkit.train.training import Progress, taught
-from toolkit.train.work import result, shared
+from toolkit.train.work import digest_of, result, shared
 
-__all__ = ["teach"]
+__all__ = ["halves", "launched", "teach"]
 
 RESTARTS = 3  # of processes that die
 LAST = 20  # lines of a process that are told when it died
+PORT = 29400  # of the first host, where none is named
+ENDING_S = 300  # for a step, once it is to be the last
 
 
 def teach(
-    student: bytes, teacher: bytes, items: Sequence[Feeds], settings: Settings, progress: Progress
+    student: bytes,
+    teacher: bytes | None,
+    items: Sequence[Feeds],
+    settings: Settings,
+    progress: Progress,
+    place: Place = Place(),  # noqa: B008 - it is frozen
 ) -> tuple[dict[str, NDArray[np.float32]], Outcome]:
     """The weights that a student has learned, by their names in its graph, and what it took.
 
-    Several processes compute on one thread each; one, on as many as torch was told. Raises TrainingError, Failed.
+    A place with a folder keeps the training there: begun once more with the same arguments, it goes on. Several
+    processes compute on one thread each; one, on as many as torch was told. Raises TrainingError, TrainingHalted,
+    Failed.
     """
+    settings = replace(
+        settings,
+        processes=place.processes or settings.processes,
+        shards=place.shards,
+        bfloat16=place.bfloat16,
+        patience_s=place.patience_s,
+    )
+    if settings.bfloat16 and not halves():
+        raise TrainingError("train_bfloat16", "the processor has neither AVX512_BF16 nor AMX")
     with TemporaryDirectory(prefix="sealpress-") as name:
-        folder = Path(name)
-        if settings.processes == 1:
-            return taught(student, teacher, items, settings, folder, progress)
-        shared(folder, student, teacher, items, settings)
-        return launched(folder, settings.processes, progress)
+        work = Path(name)
+        of = digest_of(student, teacher, items, settings)
+        folder = work / "kept" if place.folder is None else place.folder / of[:16]
+        if settings.processes * place.hosts == 1:
+            with heard() as stop:
+                return taught(student, teacher, items, settings, folder, progress, stop=stop)
+        shared(work, student, teacher, items, settings)
+        return launched(work, folder, replace(place, processes=settings.processes), progress)
 
 
-def launched(folder: Path, processes: int, progress: Progress) -> tuple[dict[str, NDArray[np.float32]], Outcome]:
-    """Follow the training in a folder in so many processes, through torchrun: those that die are begun again.
+def halves() -> bool:
+    """Whether the processor has instructions for bfloat16."""
+    found = torch.cpu.get_capabilities()
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
-    Raises TrainingError.
+
+def launched(
+    work: Path, folder: Path, place: Place, progress: Progress
+) -> tuple[dict[str, NDArray[np.float32]], Outcome]:
+    """Follow the training in the folder `work` in the processes of a place, through torchrun: those that die are begun
+    again, and go on from the checkpoint in `folder`.
+
+    Raises TrainingError, TrainingHalted.
     """
     root = Path(__file__).resolve().parents[2]
     command = [
-        *(sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"),
-        *(f"--max-restarts={RESTARTS}", "-m", "toolkit.train.worker", str(folder)),
+        *(sys.executable, "-m", "torch.distributed.run", *_meeting(place)),
+        *(f"--nproc-per-node={place.processes}", f"--max-restarts={RESTARTS}", f"--shutdown-timeout={ENDING_S}"),
+        *("-m", "toolkit.train.worker", str(work.resolve()), str(folder.resolve()), str(place.rank)),
     ]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
+    # a store of its own for each beginning: in that of torchrun stand the addresses of those who died
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(root),
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+    }
     lines: list[str] = []
-    with subprocess.Popen(  # noqa: S603 - our own module, and a folder that we made
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    with subprocess.Popen(  # noqa: S603 - our own module, and folders that we made
+        command,
+        cwd=work,  # where we are, others may have put a module that is called like one of ours
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,  # Ctrl-C comes to us, and is passed on once
     ) as run:
         try:
-            for line in run.stdout or ():
-                lines = [*lines[1 - LAST :], line.rstrip()]
-                if line.startswith("step "):
-                    progress(line.rstrip())
+            with heard(run.terminate) as stop:
+                for line in run.stdout or ():
+                    lines = [*lines[1 - LAST :], line.rstrip()]
+                    if line.startswith("step "):
+                        progress(line.rstrip())
         except BaseException:
             run.terminate()
             raise
-    found = result(folder)
-    if found is None:
-        told = " | ".join(lines)[-1000:]
-        raise TrainingError("train_worker", f"the processes ended with {run.returncode} and without a result: {told}")
-    return found
+    found = result(work)
+    if found is not None:
+        return found
+    if stop():
+        raise TrainingHalted("train_interrupted", "before a step was done since the last checkpoint")
+    told = f"the processes ended with {run.returncode} and without a result: {' | '.join(lines)[-1000:]}"
+    raise TrainingHalted("train_link", told) if place.hosts > 1 else TrainingError("train_worker", told)
+
+
+def _meeting(place: Place) -> list[str]:
+    """How the processes find each other. Who waits for a host waits no longer than a step may."""
+    if place.hosts == 1:
+        return ["--standalone", "--local-addr=127.0.0.1"]
+    host, _, port = place.meet.rpartition(":")
+    near = ["--local-addr=127.0.0.1"] if host in ("127.0.0.1", "localhost") else []
+    waits = f"is_host={int(place.leads)},join_timeout={place.patience_s:.0f},timeout={place.patience_s:.0f}"
+    return [
+        *(f"--nnodes={place.hosts}", "--rdzv-backend=c10d", f"--rdzv-endpoint={host}:{port or PORT}"),
+        *("--rdzv-id=sealpress", f"--rdzv-conf={waits}", *near),
+    ]

@@ -12,12 +12,21 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from torch import nn
 
+from toolkit.train.decoder_operators import DECODER_OPERATORS, simplified_norm
 from toolkit.train.errors import TrainingError
-from toolkit.train.operators import OPERATORS
+from toolkit.train.operators import OPERATORS, Operator
 
 __all__ = ["Network", "as_tensors"]
 
 Tensor = torch.Tensor
+
+RUNTIME = "com.microsoft"
+# by domain and name. The runtime has one of its operators in the domain of ONNX
+_KNOWN: Mapping[tuple[str, str], Operator] = {
+    **{("", name): operator for name, operator in OPERATORS.items()},
+    **{(RUNTIME, name): operator for name, operator in DECODER_OPERATORS.items()},
+    ("", "SimplifiedLayerNormalization"): simplified_norm,
+}
 
 # where a constant is a weight: the operators, and which of their inputs. Tables of embeddings stay what they are: a few
 # hundred texts touch few of their rows.
@@ -27,6 +36,15 @@ _LEARNED: Mapping[str, tuple[int, ...]] = {
     "Gemm": (1, 2),
     "LayerNormalization": (1, 2),
     "MatMul": (0, 1),
+    "SimplifiedLayerNormalization": (1,),
+    "SkipLayerNormalization": (2, 3, 4),
+    "SkipSimplifiedLayerNormalization": (2, 3),
+}
+_NORMALISING = {
+    "LayerNormalization",
+    "SimplifiedLayerNormalization",
+    "SkipLayerNormalization",
+    "SkipSimplifiedLayerNormalization",
 }
 
 
@@ -43,13 +61,12 @@ class Network(nn.Module):
         super().__init__()
         graph = onnx.load_from_string(model).graph
         self.nodes = [(node, _attributes(node)) for node in graph.node]
-        unknown = {node.op_type for node in graph.node if node.domain not in ("", "ai.onnx")}
-        unknown |= {node.op_type for node in graph.node if node.op_type not in OPERATORS}
+        unknown = {node.op_type for node in graph.node if _key(node) not in _KNOWN}
         if unknown:
             raise TrainingError("train_operator", f"not known in training: {', '.join(sorted(unknown))}")
         self.names = tuple(value.name for value in graph.input)
         self.outputs = tuple(value.name for value in graph.output)
-        self.normalised = tuple(node.output[0] for node in graph.node if node.op_type == "LayerNormalization")
+        self.normalised = tuple(node.output[0] for node in graph.node if node.op_type in _NORMALISING)
         self._last = _last_uses(graph)
         self._constants: dict[str, Tensor] = {}
         self._places: dict[str, str] = {}
@@ -70,12 +87,13 @@ class Network(nn.Module):
     def forward(self, feeds: Mapping[str, Tensor], wanted: tuple[str, ...]) -> list[Tensor]:
         """The tensors of some names, for inputs by name. Raises TrainingError "train_operator" for a way of using an
         operator that is not known."""
-        values: dict[str, Tensor] = {**self._constants, **{name: self._weight(name) for name in self._places}, **feeds}
+        values = {**self._constants, **{name: self._weight(name) for name in self._places}}
+        values |= {name: feeds[name] for name in self.names}
         kept = {*wanted, *self._constants, *self._places}
         for number, (node, attributes) in enumerate(self.nodes):
-            inputs = [values[name] if name else None for name in node.input]
+            inputs = self._inputs(node, values)
             try:
-                made = OPERATORS[node.op_type](attributes, *inputs)
+                made = _KNOWN[_key(node)](attributes, *inputs)
             # an attribute, a type or a number of inputs that the function was not written for
             except (NotImplementedError, KeyError, TypeError) as error:
                 told = f"{node.name or node.output[0]}: {node.op_type} with {sorted(attributes)} ({error})"
@@ -87,14 +105,26 @@ class Network(nn.Module):
         return [values[name] for name in wanted]
 
     def weights(self) -> dict[str, NDArray[Any]]:
-        """The weights that are learned, by their names in the graph."""
-        return {name: self._weight(name).detach().numpy().copy() for name in self._places}
+        """What was learned, by the names of constants of the graph."""
+        return {name: self._kept(name).detach().numpy().copy() for name in self._places}
+
+    def _inputs(self, node: onnx.NodeProto, values: Mapping[str, Tensor]) -> list[Tensor | None]:
+        """What a node takes."""
+        return [values[name] if name else None for name in node.input]
 
     def _weight(self, name: str) -> Tensor:
+        """What the graph computes with."""
+        return self._kept(name)
+
+    def _kept(self, name: str) -> Tensor:
         place = self._places[name]
         weight: Tensor = getattr(self, place)
         kept: Tensor | None = getattr(self, f"{place}_kept", None)
         return weight if kept is None else weight * kept
+
+
+def _key(node: onnx.NodeProto) -> tuple[str, str]:
+    return "" if node.domain == "ai.onnx" else node.domain, node.op_type
 
 
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import torch
 from onnx import numpy_helper
 from torch.nn import functional as F  # noqa: N812 - its customary name
 
-__all__ = ["OPERATORS", "Operator"]
+__all__ = ["OPERATORS", "Attributes", "Operator"]
 
 Tensor = torch.Tensor
 Attributes = Mapping[str, Any]

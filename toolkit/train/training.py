@@ -1,4 +1,4 @@
-"""A student that learns what its teacher says, in one of the processes that share the work.
+"""A student that learns a lesson, in one of the processes that share the work.
 
 Each process takes a share of every batch; the gradient of the whole batch is the sum of theirs over the number of its
 items, f'(x) = 1/N sum f_i'(x), whatever the shares are.
@@ -6,120 +6,236 @@ items, f'(x) = 1/N sum f_i'(x), whatever the shares are.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import torch
 from msgspec.structs import replace
 from numpy.typing import NDArray
 from torch import distributed
+from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.flop_counter import FlopCounterMode
 
-from toolkit.train.checkpoint import Standing, keep, kept
-from toolkit.train.errors import TrainingError
-from toolkit.train.items import MASK, Feeds, batches, joined, share
-from toolkit.train.loss import distances
+from toolkit.train.checkpoint import Standing, gone_on_with, keep, whole
+from toolkit.train.errors import TrainingError, TrainingHalted
+from toolkit.train.group import Group
+from toolkit.train.items import Feeds, batches, joined, share
+from toolkit.train.log import Line, Log
+from toolkit.train.loss import Loss
 from toolkit.train.network import Network, as_tensors
 from toolkit.train.settings import Outcome, Settings
+from toolkit.train.student import student_of
+from toolkit.train.work import digest_of
 
 __all__ = ["Progress", "taught"]
 
 Progress = Callable[[str], None]
+Tensor = torch.Tensor
 
 WARM = 0.1  # of the steps, over which the rate rises
 NORM = 1.0  # of a gradient, above which it is cut
 LEAST = 1e-6  # a gradient far below is what rounding leaves, and moves nothing
+NO_MEMORY = "can't allocate memory"  # what torch says
+
+
+def never() -> bool:
+    return False
 
 
 def taught(
-    student: bytes, teacher: bytes, items: Sequence[Feeds], settings: Settings, folder: Path, progress: Progress
+    student: bytes,
+    teacher: bytes | None,
+    items: Sequence[Feeds],
+    settings: Settings,
+    folder: Path,
+    progress: Progress,
+    stop: Callable[[], bool] = never,
+    host: int = 0,
 ) -> tuple[dict[str, NDArray[np.float32]], Outcome]:
     """The weights that a student has learned, by their names in its graph, and what it took.
 
-    `student` and `teacher` are ONNX files that take the same inputs, `items` inputs of one item each. A checkpoint in
-    `folder` is gone on from. Every process of a group calls this with the same arguments.
+    `student` and `teacher` are ONNX files that take the same inputs, `items` inputs of one item each, and what else its
+    lesson wants of an item. A lesson that holds nothing against a teacher has none. A checkpoint in `folder` is gone on
+    from, and left there when it ends, also where it ends badly. Every process of a group calls this with the same
+    arguments, and the number of its host. Where one is told to `stop`, all do after the same step.
 
-    Raises TrainingError.
+    Raises TrainingError, TrainingHalted, Failed.
     """
+    group = Group(host)
     if len(items) < 2:
         raise TrainingError("train_items", f"there are {len(items)} items")
-    learner, master = Network(student, learns=True), Network(teacher, learns=False)
-    if set(learner.names) != set(master.names):
-        raise TrainingError("train_teacher", f"the student takes {learner.names}, its teacher {master.names}")
-    compared = _compared(learner, master, items[0])
-    rank, processes = (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
-    optimiser = torch.optim.AdamW(learner.parameters(), lr=settings.rate, eps=LEAST, weight_decay=0.0)
-    standing = kept(folder, _digest(student, teacher, items, settings), learner, optimiser)
-    model = DistributedDataParallel(learner) if distributed.is_initialized() else learner
-    order = list(batches(len(items), settings.batch, settings.epochs, settings.seed))
-    an_epoch = len(order) // settings.epochs
-    spent, saved = time.process_time(), time.monotonic()
-    for number in range(standing.steps, len(order)):
-        batch = order[number]
-        for group in optimiser.param_groups:
-            group["lr"] = settings.rate * _rising_and_falling(number, len(order))
-        own = share(batch, rank, processes)
+    if min(settings.batch, len(items)) < group.size:
+        told = f"batches of {min(settings.batch, len(items))} items are dealt out to {group.size} processes"
+        raise TrainingError("train_shards", told)
+    try:
+        return _Taught(student, teacher, items, settings, folder, progress, stop, group).followed()
+    except MemoryError:
+        raise TrainingHalted("train_memory", "there is not enough memory") from None
+    except RuntimeError as error:
+        if NO_MEMORY not in str(error):
+            raise
+        raise TrainingHalted("train_memory", str(error)[:200]) from None
+
+
+class _Taught:
+    """One training in one process."""
+
+    def __init__(
+        self,
+        student: bytes,
+        teacher: bytes | None,
+        items: Sequence[Feeds],
+        settings: Settings,
+        folder: Path,
+        progress: Progress,
+        stop: Callable[[], bool],
+        group: Group,
+    ) -> None:
+        of = digest_of(student, teacher, items, settings)
+        if not group.agrees(bytes.fromhex(of)):
+            raise TrainingError("train_differs", f"this host holds the training {of[:16]}, another one another")
+        self._student, self._items, self._settings, self._folder = student, items, settings, folder
+        self._progress, self._stop, self._group = progress, stop, group
+        self._learner = student_of(student, settings.lesson)
+        self._master = None if teacher is None else Network(teacher, learns=False)
+        if self._master is not None and set(self._learner.names) != set(self._master.names):
+            told = f"the student takes {self._learner.names}, its teacher {self._master.names}"
+            raise TrainingError("train_teacher", told)
+        self._loss = Loss(settings.lesson, self._learner, self._master, items[0])
+        parameters = sum(value.numel() for value in self._learner.parameters())
+        self._sharded = settings.shards and group.size > 1
+        if self._sharded:
+            fully_shard(self._learner)
+        self._optimiser = torch.optim.AdamW(self._learner.parameters(), lr=settings.rate, eps=LEAST, weight_decay=0.0)
+        self._standing = gone_on_with(folder, of, self._learner, self._optimiser, group)
+        self._kept = self._standing.steps
+        together = distributed.is_initialized() and not self._sharded
+        self._model = DistributedDataParallel(self._learner) if together else self._learner
+        self._order = list(batches(len(items), settings.batch, settings.epochs, settings.seed))
+        self._log: Log | None = None
+        if group.leads:
+            self._log = Log(folder, of, settings, len(items), len(self._order), parameters)
+            self._log.go_on(self._standing.steps)
+
+    def followed(self) -> tuple[dict[str, NDArray[np.float32]], Outcome]:
+        steps = len(self._order)
+        spent, saved = time.process_time(), time.monotonic()
+        moving = False
+        try:
+            while self._standing.steps < steps:
+                loss, flops, apart = self._gradient()
+                now = time.process_time()
+                late = self._group.leads and time.monotonic() - saved >= self._settings.keep_s
+                sums = self._group.sums([loss, flops, now - spent, self._stop(), late])
+                spent = now
+                self._refuse_infinite(sums[0], "loss")
+                norm = torch.nn.utils.clip_grad_norm_(self._learner.parameters(), NORM, error_if_nonfinite=False)
+                self._refuse_infinite(float(whole(norm)), "gradient")
+                moving = True
+                self._optimiser.step()
+                self._stands(sums, apart)
+                moving = False
+                ended = self._standing.steps == steps
+                if ended or sums[3] or sums[4]:
+                    self._keep()
+                    saved = time.monotonic()
+                if sums[3] and not ended:
+                    told = f"after step {self._standing.steps} of {steps}; the checkpoint is in {self._folder}"
+                    raise TrainingHalted("train_interrupted", told)
+        except BaseException:
+            # those who hold shards have to gather them together, which who is cut off cannot
+            if not moving and not self._sharded and self._standing.steps > self._kept:
+                self._keep()
+            raise
+        return self._weights(), self._outcome()
+
+    def _gradient(self) -> tuple[float, int, float]:
+        """The sum of the losses of this process's share of the next batch, its operations, and when it was begun."""
+        began, batch = time.monotonic(), self._batch()
+        for group in self._optimiser.param_groups:
+            group["lr"] = self._rate()
+        own = share(batch, self._group.rank, self._group.size)
         # who has none of a small batch takes part all the same, with an item that does not count
         taken = own if len(own) else batch[:1]
-        with FlopCounterMode(display=False) as counter:
-            feeds = as_tensors(joined([items[index] for index in taken]))
+        with FlopCounterMode(display=False) as counter, torch.autocast("cpu", enabled=self._settings.bfloat16):
+            feeds = as_tensors(joined([self._items[index] for index in taken]))
             with torch.no_grad():
-                right = master(feeds, compared)
-            apart = distances(model(feeds, compared), right, feeds.get(MASK)).mean() * len(own)
-            optimiser.zero_grad()
+                right = [] if self._master is None else self._master(feeds, self._loss.names)
+            found = self._loss(_floats(self._model(feeds, self._loss.names)), _floats(right), feeds).mean() * len(own)
+            self._optimiser.zero_grad()
             # the mean over processes, which the group takes, times their number is the sum
-            torch.autograd.backward(apart * processes / len(batch))
-        whole = torch.tensor([float(apart.detach()), counter.get_total_flops() * bool(len(own))], dtype=torch.float64)
-        if processes > 1:
-            distributed.all_reduce(whole)
-        if not math.isfinite(whole[0]):
-            raise TrainingError("train_diverged", f"the loss of step {number + 1} of {len(order)} is {float(whole[0])}")
-        torch.nn.utils.clip_grad_norm_(learner.parameters(), NORM, error_if_nonfinite=False)
-        optimiser.step()
-        begins = number % an_epoch == 0
-        standing = replace(
-            standing,
-            steps=number + 1,
-            first=standing.first + float(whole[0]) * (number < an_epoch),
-            current=float(whole[0]) + (0.0 if begins else standing.current),
-            flops=standing.flops + int(whole[1]),
+            torch.autograd.backward(found * self._group.size / len(batch))
+        return float(found.detach()), counter.get_total_flops() * bool(len(own)), began
+
+    def _batch(self) -> NDArray[np.intp]:
+        return self._order[self._standing.steps]
+
+    def _rate(self) -> float:
+        return self._settings.rate * _rising_and_falling(self._standing.steps, len(self._order))
+
+    def _stands(self, sums: Sequence[float], began: float) -> None:
+        """A step further."""
+        before, batch, rate = self._standing, self._batch(), self._rate()
+        an_epoch = len(self._order) // self._settings.epochs
+        epoch, place = divmod(before.steps, an_epoch)
+        self._standing = replace(
+            before,
+            steps=before.steps + 1,
+            first=before.first + sums[0] * (epoch == 0),
+            current=sums[0] + (0.0 if place == 0 else before.current),
+            flops=before.flops + int(sums[1]),
+            cpu_s=before.cpu_s + sums[2],
         )
-        progress(f"step {number + 1} of {len(order)}: {float(whole[0]) / len(batch):.5f}")
-        if rank == 0 and (time.monotonic() - saved >= settings.keep_s or number + 1 == len(order)):
-            now = time.process_time()
-            standing, spent, saved = replace(standing, cpu_s=standing.cpu_s + now - spent), now, time.monotonic()
-            keep(folder, standing, learner, optimiser)
-    return learner.weights(), _outcome(standing, len(items), processes)
+        if self._log is not None:
+            line = Line(
+                step=before.steps + 1,
+                epoch=epoch + 1,
+                loss=sums[0] / len(batch),
+                rate=rate,
+                items=len(batch),
+                seconds=round(time.monotonic() - began, 6),
+            )
+            self._progress(self._log.step(line))
+
+    def _refuse_infinite(self, value: float, what: str) -> None:
+        if not math.isfinite(value):
+            told = f"the {what} of step {self._standing.steps + 1} of {len(self._order)} is {value}"
+            raise TrainingError("train_diverged", told)
+
+    def _keep(self) -> None:
+        keep(self._folder, self._standing, self._learner, self._optimiser, put_it=self._group.leads)
+        self._kept = self._standing.steps
+        if self._log is not None:
+            self._log.draw()
+
+    def _weights(self) -> dict[str, NDArray[np.float32]]:
+        if not self._sharded:
+            return self._learner.weights()
+        gathered = student_of(self._student, self._settings.lesson)
+        with torch.no_grad():
+            for (_, ours), (_, shard) in zip(
+                gathered.named_parameters(), self._learner.named_parameters(), strict=True
+            ):
+                ours.copy_(whole(shard))
+        return gathered.weights()
+
+    def _outcome(self) -> Outcome:
+        return Outcome(
+            steps=self._standing.steps,
+            before=self._standing.first / len(self._items),
+            after=self._standing.current / len(self._items),
+            flops=self._standing.flops,
+            cpu_s=round(self._standing.cpu_s, 3),
+        )
 
 
-def _compared(student: Network, teacher: Network, item: Feeds) -> tuple[str, ...]:
-    """The outputs, and those hidden states that both have in the same shape. Raises TrainingError "train_teacher" where
-    outputs differ."""
-    hidden = [name for name in student.normalised if name in teacher.normalised]
-    names = tuple(dict.fromkeys((*student.outputs, *hidden)))
-    if student.outputs != teacher.outputs:
-        raise TrainingError("train_teacher", f"the student gives {student.outputs}, its teacher {teacher.outputs}")
-    feeds = as_tensors(item)
-    with torch.no_grad():
-        pairs = list(zip(names, student(feeds, names), teacher(feeds, names), strict=True))
-    for name, ours, theirs in pairs:
-        if name in student.outputs and ours.shape != theirs.shape:
-            told = f"{name} has the shape {tuple(ours.shape)}, its teacher gives {tuple(theirs.shape)}"
-            raise TrainingError("train_teacher", told)
-    return tuple(name for name, ours, theirs in pairs if ours.shape == theirs.shape and ours.is_floating_point())
-
-
-def _digest(student: bytes, teacher: bytes, items: Sequence[Feeds], settings: Settings) -> str:
-    digest = hashlib.sha256(msgspec.json.encode(settings))
-    for part in (student, teacher, *(item[name].tobytes() for item in items for name in sorted(item))):
-        digest.update(hashlib.sha256(part).digest())
-    return digest.hexdigest()
+def _floats(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """A loss is a sum of many small numbers, for which halves of floats are too short."""
+    return [value.float() if value.dtype == torch.bfloat16 else value for value in tensors]
 
 
 def _rising_and_falling(step: int, steps: int) -> float:
@@ -128,13 +244,3 @@ def _rising_and_falling(step: int, steps: int) -> float:
     if step < warm:
         return (step + 1) / warm
     return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
-
-
-def _outcome(standing: Standing, items: int, processes: int) -> Outcome:
-    return Outcome(
-        steps=standing.steps,
-        before=standing.first / items,
-        after=standing.current / items,
-        flops=standing.flops,
-        cpu_s=round(standing.cpu_s * processes, 3),
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from compliance.disk import put
-from toolkit.train.errors import TrainingError
+from toolkit.train.errors import TrainingError, TrainingHalted
 from toolkit.train.items import Feeds
 from toolkit.train.settings import Outcome, Settings
 
-__all__ = ["Work", "failed", "given", "result", "shared", "told"]
+__all__ = ["Work", "digest_of", "failed", "given", "result", "shared", "told"]
 
 STUDENT, TEACHER, ITEMS, SETTINGS = "student.onnx", "teacher.onnx", "items.safetensors", "settings.json"
 WEIGHTS, OUTCOME, FAULT = "weights.safetensors", "outcome.json", "fault.json"
@@ -28,7 +29,7 @@ class Work(Struct, frozen=True):
     """What each process is given."""
 
     student: bytes
-    teacher: bytes
+    teacher: bytes | None
     items: tuple[Feeds, ...]
     settings: Settings
 
@@ -36,15 +37,25 @@ class Work(Struct, frozen=True):
 class _Fault(Struct, forbid_unknown_fields=True):
     code: str
     message: str
+    halted: bool
 
 
-def shared(folder: Path, student: bytes, teacher: bytes, items: Sequence[Feeds], settings: Settings) -> None:
+def digest_of(student: bytes, teacher: bytes | None, items: Sequence[Feeds], settings: Settings) -> str:
+    """Of all that the outcome of a training depends on (SHA-256 in hexadecimal), but for how the work is dealt out."""
+    digest = hashlib.sha256(msgspec.json.encode(settings.what()))
+    for part in (student, teacher or b"", *(item[name].tobytes() for item in items for name in sorted(item))):
+        digest.update(hashlib.sha256(part).digest())
+    return digest.hexdigest()
+
+
+def shared(folder: Path, student: bytes, teacher: bytes | None, items: Sequence[Feeds], settings: Settings) -> None:
     """Put a training into a folder. Raises Failed."""
     arrays = {
         f"{number}/{name}": np.ascontiguousarray(item[name]) for number, item in enumerate(items) for name in item
     }
     put(folder / STUDENT, student)
-    put(folder / TEACHER, teacher)
+    if teacher is not None:
+        put(folder / TEACHER, teacher)
     put(folder / ITEMS, save(arrays))
     put(folder / SETTINGS, msgspec.json.encode(settings))
 
@@ -54,7 +65,8 @@ def given(folder: Path) -> Work:
     try:
         arrays = load((folder / ITEMS).read_bytes())
         settings = msgspec.json.decode((folder / SETTINGS).read_bytes(), type=Settings)
-        student, teacher = (folder / STUDENT).read_bytes(), (folder / TEACHER).read_bytes()
+        student = (folder / STUDENT).read_bytes()
+        teacher = (folder / TEACHER).read_bytes() if settings.lesson.teacher else None
     except (OSError, SafetensorError, msgspec.MsgspecError) as error:
         raise TrainingError("train_work", f"{folder}: {str(error)[:200]}") from None
     items: dict[int, dict[str, NDArray[Any]]] = {}
@@ -70,16 +82,17 @@ def told(folder: Path, weights: dict[str, NDArray[np.float32]], outcome: Outcome
     put(folder / OUTCOME, msgspec.json.encode(outcome))
 
 
-def failed(folder: Path, error: TrainingError) -> None:
+def failed(folder: Path, error: TrainingError | TrainingHalted) -> None:
     """Put into the folder that the training came to nothing, and why. Raises Failed."""
-    put(folder / FAULT, msgspec.json.encode(_Fault(error.code, str(error))))
+    put(folder / FAULT, msgspec.json.encode(_Fault(error.code, str(error), isinstance(error, TrainingHalted))))
 
 
 def result(folder: Path) -> tuple[dict[str, NDArray[np.float32]], Outcome] | None:
-    """What was learned in a folder, None where that is not there. Raises the TrainingError that is told there."""
+    """What was learned in a folder, None where that is not there. Raises what is told there: TrainingError,
+    TrainingHalted."""
     if (folder / FAULT).exists():
         fault = msgspec.json.decode((folder / FAULT).read_bytes(), type=_Fault)
-        raise TrainingError(fault.code, fault.message)
+        raise (TrainingHalted if fault.halted else TrainingError)(fault.code, fault.message)
     if not (folder / OUTCOME).exists():
         return None
     return load((folder / WEIGHTS).read_bytes()), msgspec.json.decode((folder / OUTCOME).read_bytes(), type=Outcome)

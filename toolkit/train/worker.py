@@ -1,45 +1,45 @@
-"""One of the processes of a training: `torchrun ... -m toolkit.train.worker FOLDER`.
+"""One of the processes of a training: `torchrun ... -m toolkit.train.worker WORK KEPT HOST`.
 
-A training that cannot come to anything is told in the folder and ends well, since to begin it again would not help; a
+WORK is the folder with what is to be done, KEPT the one of checkpoints, HOST the number of this host. A training that
+cannot come to anything, or was told to stop, is told in WORK and ends well, since to begin it again would not help; a
 process that dies is begun again by torchrun, and goes on from the last checkpoint.
 """
 
 from __future__ import annotations
 
+import os
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import torch
 from torch import distributed
 
-from toolkit.train.errors import TrainingError
+from toolkit.train.errors import TrainingError, TrainingHalted
+from toolkit.train.interruption import heard
 from toolkit.train.training import taught
 from toolkit.train.work import failed, given, told
 
 __all__ = ["main"]
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, keeps: Path, host: int) -> None:
     """Take part in the training in a folder."""
     torch.set_num_threads(1)
     work = given(folder)
-    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    first = distributed.get_rank() == 0
-    try:
-        weights, outcome = taught(
-            work.student,
-            work.teacher,
-            work.items,
-            work.settings,
-            folder,
-            _tell if first else lambda _: None,
-        )
-        if first:
-            told(folder, weights, outcome)
-    except TrainingError as error:
-        if first:
-            failed(folder, error)
-    finally:
+    with heard() as stop:
+        # what trains is on the processor, also where there is another device
+        distributed.init_process_group("gloo", timeout=timedelta(seconds=work.settings.patience_s))
+        first = os.environ["LOCAL_RANK"] == "0"
+        try:
+            weights, outcome = taught(
+                work.student, work.teacher, work.items, work.settings, keeps, _tell, stop=stop, host=host
+            )
+            if first:
+                told(folder, weights, outcome)
+        except (TrainingError, TrainingHalted) as error:
+            if first:
+                failed(folder, error)
         distributed.destroy_process_group()
 
 
@@ -49,4 +49,4 @@ def _tell(line: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

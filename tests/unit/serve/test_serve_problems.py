@@ -56,6 +56,7 @@ OUR_FAULT = {
     "TlsError",
     "TracesError",
     "TrainingError",
+    "TrainingHalted",
     "Unauthentic",
     "Ungated",
     "WitnessMissing",

@@ -1,4 +1,4 @@
-"""Whole layers of an encoder taken out: those whose loss comes out least in the answer."""
+"""Whole layers taken out: those whose loss comes out least in the answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from toolkit.compress.calibration import Calibration
 from toolkit.compress.quiet import quiet
 from toolkit.compress.step import FLOAT, FUSED, Form, StepReport
 from toolkit.extras import needs
-from toolkit.runtime.slots import PAST
 
 if TYPE_CHECKING:
     from toolkit.compress.depth import Span
@@ -31,7 +30,8 @@ class DropLayers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     smaller and faster by their share. One after the other that goes without which the answer changes least.
 
     With `repair` a square matrix and a shift come in the place of a layer, or of several in a row, fitted by least
-    squares to what it made of the calibration data; without, its input is handed on.
+    squares to what it made of the calibration data; without, its input is handed on. A model that generates keeps keys
+    and values of the layers that are left.
 
     Men et al., "ShortGPT: Layers in Large Language Models are More Redundant Than You Expect", 2024, with the loss
     measured in the answer; the repair is that of Shopkhoev et al., "ReplaceMe: Network Simplification via Depth Pruning
@@ -46,15 +46,22 @@ class DropLayers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     repair: bool = True
 
     def apply(self, model: bytes, data: Calibration) -> tuple[bytes, StepReport]:
-        """See Step. Raises CompressionError where the graph has no layers that are alike, or no more than should go,
-        and for a model that generates: its inputs and outputs are the keys and values of each layer."""
+        """See Step. Raises CompressionError where the graph has no layers that are alike, or no more than should go."""
         with quiet(), needs("compress"):
-            from toolkit.compress.depth import spans
-            from toolkit.compress.diagnosis import lost
-            from toolkit.compress.layers import Graph
+            from toolkit.compress.caches import generates, joined, parted
+            from toolkit.compress.weights import finished, opened
+        if not generates(opened(model, "drop-layers")):
+            return self._dropped(model, data)
+        after, report = self._dropped(parted(model, "drop-layers"), data)
+        whole = opened(joined(after, model, "drop-layers"), "drop-layers")
+        return finished("drop-layers", model, whole, report.left)
+
+    def _dropped(self, model: bytes, data: Calibration) -> tuple[bytes, StepReport]:
+        from toolkit.compress.depth import spans
+        from toolkit.compress.diagnosis import lost
+        from toolkit.compress.layers import Graph
+
         graph = Graph(model, "drop-layers")
-        if any(value.name.startswith(PAST) for value in graph.model.graph.input):
-            raise graph.failed("the model generates, and who runs it keeps keys and values for each layer: none can go")
         found = spans(graph)
         if len(found) <= self.layers:
             raise graph.failed(f"{len(found)} layers that are alike were found, and {self.layers} should go")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TrimVocabulary"]
 
-IDS = "input_ids"
+IDS, LOGITS = "input_ids", "logits"
 
 Script = Literal[
     "arabic",
@@ -51,7 +51,8 @@ class TrimVocabulary(
 
     No input is lost: what goes falls into smaller tokens, down to single characters, all of which stay. So for every
     text that is not cut, no character is part of an unknown token that was not part of one before. Other texts than
-    those learned from become more tokens, which takes longer, and are cut at `max_tokens` earlier. A tokenizer for
+    those learned from become more tokens, which takes longer, and are cut at `max_tokens` earlier. A model that
+    generates can still write every text, and what it gives no longer has rows for the tokens that went. A tokenizer for
     which this could not be held, and a model that answers token by token or whose graph does more with the numbers of
     tokens than look rows up, are refused.
 
@@ -76,12 +77,16 @@ class TrimVocabulary(
         graph = Nodes(model, "trim-vocabulary")
         rows = np.array(self._trimmed(data.texts).rows, np.int64)
         shapes: dict[str, tuple[int, int]] = {}
-        for name, users in _tables(graph, rows).items():
+        generates = data.texts is not None and data.texts.generation is not None
+        for name, users in _tables(graph, rows, tied=generates).items():
             table = graph.rows(name)
             kept = graph.add(f"{name}.trimmed", np.ascontiguousarray(table[rows]))
             for node in users:
-                node.input[0] = kept
-                shapes[node.name] = (table.shape[1], len(rows))
+                looks_up = node.op_type == "Gather"
+                node.input[0 if looks_up else 1] = kept
+                shapes[node.name] = (table.shape[1], len(rows)) if looks_up else (len(rows), table.shape[1])
+        if generates:
+            shapes |= _answering(graph, rows)
         after, report = graph.finished()
         return after, replace(report, shapes=shapes)
 
@@ -91,18 +96,35 @@ class TrimVocabulary(
         return trimmed(texts, self.scripts)
 
 
-def _tables(graph: Nodes, rows: NDArray[np.int64]) -> dict[str, list[NodeProto]]:
+def _answering(graph: Nodes, rows: NDArray[np.int64]) -> dict[str, tuple[int, int]]:
+    """Let a model that generates give logits of the tokens that stay. Returns the shape, (outputs, inputs), of a matrix
+    of its own that it gives them by; nothing where it is a table."""
+    (logits,) = [value for value in graph.model.graph.output if value.name == LOGITS]
+    logits.type.tensor_type.shape.dim[-1].dim_value = len(rows)
+    node = graph.maker(LOGITS)
+    if node is None or node.op_type != "MatMul":
+        return {}
+    weight = graph.constant(node.input[1])
+    if weight is None or weight.ndim != 2 or rows.max() >= weight.shape[1]:
+        raise fixed("what gives the logits is no matrix with a column for each token")
+    graph.put(node, 1, np.ascontiguousarray(weight[:, rows]))
+    return {node.name: (len(rows), len(weight))}
+
+
+def _tables(graph: Nodes, rows: NDArray[np.int64], *, tied: bool) -> dict[str, list[NodeProto]]:
     """The tables in which tokens are looked up, with the nodes that do. What else compares the numbers of tokens with
     one gets the one that it has now.
 
     Raises CompressionError "vocabulary_fixed" where there is no such table, or the numbers are used otherwise.
     """
     found = {
-        name: nodes for name, nodes in graph.tables().items() if nodes and all(node.input[1] == IDS for node in nodes)
+        name: nodes
+        for name, nodes in graph.tables(tied=tied).items()
+        if nodes and all(node.input[1] == IDS for node in nodes if node.op_type == "Gather")
     }
     if not found or any(rows.max() >= len(graph.rows(name)) for name in found):
         raise fixed("the graph has no table in which tokens are looked up and that nothing else uses")
-    looking = {node.output[0] for nodes in found.values() for node in nodes}
+    looking = {node.output[0] for nodes in found.values() for node in nodes if node.op_type == "Gather"}
     users = graph.users(IDS)
     if users is None:
         raise fixed(f"{IDS} leaves the graph, or is used inside of a branch")

@@ -135,6 +135,21 @@ def test_a_picture_has_no_entities(tmp_path: Path) -> None:
     assert code(read_items, written(tmp_path, "a.jsonl", line), "image") == "data_format"
 
 
+def test_an_answer_is_one_to_a_text(tmp_path: Path) -> None:
+    lines = '{"text": "a", "answer": "b"}\n{"text": "c", "answer": "d"}'
+    found = read_items(written(tmp_path, "a.jsonl", lines), "text")
+    assert found.answers == ("b", "d")
+    assert found.digest != read_items(written(tmp_path, "b.jsonl", lines.replace("d", "e")), "text").digest
+    half = written(tmp_path, "c.jsonl", '{"text": "a", "answer": "b"}\n{"text": "c"}')
+    assert code(read_items, half, "text") == "data_format"
+    empty = written(tmp_path, "d.jsonl", '{"text": "a", "answer": " "}')
+    assert code(read_items, empty, "text") == "input_empty"
+    written(tmp_path, "one.png", b"12")
+    assert (
+        code(read_items, written(tmp_path, "e.jsonl", '{"image": "one.png", "answer": "b"}'), "image") == "data_format"
+    )
+
+
 @pytest.mark.parametrize("again", ["A text.", "a  TEXT. ", "a\ttext."])
 def test_an_item_in_both_sets_is_refused(again: str) -> None:
     assert (

@@ -37,3 +37,22 @@ def test_other_inputs_have_one_shape() -> None:
     with pytest.raises(TrainingError) as refused:
         joined([{"x": np.zeros((1, 3))}, {"x": np.zeros((1, 4))}])
     assert refused.value.code == "train_shapes"
+
+
+def test_texts_for_a_decoder_share_what_is_said_of_a_batch_and_have_no_cache() -> None:
+    texts = [
+        {
+            "input_ids": np.full((1, length), 7),
+            "attention_mask": np.ones((1, length), int),
+            "num_logits_to_keep": np.zeros(1, int),
+            "past_key_values.0.key": np.zeros((1, 5, 0, 4), np.float32),
+        }
+        for length in (3, 5)
+    ]
+    made = joined(texts)
+    assert made["input_ids"].shape == (2, 5)
+    assert made["num_logits_to_keep"].shape == (1,)
+    assert made["past_key_values.0.key"].shape == (2, 5, 0, 4)
+    with pytest.raises(TrainingError) as refused:
+        joined([texts[0], {**texts[1], "num_logits_to_keep": np.ones(1, int)}])
+    assert refused.value.code == "train_shapes"

@@ -24,6 +24,7 @@ with quiet():
     from toolkit.train.errors import TrainingError
     from toolkit.train.launch import launched, teach
     from toolkit.train.network import Network
+    from toolkit.train.place import Place
     from toolkit.train.settings import Settings
     from toolkit.train.training import taught
     from toolkit.train.work import given, shared
@@ -118,7 +119,7 @@ def test_a_process_that_is_killed_is_begun_again_and_nothing_is_lost(tmp_path: P
             killed.append(worker_of(tmp_path / "cut"))
             os.kill(killed[0], signal.SIGKILL)
 
-    again, _ = launched(tmp_path / "cut", 2, kill)
+    again, _ = launched(tmp_path / "cut", tmp_path / "kept", Place(processes=2), kill)
     assert killed
     # from the checkpoint, not from the start
     assert sum(line.startswith("step 1 ") for line in seen) == 1

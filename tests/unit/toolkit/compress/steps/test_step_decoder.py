@@ -54,14 +54,17 @@ def exported(kind: Literal["plain", "idle", "rounded"] = "plain") -> bytes:
 
 def feeds(tokens: int, past: int, seed: int) -> dict[str, NDArray[Any]]:
     rng = np.random.default_rng(seed)
-    caches = [f"past_key_values.{number}.{kind}" for number in range(LAYERS) for kind in ("key", "value")]
     shape = (1, KEY_HEADS, past, WIDTH)
     return {
         "input_ids": rng.integers(3, 200, (1, tokens)),
         "attention_mask": np.ones((1, past + tokens), np.int64),
         "num_logits_to_keep": np.zeros(1, np.int64),
-        **{name: rng.standard_normal(shape).astype(np.float32) for name in caches},
+        **{name: rng.standard_normal(shape).astype(np.float32) for name in caches()},
     }
+
+
+def caches() -> list[str]:
+    return [f"past_key_values.{number}.{kind}" for number in range(LAYERS) for kind in ("key", "value")]
 
 
 LEARNED: list[Feeds] = [feeds(24, 0, seed) for seed in range(20)]
@@ -105,10 +108,47 @@ def test_weights_that_came_in_four_bits_stay_nearly_as_they_were(taken: Taken, s
     assert noise(both, fine, given) < 0.2
 
 
+@pytest.mark.parametrize("behind", [0, 7])
+@pytest.mark.parametrize("idle", range(LAYERS))
+@pytest.mark.parametrize("repair", [False, True])
+def test_a_layer_that_does_nothing_goes_with_its_keys_and_values(
+    taken: Taken, repair: bool, idle: int, behind: int
+) -> None:
+    model, given = without_effect(idle), feeds(3, behind, 99)
+    pressed, report = taken(DropLayers(repair=repair), model, LEARNED)
+    assert report.left == (f"layers.{idle}.qkv: layer {idle + 1} of {LAYERS} went",)
+    left = 1 - idle
+    names = {"past_key_values.0.key": f"past_key_values.{left}.key"}
+    names["past_key_values.0.value"] = f"past_key_values.{left}.value"
+    session = ort.InferenceSession(pressed, providers=["CPUExecutionProvider"])
+    assert {one.name for one in session.get_inputs()} == {*(set(given) - set(caches())), *names}
+    assert [one.name for one in session.get_outputs()] == ["logits", "present.0.key", "present.0.value"]
+    fewer = {name: given[names.get(name, name)] for name in (one.name for one in session.get_inputs())}
+    expected = logits(model, given)
+    assert float(np.abs(logits(pressed, fewer) - expected).max()) < 1e-3 * float(np.abs(expected).max())
+    (key,) = session.run(["present.0.key"], fewer)
+    whole = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    (right,) = whole.run([f"present.{left}.key"], dict(given))
+    np.testing.assert_allclose(key, right, atol=1e-3)
+    # its sums and norms are one operator again
+    kinds = [node.op_type for node in onnx.load_from_string(pressed).graph.node]
+    assert kinds.count("SkipSimplifiedLayerNormalization") == 1
+    assert report.bytes_after == len(pressed) < report.bytes_before
+
+
+def without_effect(layer: int) -> bytes:
+    """The tiny decoder, of which one layer adds nothing."""
+    model = onnx.load_from_string(exported())
+    for tensor in model.graph.initializer:
+        if tensor.name in (f"layers.{layer}.out.weight", f"layers.{layer}.down.weight"):
+            tensor.CopyFrom(onnx.numpy_helper.from_array(np.zeros(tensor.dims, np.float32), tensor.name))
+    return bytes(model.SerializeToString())
+
+
 @pytest.mark.parametrize(
     ("step", "code", "why"),
     [
-        (DropLayers(), "step_failed", "keys and values for each layer"),
+        (DropLayers(layers=2), "step_failed", "2 layers that are alike were found, and 2 should go"),
         (TrimVocabulary(), "vocabulary_fixed", "token by token"),
     ],
 )

@@ -1,0 +1,66 @@
+"""What a model that generates takes for the most likely way to go on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.commands import within
+from tests.conftest import Shared
+from tests.decoders import SAID, said_box
+from toolkit.compress.likelihood import preferred
+
+QUESTIONS = [
+    {"text": "!", "choices": [SAID[:6], "newbhtl", "org,"], "answer": SAID[:6]},
+    {"text": "!", "choices": ["zz", SAID[:3]], "answer": SAID[:3]},
+    {"text": "!Ask", "choices": [" jim@", "@mij "], "answer": " jim@"},
+    {"text": "!Ask", "choices": [" jim@", "@mij "], "answer": "@mij "},  # which the model does not say
+]
+
+
+@pytest.fixture(scope="module")
+def box(shared: Shared) -> Path:
+    return said_box(shared)
+
+
+def pressed(box: Path, folder: Path, *questions: object) -> dict[str, object]:
+    (folder / "asked.jsonl").write_text("\n".join(map(json.dumps, questions)))
+    done = within(
+        box,
+        *("compress", box.parent / "said.gguf", "--recipe", "w8-t8", "--evaluate", folder / "asked.jsonl"),
+        *("--budget", "fidelity>=0"),
+        *("--out", folder / "said.bundle", "--json"),
+    )
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
+
+
+def test_parent_and_child_answer_by_what_they_would_say(box: Path, tmp_path: Path) -> None:
+    found = pressed(box, tmp_path, *QUESTIONS)
+    measured = found["measurements"]
+    assert isinstance(measured, dict), found
+    assert [measured[which]["task"]["accuracy"] for which in ("before", "after")] == [0.75, 0.75]
+
+
+@pytest.mark.parametrize(
+    ("question", "code"),
+    [
+        ({"text": "!", "choices": ["a", "b"], "answer": "c"}, "data_format"),
+        ({"text": "!", "choices": ["a", "b"]}, "data_format"),
+        ({"text": "!", "choices": ["a"], "answer": "a"}, "data_format"),
+        ({"text": "!", "choices": ["a", "a"], "answer": "a"}, "data_format"),
+        ({"text": "!", "choices": ["a", " "], "answer": "a"}, "input_empty"),
+        ({"text": "!", "choices": ["a", "b" * 600], "answer": "a"}, "data_format"),
+    ],
+)
+def test_a_question_that_is_none_is_refused(box: Path, tmp_path: Path, question: object, code: str) -> None:
+    assert pressed(box, tmp_path, question)["code"] == code
+    assert not (tmp_path / "said.bundle").exists()
+
+
+def test_a_short_way_has_no_advantage() -> None:
+    assert preferred([3.0, 2.5], ["four", "ab"]) == 0
+    assert preferred([3.0, 1.4], ["four", "ab"]) == 1
+    assert preferred([2.0, 2.0], ["éé", "abcd"]) == 0  # of as many bytes: the first
