@@ -14,8 +14,10 @@ from tests.unit.toolkit.compress.steps.conftest import Taken
 from toolkit.compress.errors import CompressionError
 from toolkit.compress.quiet import quiet
 from toolkit.compress.step import Step
+from toolkit.compress.steps.awq import Awq
 from toolkit.compress.steps.drop_layers import DropLayers
 from toolkit.compress.steps.gptq import Gptq
+from toolkit.compress.steps.mixed import Mixed
 from toolkit.compress.steps.prune_neurons import PruneNeurons
 from toolkit.compress.steps.table_bits import TableBits
 from toolkit.compress.steps.trim_vocabulary import TrimVocabulary
@@ -106,6 +108,23 @@ def test_weights_that_came_in_four_bits_stay_nearly_as_they_were(taken: Taken, s
     assert sums == ["ReduceSum"] * 4 * LAYERS
     both, _ = taken(TableBits(bits=8, block=64, least=0), fine)
     assert noise(both, fine, given) < 0.2
+
+
+@pytest.mark.parametrize("rough", ["4bit", "gptq"])
+def test_layers_that_cost_most_keep_more_bits(taken: Taken, rough: Literal["4bit", "gptq"]) -> None:
+    model, given = exported(), feeds(5, 7, 99)
+    mixed, report = taken(Mixed(rough=rough, share=0.3), model, LEARNED)
+    coarse, _ = taken(Mixed(rough=rough, share=0), model, LEARNED)
+    assert noise(mixed, model, given) < 0.9 * noise(coarse, model, given)
+    assert len(coarse) < len(mixed) < 0.5 * len(model)
+    assert any("kept in 8 bits" in line for line in report.left)
+
+
+def test_activations_that_are_large_are_made_up_for(taken: Taken) -> None:
+    model, given = exported(), feeds(5, 7, 99)
+    moved, report = taken(Awq(bits=4), model, LEARNED)
+    assert noise(moved, model, given) < 1e-5
+    assert all("without a Mul" in line for line in report.left)
 
 
 @pytest.mark.parametrize("behind", [0, 7])
