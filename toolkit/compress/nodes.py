@@ -214,7 +214,8 @@ def _needed(nodes: Sequence[onnx.NodeProto], wanted: set[str]) -> list[onnx.Node
     for node in reversed(nodes):
         if not wanted.isdisjoint(node.output):
             kept.append(node)
-            wanted = wanted.union(node.input, _used_inside(node))
+            # an input that is left out has no name, and so has an output
+            wanted = wanted.union(node.input, _used_inside(node)) - {""}
     return kept[::-1]
 
 
