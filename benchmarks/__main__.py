@@ -34,6 +34,7 @@ PARTS = (
     "serving-cpu",
     "serving-overload",
     "serving-soak",
+    "training-recovery",
 )
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks")
