@@ -40,6 +40,7 @@ __all__ = [
     "Found",
     "Measured",
     "Measurements",
+    "Spent",
     "Unsealed",
     "must_stand",
     "write_bundle",
@@ -72,6 +73,13 @@ class Entities(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     method: str = ""
 
 
+class Spent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What it took to train a model: operations, and seconds of processors over all processes that took part."""
+
+    flops: int
+    cpu_s: float
+
+
 class BundleManifest(Manifest, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The manifest as it is on disk: the facts, and what the runtime and a re-derivation need beside them.
 
@@ -79,7 +87,7 @@ class BundleManifest(Manifest, frozen=True, kw_only=True, forbid_unknown_fields=
     a model of texts generates. `labels` name the classes in the order of the answer, and `entities` says what a model
     that labels tokens finds; `data` holds the SHA-256 of what was calibrated on and measured on, `seed` that of the
     search. `zeros` counts the weights of the file that are zero, by the names of its nodes, of the layers that a step
-    set weights of to zero.
+    set weights of to zero; `spent` is there where a step trained.
     """
 
     lineage: tuple[Forebear, ...] = ()
@@ -92,6 +100,7 @@ class BundleManifest(Manifest, frozen=True, kw_only=True, forbid_unknown_fields=
     seed: int | UnsetType = UNSET
     zeros: dict[str, int] | UnsetType = UNSET
     recipe: tuple[dict[str, Any], ...]
+    spent: Spent | UnsetType = UNSET
     versions: dict[str, str]
     files: dict[str, str]
 

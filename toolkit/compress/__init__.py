@@ -9,10 +9,11 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
+from compliance.crypto import Signer
 from toolkit.box import Box
-from toolkit.bundle import Bundle, BundleError, BundleManifest, Entities, Measured, Measurements, write_bundle
+from toolkit.bundle import Bundle, BundleError, BundleManifest, Entities, Measured, Measurements, Spent, write_bundle
 from toolkit.compress import labelled, measure
 from toolkit.compress.ancestry import texts_of
 from toolkit.compress.budget import Budget
@@ -36,7 +37,7 @@ from toolkit.runtime.inputs import ImageInput, TextInput
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["RECIPES", "TRIALS", "compress", "diagnose", "plan"]
+__all__ = ["RECIPES", "TRIALS", "compress", "diagnose", "handed_out", "plan"]
 
 TRIALS = 24
 
@@ -119,52 +120,72 @@ def compress(
         raise SourceError("source_too_large", f"the run takes about {expected} bytes, and may take {memory}")
     target = Path(out) if out is not None else Path(f"{found.name}.bundle")
     _refuse_existing(target)
-    method = measure.method(found.measure, _said(found, data.evaluate, evaluate is not None))
-    if isinstance(found, Generates) and found.generation.rounded:
-        method["source"] = (
-            f"the weights came in few bits already ({found.generation.rounded}): what stands here as FP32 and as the "
-            "original are these weights made floats, which few bits in like blocks come near more easily"
-        )
 
     def work(press: Press) -> Bundle:
         origin = {"source": found.digest, "data": data.digests(), "versions": versions(), "machine": measure.machine()}
         kept = Trials(target.with_suffix(".run"), {**origin, "budget": budget or ""}, resume=resume)
         tried = search(press, ladder, bound, Limits(trials=trials, minutes=minutes), kept, progress)
-        foreign = box.settings.compress.steps
-        chosen, result = _handed_out(press, kept, tried, bound, foreign)
-        shown = chosen or nearest(tried, bound)
-        progress("write the report")
-        kept.report(
-            _run(
-                press,
-                kept,
-                tried,
-                shown,
-                licence=spdx,
-                budget=budget or "",
-                method=method,
-                chosen=chosen,
-                foreign=foreign,
-            )
-        )
-        if chosen is None or result is None:
-            raise _refused(tried, shown, bound)
-        model = kept.model(chosen)
-        read = press.texts(_steps(chosen, foreign))
-        draft = _manifest(press, task, chosen, result, model, read.input if read else found.text)
-        files = {"model.onnx": model, **texts_of(task.lineage, task.texts)}
-        if found.tokenizer is not None:
-            files["tokenizer.json"] = read.tokenizer if read else found.tokenizer
-        measurements = Measurements(
-            before=_measured(press.before, result.latency_before_ms),
-            after=_measured(result, result.latency_ms),
-            machine=measure.machine(),
-            method=method,
-        )
-        progress("write and sign the bundle")
-        return write_bundle(target, draft, files, measurements, signer)
+        return handed_out(press, task, kept, tried, target, signer, budget or "", measured=evaluate is not None)
 
     return task.gated({"budget": budget or "", "recipe": [] if one is None else one.recipe.plain()}, work)
+
+
+def handed_out(
+    press: Press,
+    task: Task,
+    kept: Trials,
+    tried: Sequence[Trial],
+    target: Path,
+    signer: Signer,
+    budget: str,
+    *,
+    measured: bool,
+) -> Bundle:
+    """The report of a run, and the signed bundle of the best of its trials that keeps to the budget. `measured`: on
+    items that the user gave.
+
+    Raises CompressionError where none does, BundleError, Failed.
+    """
+    found, data, foreign = task.source, task.data, task.box.settings.compress.steps
+    bound = Budget.parse(budget) if budget else Budget()
+    method = measure.method(found.measure, _said(found, data.evaluate, measured))
+    if isinstance(found, Generates) and found.generation.rounded:
+        method["source"] = (
+            f"the weights came in few bits already ({found.generation.rounded}): what stands here as FP32 and as the "
+            "original are these weights made floats, which few bits in like blocks come near more easily"
+        )
+    chosen, result = _chosen(press, kept, tried, bound, foreign)
+    shown = chosen or nearest(tried, bound)
+    task.progress("write the report")
+    kept.report(
+        _run(
+            press,
+            kept,
+            tried,
+            shown,
+            licence=task.licence,
+            budget=budget,
+            method=method,
+            chosen=chosen,
+            foreign=foreign,
+        )
+    )
+    if chosen is None or result is None:
+        raise _refused(tried, shown, bound)
+    model = kept.model(chosen)
+    read = press.texts(_steps(chosen, foreign))
+    draft = _manifest(press, task, chosen, result, model, read.input if read else found.text)
+    files = {"model.onnx": model, **texts_of(task.lineage, task.texts)}
+    if found.tokenizer is not None:
+        files["tokenizer.json"] = read.tokenizer if read else found.tokenizer
+    measurements = Measurements(
+        before=_measured(press.before, result.latency_before_ms),
+        after=_measured(result, result.latency_ms),
+        machine=measure.machine(),
+        method=method,
+    )
+    task.progress("write and sign the bundle")
+    return write_bundle(target, draft, files, measurements, signer)
 
 
 def plan(
@@ -259,7 +280,7 @@ def _said(source: Source, items: Items, given: bool) -> str:
     return f"{len(items.items)} inputs that were made up: they show that two models compute the same, no more"
 
 
-def _handed_out(
+def _chosen(
     press: Press, kept: Trials, tried: Sequence[Trial], bound: Budget, foreign: Collection[str]
 ) -> tuple[Trial, Result] | tuple[None, None]:
     """The best of the trials that keeps to the budget when it is measured once more: the best of many figures is
@@ -357,9 +378,17 @@ def _manifest(
         seed=SEED,
         zeros=press.zeros(model, sparse) or UNSET,
         recipe=trial.recipe,
+        spent=_spent(trial),
         versions=versions(),
         files={},
     )
+
+
+def _spent(trial: Trial) -> Spent | UnsetType:
+    spent = [step.spent for step in trial.steps if step.spent is not None]
+    if not spent:
+        return UNSET
+    return Spent(flops=sum(one.flops for one in spent), cpu_s=round(sum(one.cpu_s for one in spent), 3))
 
 
 def _measured(result: Result, latency_ms: float) -> Measured:

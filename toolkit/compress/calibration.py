@@ -48,7 +48,8 @@ class Calibration:
     a text as a whole. With `make`, the batches are what it makes of each of them, anew in every pass: a thousand
     photos as tensors are gigabytes. `prompts` are of a model that generates, None for others; `labels` are those that a
     person gave to the items, `classes` what the model tells apart, in its order; both may be none. `parent` is the FP32
-    ONNX file that was brought, where it takes the same batches; `progress` is told how far a long step has come, `place` where it trains.
+    ONNX file that was brought, where it takes the same batches; `progress` is told how far a long step has come, and
+    `place` says where steps train.
     """
 
     def __init__(

@@ -93,7 +93,9 @@ class Task(Struct, frozen=True, kw_only=True):
         if calibrate is not None:
             name = Path(calibrate).name if isinstance(calibrate, str | os.PathLike) else "items"
             spdx = UNKNOWN if data_licence is None else licences.spdx(data_licence)
-            learned = forebear(name, data.calibrate.digest, spdx, "calibration" if training is None else "training", Texts())
+            learned = forebear(
+                name, data.calibrate.digest, spdx, "calibration" if training is None else "training", Texts()
+            )
             ancestry = ancestry.and_then(Ancestry(lineage=(learned,), texts=(Texts(),)))
         elif data_licence is not None:
             raise ItemsError("data_missing", "a licence was stated for data to calibrate on, and none was given")

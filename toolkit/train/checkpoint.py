@@ -42,7 +42,9 @@ def whole(tensor: Tensor) -> Tensor:
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
-def keep(folder: Path, standing: Standing, model: torch.nn.Module, optimiser: torch.optim.Optimizer, *, put_it: bool) -> None:
+def keep(
+    folder: Path, standing: Standing, model: torch.nn.Module, optimiser: torch.optim.Optimizer, *, put_it: bool
+) -> None:
     """Put a checkpoint in the place of the one before, in the process that is to. What is random goes by seed and step
     alone. Where processes hold shards, each of them calls this. Raises Failed."""
     tensors = {f"model/{name}": whole(value) for name, value in model.named_parameters()}

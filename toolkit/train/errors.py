@@ -23,7 +23,7 @@ class TrainingError(Refused):
         "train_tokenizer": "Give the tokenizer that the model came with: the other has tokens that it has no row for.",
         "train_shapes": "Bring all inputs in one shape; only texts with an attention_mask may differ in length.",
         "train_teacher": "Leave steps away that change what the model takes, so that its parent can teach it.",
-        "train_recipe": "Add a step that trains to the recipe, such as `distil`; `sealpress compress` follows the others.",
+        "train_recipe": "Add a step that trains, such as `distil`, to the recipe; `compress` follows the others.",
         "train_checkpoint": "Move the checkpoint away, and begin the training anew.",
         "train_diverged": "Take a smaller `rate`: the loss was no number any more.",
         "train_differs": "Give all hosts the same source, recipe, data and releases, on processors of one kind.",
@@ -38,6 +38,6 @@ class TrainingHalted(Failed):
 
     hints: ClassVar[Mapping[str, str]] = {
         "train_interrupted": "Give the same command once more, with --resume, to go on from the checkpoint.",
-        "train_link": "See that all hosts run and reach each other, then give each its command once more, with --resume.",
+        "train_link": "See that all hosts run and reach each other; then give each its command again, with --resume.",
         "train_memory": "Take a smaller `batch`, fewer processes, or --shards; then go on with --resume.",
     }

@@ -16,7 +16,7 @@ from toolkit.train.curves import curves
 from toolkit.train.errors import TrainingError
 from toolkit.train.settings import Settings
 
-__all__ = ["Begun", "Line", "Log"]
+__all__ = ["BEGUN", "CURVES", "LOG", "Begun", "Line", "Log", "read_log"]
 
 FORMAT = 1
 BEGUN, LOG, CURVES = "begun.json", "log.jsonl", "curves.svg"

@@ -13,8 +13,8 @@ class Place(Struct, frozen=True, kw_only=True):
     """Trainings are kept below `folder`, each under its own digest; without one, nothing outlasts the step.
 
     `processes` stand in the place of those that a step names, on each of `hosts`; this one is the host `rank`, counted
-    from 0, and all find each other at `meet` (HOST:PORT of the first). With `shards` the processes share the moments and
-    the gradients, too (FSDP), instead of each holding all of them; `bfloat16`: products are made of halves of floats.
+    from 0, and all find each other at `meet` (HOST:PORT of the first). With `shards` each process holds a part of the
+    weights, the gradients and the moments (FSDP) instead of all; `bfloat16`: products are made of halves of floats.
     Who hears nothing of another process for `patience_s` seconds gives it up.
     """
 

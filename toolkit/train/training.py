@@ -20,7 +20,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.flop_counter import FlopCounterMode
 
-from toolkit.train.checkpoint import Standing, gone_on_with, keep, whole
+from toolkit.train.checkpoint import gone_on_with, keep, whole
 from toolkit.train.errors import TrainingError, TrainingHalted
 from toolkit.train.group import Group
 from toolkit.train.items import Feeds, batches, joined, share
@@ -110,9 +110,7 @@ class _Taught:
         self._sharded = settings.shards and group.size > 1
         if self._sharded:
             fully_shard(self._learner)
-        self._optimiser = torch.optim.AdamW(
-            self._learner.parameters(), lr=settings.rate, eps=LEAST, weight_decay=0.0
-        )
+        self._optimiser = torch.optim.AdamW(self._learner.parameters(), lr=settings.rate, eps=LEAST, weight_decay=0.0)
         self._standing = gone_on_with(folder, of, self._learner, self._optimiser, group)
         self._kept = self._standing.steps
         together = distributed.is_initialized() and not self._sharded

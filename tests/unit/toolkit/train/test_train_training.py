@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from msgspec.structs import replace
@@ -19,18 +25,21 @@ from toolkit.compress.quiet import quiet
 with quiet():
     import onnx
     from onnx import helper, numpy_helper
+    from safetensors.numpy import load_file
 
     from toolkit.train.checkpoint import FILE
-    from toolkit.train.errors import TrainingError
-    from toolkit.train.launch import launched, teach
+    from toolkit.train.errors import TrainingError, TrainingHalted
+    from toolkit.train.launch import halves, launched, teach
+    from toolkit.train.log import CURVES, LOG, read_log
     from toolkit.train.network import Network
     from toolkit.train.place import Place
-    from toolkit.train.settings import Settings
+    from toolkit.train.settings import Outcome, Settings
     from toolkit.train.training import taught
     from toolkit.train.work import given, shared
 
 Weights = dict[str, NDArray[np.float32]]
 
+ROOT = Path(__file__).resolve().parents[4]
 TEACHER = encoder()
 ITEMS = tokens(11)
 SETTINGS = Settings(epochs=2, batch=4, rate=1e-3, seed=3, processes=1, keep_s=0)
@@ -95,14 +104,53 @@ def test_what_was_interrupted_ends_as_if_it_had_not_been(tmp_path: Path) -> None
     assert (outcome.before, outcome.after, outcome.flops) == (after.before, after.after, after.flops)
 
 
-def test_several_processes_give_what_one_gives(tmp_path: Path) -> None:
-    # batches of 4, 4 and 3 in three processes: shares are uneven; and of 1 item, where two processes have none
-    items = ITEMS[:9]
-    one, alone = taught(STUDENT, TEACHER, items, SETTINGS, tmp_path, ignore)
-    three, together = teach(STUDENT, TEACHER, items, replace(SETTINGS, processes=3), ignore)
-    close(one, three, 1e-5)
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What three processes, begun once, left of several trainings: see tests.unit.toolkit.train.together."""
+    folder = tmp_path_factory.mktemp("world")
+    # batches of 4, 4 and 3 in three processes: shares are uneven
+    shared(folder / "even", STUDENT, TEACHER, ITEMS, SETTINGS)
+    rows = [{"x": numbers(1, 4)} for _ in range(2)] + [{"x": numbers(1, 4) * np.float32(np.nan)}]
+    shared(folder / "infinite", linear(4, 3), linear(4, 3), rows, SETTINGS)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
+    command += ["--nproc-per-node=3", "-m", "tests.unit.toolkit.train.together", str(folder)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+def told(world: Path, name: str) -> list[str]:
+    """How a training ended in each of the processes: the code, nothing where it ended well."""
+    return [(world / f"{name}-{rank}.txt").read_text() for rank in range(3)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["whole", "shards", "gone-on"])
+def test_several_processes_give_what_one_gives(world: Path, tmp_path: Path, name: str) -> None:
+    """f'(x) = 1/N sum f_i'(x), also where the last batch is uneven, where each holds a part of the weights alone, and
+    where both kinds follow each other in one training."""
+    one, alone = taught(STUDENT, TEACHER, ITEMS, SETTINGS, tmp_path, ignore)
+    assert told(world, name) == ["", "", ""]
+    together = msgspec.json.decode((world / f"{name}.json").read_bytes(), type=Outcome)
+    close(one, load_file(world / f"{name}.safetensors"), 1e-5)
     assert together.before == pytest.approx(alone.before, rel=1e-5)
     assert together.after == pytest.approx(alone.after, rel=1e-4)
+    assert together.steps == alone.steps
+
+
+@pytest.mark.slow
+def test_all_processes_stop_after_the_same_step_where_one_is_told_to(world: Path) -> None:
+    assert told(world, "stopped") == ["train_interrupted"] * 3
+    assert [line.step for line in read_log(world / "stopped" / LOG)] == [1, 2]
+
+
+@pytest.mark.slow
+def test_what_is_wrong_in_one_process_is_said_by_all(world: Path) -> None:
+    assert told(world, "infinite") == ["train_diverged"] * 3
+    assert told(world, "differs") == ["train_differs"] * 3
+    assert told(world, "few") == ["train_shards"] * 3
+    assert not (world / "infinite-kept" / FILE).exists()
 
 
 @pytest.mark.slow
@@ -184,10 +232,91 @@ def test_what_cannot_be_learned_is_refused_and_nothing_is_written(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_a_fault_of_a_process_is_the_error_of_the_training() -> None:
-    rows = [{"x": numbers(1, 4)}, {"x": numbers(1, 4) * np.float32(np.nan)}]
-    settings = replace(SETTINGS, processes=2)
-    assert refused(lambda: teach(linear(4, 3), linear(4, 3), rows, settings, ignore)) == "train_diverged"
+def test_a_host_that_is_heard_no_more_ends_the_training_with_a_checkpoint(tmp_path: Path) -> None:
+    """Two hosts of one process each, on one machine; the second stands still, as behind a cut wire."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        meet = f"127.0.0.1:{free.getsockname()[1]}"
+    settings = replace(SETTINGS, epochs=400, keep_s=3600, patience_s=6)
+    place = Place(processes=1, hosts=2, meet=meet, patience_s=6)
+    works = [tmp_path / "first", tmp_path / "second"]
+    for work in works:
+        shared(work, STUDENT, TEACHER, ITEMS, settings)
+    stopped: list[int] = []
+
+    def cut(line: str) -> None:
+        if line.startswith("step 3 ") and not stopped:
+            stopped.append(worker_of(works[1]))
+            os.kill(stopped[0], signal.SIGSTOP)
+
+    def followed(rank: int) -> str:
+        with pytest.raises(TrainingHalted) as error:
+            launched(works[rank], works[rank] / "kept", replace(place, rank=rank), cut)
+        return error.value.code
+
+    with ThreadPoolExecutor(2) as hosts:
+        first, second = hosts.submit(followed, 0), hosts.submit(followed, 1)
+        try:
+            assert first.result() == "train_link"
+        finally:
+            for pid in stopped:
+                os.kill(pid, signal.SIGKILL)
+        assert second.result() == "train_link"
+    assert stopped
+    # of a step after the third, though none was due for an hour; the second host keeps none
+    log = read_log(works[0] / "kept" / LOG)
+    assert len(log) >= 3
+    assert (works[0] / "kept" / FILE).exists()
+    assert not (works[1] / "kept" / FILE).exists()
+
+
+def test_an_interrupt_is_heard_between_steps_and_nothing_is_lost(tmp_path: Path) -> None:
+    whole, outcome = teach(STUDENT, TEACHER, ITEMS, SETTINGS, ignore)
+    place = Place(folder=tmp_path)
+
+    def interrupt(line: str) -> None:
+        if line.startswith("step 2 "):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(TrainingHalted) as error:
+        teach(STUDENT, TEACHER, ITEMS, SETTINGS, interrupt, place)
+    assert error.value.code == "train_interrupted"
+    lines: list[str] = []
+    again, after = teach(STUDENT, TEACHER, ITEMS, SETTINGS, lines.append, place)
+    assert lines[0].startswith("step 4 of 6: loss 0.")
+    close(whole, again, 0)
+    assert (outcome.before, outcome.after, outcome.flops) == (after.before, after.after, after.flops)
+    [folder] = tmp_path.iterdir()
+    assert [line.step for line in read_log(folder / LOG)] == [1, 2, 3, 4, 5, 6]
+    assert (folder / CURVES).read_text().count("<polyline") == 2
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_too_little_memory_is_said_and_leaves_nothing(tmp_path: Path) -> None:
+    grown = [
+        helper.make_node("MatMul", ["x", "a"], ["m"]),
+        helper.make_node("Constant", [], ["s"], value_ints=[2**20, 2**20, 3]),
+        helper.make_node("Expand", ["m", "s"], ["e"]),
+        helper.make_node("Mul", ["e", "e"], ["y"]),
+    ]
+    model = model_of(grown, {"a": numbers(4, 3)}, ("n", 4))
+    rows = [{"x": numbers(1, 4)} for _ in range(3)]
+    with pytest.raises(TrainingHalted) as error:
+        taught(model, model, rows, SETTINGS, tmp_path, ignore)
+    assert error.value.code == "train_memory"
+    assert not (tmp_path / FILE).exists()
+
+
+def test_halves_of_floats_learn_too_and_are_refused_where_the_processor_has_none(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, epochs=4, bfloat16=True)
+    weights, outcome = taught(STUDENT, TEACHER, ITEMS, settings, tmp_path / "halves", ignore)
+    exact, _ = taught(STUDENT, TEACHER, ITEMS, replace(settings, bfloat16=False), tmp_path / "whole", ignore)
+    assert outcome.after < outcome.before
+    assert all(value.dtype == np.float32 for value in weights.values())
+    close(weights, exact, 0.02)
+    assert any((weights[name] != exact[name]).any() for name in exact)
+    if not halves():
+        place = Place(bfloat16=True)
+        assert refused(lambda: teach(STUDENT, TEACHER, ITEMS, SETTINGS, ignore, place)) == "train_bfloat16"
 
 
 def test_a_folder_gives_back_what_was_put_there(tmp_path: Path) -> None:
