@@ -22,6 +22,7 @@ NAMES = (
     "policy",
     "privacy",
     "privacy.alone",
+    "training",
 )
 PARTS = (
     "compression-press",

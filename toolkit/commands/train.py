@@ -181,7 +181,7 @@ def _foreseen(plan: Plan, personal: Personal) -> str:
             f"{plan.name}: {plan.task}, {plan.licence}; {plan.parameters:,} parameters",
             f"{plan.calibrate} items to learn from, {plan.evaluate} to evaluate on",
             f"personal data in {personal.personal} of {personal.scanned} texts that were scanned: {found}",
-            f"about {plan.seconds:.0f} s and {plan.memory_bytes / 1e6:.0f} MB, by the cost model: within a factor of three",
+            f"about {plan.seconds:.0f} s and {plan.memory_bytes / 1e6:.0f} MB by the cost model, give or take",
             "nothing was done",
         ]
     )

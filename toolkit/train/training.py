@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,7 @@ class _Taught:
         together = distributed.is_initialized() and not self._sharded
         self._model = DistributedDataParallel(self._learner) if together else self._learner
         self._order = list(batches(len(items), settings.batch, settings.epochs, settings.seed))
+        self._flops: dict[tuple[tuple[str, tuple[int, ...]], ...], int] = {}
         self._log: Log | None = None
         if group.leads:
             self._log = Log(folder, of, settings, len(items), len(self._order), parameters)
@@ -161,15 +163,20 @@ class _Taught:
         own = share(batch, self._group.rank, self._group.size)
         # who has none of a small batch takes part all the same, with an item that does not count
         taken = own if len(own) else batch[:1]
-        with FlopCounterMode(display=False) as counter, torch.autocast("cpu", enabled=self._settings.bfloat16):
-            feeds = as_tensors(joined([self._items[index] for index in taken]))
+        feeds = as_tensors(joined([self._items[index] for index in taken]))
+        # counting takes longer than computing does in small graphs, and comes to the same for the same shapes
+        shapes = tuple(sorted((name, tuple(value.shape)) for name, value in feeds.items()))
+        counter = FlopCounterMode(display=False) if shapes not in self._flops else None
+        with counter or nullcontext(), torch.autocast("cpu", enabled=self._settings.bfloat16):
             with torch.no_grad():
                 right = [] if self._master is None else self._master(feeds, self._loss.names)
             found = self._loss(_floats(self._model(feeds, self._loss.names)), _floats(right), feeds).mean() * len(own)
             self._optimiser.zero_grad()
             # the mean over processes, which the group takes, times their number is the sum
             torch.autograd.backward(found * self._group.size / len(batch))
-        return float(found.detach()), counter.get_total_flops() * bool(len(own)), began
+        if counter is not None:
+            self._flops[shapes] = counter.get_total_flops()
+        return float(found.detach()), self._flops[shapes] * bool(len(own)), began
 
     def _batch(self) -> NDArray[np.intp]:
         return self._order[self._standing.steps]

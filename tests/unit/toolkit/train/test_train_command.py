@@ -1,0 +1,177 @@
+"""`sealpress train`: the gate stands before it, an interruption costs nothing, and what comes of it is a bundle."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from msgspec import UNSET
+from safetensors.numpy import save_file
+
+from policies.errors import Denied, Fault
+from tests.commands import within
+from tests.unit.toolkit.compress.conftest import write_papers
+from tests.unit.toolkit.compress.steps.graphs import encoder, tokens
+from toolkit.box import Box, Context, create_box
+from toolkit.bundle import Bundle
+from toolkit.compress.training import Personal, foreseen, train
+from toolkit.train.errors import TrainingError, TrainingHalted
+from toolkit.train.place import Place
+
+RECIPE = (
+    '[[step]]\nkind = "prune-neurons"\nkeep = 0.5\n\n[[step]]\nkind = "distil"\nepochs = {}\nbatch = 4\nrate = 1e-3\n'
+)
+FOR_SEARCH = Context(purpose="search")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A box, a model as an ONNX file, items to learn from and to measure on, and recipes."""
+    folder = tmp_path_factory.mktemp("trained")
+    create_box(folder / "box")
+    (folder / "model.onnx").write_bytes(encoder())
+    for name, items in (("learn", tokens(8)), ("measure", tokens(4, seed=1))):
+        (folder / name).mkdir()
+        for number, item in enumerate(items):
+            save_file(dict(item), folder / name / f"{number}.safetensors")
+    (folder / "recovered.toml").write_text(RECIPE.format(3))
+    (folder / "other.toml").write_text(RECIPE.format(4))
+    (folder / "rounded.toml").write_text('[[step]]\nkind = "weight-bits"\n')
+    return folder
+
+
+def trained(site: Path, out: str, recipe: str = "recovered.toml", **more: Any) -> Bundle:
+    given: dict[str, Any] = {"context": FOR_SEARCH, "data_licence": "LicenseRef-own", "licence": "MIT", **more}
+    bundle = train(
+        site / "model.onnx",
+        site / recipe,
+        calibrate=site / "learn",
+        evaluate=site / "measure",
+        budget="fidelity>=0.01",
+        out=site / out,
+        settings=site / "box" / "sealpress.toml",
+        **given,
+    )
+    assert bundle is not None
+    return bundle
+
+
+def refused(site: Path, out: str, **more: Any) -> Fault:
+    with pytest.raises(Fault) as error:
+        trained(site, out, **more)
+    return error.value
+
+
+def test_an_interrupted_training_ends_as_one_that_was_not(site: Path) -> None:
+    whole = trained(site, "whole.bundle")
+
+    def interrupt(line: str) -> None:
+        if line.startswith("step 3 of 6"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    halted = refused(site, "cut.bundle", progress=interrupt)
+    assert isinstance(halted, TrainingHalted)
+    assert halted.code == "train_interrupted"
+    assert "--resume" in halted.hint
+    assert not (site / "cut.bundle").exists()
+    assert refused(site, "cut.bundle").code == "run_exists"
+    assert refused(site, "cut.bundle", recipe="other.toml", resume=True).code == "run_differs"
+    lines: list[str] = []
+    again = trained(site, "cut.bundle", resume=True, progress=lines.append)
+    steps = [line for line in lines if line.startswith("step ") and "items/s" in line]
+    assert [line.split(":")[0] for line in steps] == ["step 5 of 6", "step 6 of 6"]
+    assert (whole.path / "model.onnx").read_bytes() == (again.path / "model.onnx").read_bytes()
+
+
+def test_a_bundle_tells_what_it_learned_from_and_what_that_took(site: Path) -> None:
+    settings = site / "box" / "sealpress.toml"
+    before = Box.open(settings).journal.usage()
+    manifest = trained(site, "told.bundle", place=Place(folder=site / "told")).manifest
+    used = Box.open(settings).journal.usage() - before
+    assert {unit.rpartition("/")[2] for unit in used} >= {"cpu_ms"}
+    assert manifest.spent is not UNSET
+    assert [(one.name, one.relation) for one in manifest.lineage] == [("model", "parent"), ("learn", "training")]
+    report = json.loads((site / "told" / "report.json").read_text())
+    spent = report["trials"][0]["steps"][1]["spent"]
+    assert manifest.spent.flops == spent["flops"] > 0
+    assert manifest.spent.cpu_s == spent["cpu_s"] > 0
+    assert {path.name for path in (site / "told").iterdir()} == {
+        "personal.json",
+        "report.html",
+        "report.json",
+        "run.json",
+        "training",
+        "trials",
+    }
+    [training] = (site / "told" / "training").iterdir()
+    assert {path.name for path in training.iterdir()} == {
+        "begun.json",
+        "checkpoint.safetensors",
+        "curves.svg",
+        "log.jsonl",
+    }
+
+
+def test_nothing_is_trained_before_the_gate_lets_it(site: Path) -> None:
+    unstated = refused(site, "no.bundle", context=Context())
+    assert isinstance(unstated, Denied)
+    assert "base.train" in {one.rule for one in unstated.findings if not one.ok}
+    traded = refused(site, "no.bundle", context=Context(purpose="product"), licence="CC-BY-NC-4.0")
+    assert isinstance(traded, Denied)
+    assert "licence.commercial" in {one.rule for one in traded.findings if not one.ok}
+    assert refused(site, "no.bundle", data_licence=None).code == "licence_data"
+    assert not list(site.glob("no.*"))
+
+
+def test_what_cannot_be_trained_is_refused_before_anything_is_loaded(site: Path) -> None:
+    fault = refused(site, "no.bundle", recipe="rounded.toml")
+    assert isinstance(fault, TrainingError)
+    assert fault.code == "train_recipe"
+    assert refused(site, "no.bundle", memory=1).code == "train_memory"
+    assert not list(site.glob("no.*"))
+
+
+def test_personal_data_is_counted_and_needs_a_basis(site: Path, tmp_path: Path) -> None:
+    folder, texts = tmp_path / "encoder", tmp_path / "texts.txt"
+    folder.mkdir()
+    write_papers(folder)
+    save_file({"embeddings.word_embeddings.weight": np.zeros((4, 2), np.float32)}, folder / "model.safetensors")
+    texts.write_text("write to ann@example.com\nor to bob@example.com and eve@example.com\nor do not\n")
+    given: dict[str, Any] = {
+        "calibrate": texts,
+        "data_licence": "LicenseRef-own",
+        "settings": site / "box" / "sealpress.toml",
+    }
+    _, personal = foreseen(folder, site / "recovered.toml", context=Context(), **given)
+    assert personal == Personal(items=3, scanned=3, personal=2, kinds={"email": 3})
+    with pytest.raises(Denied) as error:
+        train(folder, site / "recovered.toml", context=FOR_SEARCH, out=site / "no.bundle", **given)
+    assert "privacy.basis" in {one.rule for one in error.value.findings if not one.ok}
+    assert not list(site.glob("no.*"))
+
+
+def test_the_command_estimates_and_trains(site: Path) -> None:
+    asked = [
+        site / "recovered.toml",
+        site / "model.onnx",
+        "--calibrate",
+        site / "learn",
+        "--evaluate",
+        site / "measure",
+    ]
+    asked += ["--data-licence", "LicenseRef-own", "--licence", "MIT", "--purpose", "search", "--json"]
+    asked += ["--out", site / "command.bundle", "--budget", "fidelity>=0.01"]
+    dry = within(site / "box", "train", *asked, "--dry-run")
+    assert dry.returncode == 0, dry.stdout + dry.stderr
+    assert json.loads(dry.stdout)["plan"]["recipes"][0]["steps"] == ["prune-neurons", "distil"]
+    assert not list(site.glob("command.*"))
+    done = within(site / "box", "train", *asked)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["manifest"]["spent"]["flops"] > 0
+    alone = within(site / "box", "train", *asked, "--hosts", "2")
+    assert (alone.returncode, json.loads(alone.stdout)["code"]) == (2, "usage")
