@@ -172,11 +172,14 @@ def test_a_pruned_decoder_comes_nearer_to_its_parent(gated: Gated, decoder: Lear
     assert (was["layers.0.qkv.weight"] != now["layers.0.qkv.weight"]).any()
 
 
-@pytest.mark.parametrize("rank", [0, 2])
-def test_what_was_pruned_two_of_four_stays_so(gated: Gated, decoder: Learned, rank: int) -> None:
+@pytest.mark.parametrize(
+    "step",
+    [Finetune(rank=0, epochs=1, rate=1e-2), Finetune(rank=2, epochs=1, rate=1e-2), Distil(epochs=1, rate=1e-2)],
+    ids=["weights", "adapters", "distil"],
+)
+def test_what_was_pruned_two_of_four_stays_so(gated: Gated, decoder: Learned, step: Step) -> None:
     pruned, _ = take(gated, Sparsify(pattern="2:4", method="magnitude"), decoder.model, decoder.items)
-    step = Finetune(rank=rank, epochs=1, rate=1e-2)
-    made, _ = take(gated, step, pruned, decoder.items, prompts=decoder.prompts)
+    made, _ = take(gated, step, pruned, decoder.items, prompts=decoder.prompts, parent=decoder.model)
     was, now = constants(pruned), constants(made)
     matrices = [name for name, value in was.items() if value.ndim == 2 and name.startswith("layers.")]
     assert matrices
