@@ -50,7 +50,13 @@ def place(shared: Shared) -> Path:
 
 
 @pytest.fixture(scope="module")
-def model(place: Path) -> Iterator[Model]:
+def another(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the box, made before anybody has it open."""
+    return Path(shutil.copytree(place, tmp_path_factory.mktemp("another") / "box"))
+
+
+@pytest.fixture(scope="module")
+def model(place: Path, another: Path) -> Iterator[Model]:
     box = Box(place / "sealpress.toml")
     with closing(box.journal):
         bundle = Bundle.read(place / "tiny.bundle", box.trusted())
@@ -161,19 +167,16 @@ def test_what_was_not_opened_for_it_tries_nothing(model: Model, monkeypatch: pyt
     assert "this host" in refused(differs)
 
 
-def test_the_settings_open_a_model_for_it(
-    place: Path, tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_settings_open_a_model_for_it(another: Path, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     how: dict[str, Any] = {"max_tokens": 30, "seed": 1, "temperature": 1.0, "purpose": "search"}
-    expected = model.generate("the hen", **how).text
-    model._box.journal.close()
-    settings = shutil.copytree(place, tmp_path / "box") / "sealpress.toml"
+    settings = another / "sealpress.toml"
     settings.write_text(settings.read_text("utf-8") + "\n[generate]\nlookup = true\n", "utf-8")
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    opened = load(settings.with_name("tiny.bundle"), settings)
+    opened = load(another / "tiny.bundle", settings)
     with closing(opened._box.journal):
-        assert opened.generate("the hen", lookup=True, **how).text == expected
-    opened = load(settings.with_name("tiny.bundle"), settings, lookup=False)
+        assert opened.plan == model.plan
+        assert opened.generate("the hen", lookup=True, **how).text == model.generate("the hen", **how).text
+    opened = load(another / "tiny.bundle", settings, lookup=False)
     with closing(opened._box.journal):
         assert opened.plan.lookup is None
 
