@@ -40,6 +40,7 @@ line turns them into its exit status.
         │   ├── KeyFault                compliance/keys: a key that is missing, malformed or of another kind
         │   ├── JwksError               compliance/issuer: no keys of the issuer where they were named
         │   ├── TlsError                serve: a certificate or a key with which nothing can be secured
+        │   ├── TimestampError          compliance/timestamps: a token of time that cannot be asked for, or taken in
         │   ├── WitnessMissing          compliance/witness: no witness where one was named
         │   ├── RequestError            serve: a request that cannot be read, or asks for what is not here
         │   ├── Busy                    serve: not now, for the rate of the key or the queue of the server
