@@ -16,6 +16,7 @@ line turns them into its exit status.
         │   ├── NotReadable             compliance/journal: a record that these keys do not open
         │   ├── ReportError             compliance/report: a journal or a report whose records and numbers disagree
         │   ├── ControlError            compliance/controls: a control that is not there, or an answer that is forged
+        │   ├── DutyError               compliance/duties: an incident or a request that is not there, or is over
         │   ├── ConsentError            compliance/state: a consent that cannot be recorded, or is not there
         │   ├── OverrideError           compliance/state: an override that cannot be made, or is not there
         │   ├── DeclarationError        compliance/state: a declaration that is not accepted

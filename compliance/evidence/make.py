@@ -37,7 +37,8 @@ __all__ = ["STANDING", "Papers", "make"]
 # kinds of notes from before a period that say how things stood when it began
 STANDING = frozenset({
     "auditors", "held", "hold_released", "loaded", "override_ended", "override_opened", "policy_changed",
-    "usage_grant_imported", "usage_grant_revoked",
+    "usage_grant_imported", "usage_grant_revoked", "incident_opened", "incident_updated", "incident_closed",
+    "request_received", "request_extended", "request_answered",
 })  # fmt: skip
 _DECLARED = "declaration_"
 _ZIP64 = 2**31 - 1
