@@ -28,9 +28,9 @@ _Time = Annotated[int, Meta(ge=0, le=2**62)]
 
 
 class Duty(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An incident, or a request of a person. Times are in ns: when it `happened`, `since` when it was known or received,
-    and when it was closed or answered. `affected` is how many persons, as far as known; `reason` is why the time was
-    extended."""
+    """An incident, or a request of a person. Times are in ns: when it `happened`, `since` when it was known or
+    received, and when it was closed or answered. `affected` is how many persons, as far as known; `reason` is why
+    the time was extended."""
 
     format: Literal[1] = 1
     id: Annotated[str, Meta(pattern=r"\A[0-9a-f]{16}\Z")]

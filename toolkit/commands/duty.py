@@ -1,4 +1,4 @@
-"""What the commands for incidents and for requests of persons have in common: on record first, then kept, then shown."""
+"""What the commands for incidents and for requests of persons have in common: first on record, then kept and shown."""
 
 from __future__ import annotations
 

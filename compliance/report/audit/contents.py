@@ -122,8 +122,8 @@ class Changed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Contents(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A report, format 1. `evidence` is the SHA-256 of the evidence; the period is in ns since 1970. `duties` is left out
-    where there are none."""
+    """A report, format 1. `evidence` is the SHA-256 of the evidence; the period is in ns since 1970. `duties` is left
+    out where there are none."""
 
     format: Literal[1] = 1
     inputs: Inputs

@@ -87,7 +87,9 @@ def _reported(duty: Duty, records: list[str], made: int, lang: Lang) -> Reported
                 requires=one.requires.said(lang),
                 due=end,
                 state=_state(end, duty.ended, made),
-                left_h=(end - made) // (3600 * 10**9) if end is not None and duty.ended is None and end > made else None,
+                left_h=(end - made) // (3600 * 10**9)
+                if end is not None and duty.ended is None and end > made
+                else None,
             )
             for one, end in clocks(duty)
         ),
