@@ -1,4 +1,4 @@
-"""The cryptography of the house, and the only file that imports it from outside.
+"""The cryptography of the house, and the only file that imports it from outside, but for X.509 (verify/authority.py).
 
 SHA-256 and HMAC (FIPS 180-4, RFC 2104), keyed BLAKE2b (RFC 7693), Ed25519 (RFC 8032), AES-256-GCM with random nonces
 (NIST SP 800-38D), AES-256-SIV (RFC 5297), and HPKE (RFC 9180) over X-Wing, the hybrid of ML-KEM-768 and X25519, so that

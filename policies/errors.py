@@ -16,6 +16,7 @@ line turns them into its exit status.
         │   ├── NotReadable             compliance/journal: a record that these keys do not open
         │   ├── ReportError             compliance/report: a journal or a report whose records and numbers disagree
         │   ├── ControlError            compliance/controls: a control that is not there, or an answer that is forged
+        │   ├── DutyError               compliance/duties: an incident or a request that is not there, or is over
         │   ├── ConsentError            compliance/state: a consent that cannot be recorded, or is not there
         │   ├── OverrideError           compliance/state: an override that cannot be made, or is not there
         │   ├── DeclarationError        compliance/state: a declaration that is not accepted
@@ -40,6 +41,7 @@ line turns them into its exit status.
         │   ├── KeyFault                compliance/keys: a key that is missing, malformed or of another kind
         │   ├── JwksError               compliance/issuer: no keys of the issuer where they were named
         │   ├── TlsError                serve: a certificate or a key with which nothing can be secured
+        │   ├── TimestampError          compliance/timestamps: a token of time that cannot be asked for, or taken in
         │   ├── WitnessMissing          compliance/witness: no witness where one was named
         │   ├── RequestError            serve: a request that cannot be read, or asks for what is not here
         │   ├── Busy                    serve: not now, for the rate of the key or the queue of the server

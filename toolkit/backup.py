@@ -45,6 +45,7 @@ from compliance.state.errors import StateError
 from compliance.state.grants.store import store as grants
 from compliance.state.salts import Salts
 from compliance.state.snapshot import Snapshot, recreate
+from compliance.timestamps import TIMESTAMPS, kept_in
 from compliance.verify.journal import verify_journal
 from compliance.verify.note import regular
 from policies.errors import Failed
@@ -170,6 +171,7 @@ def _small(box: Box) -> tuple[list[Part], tuple[str, ...]]:
     parts += [
         Part.of(f"{POLICIES}/{path.name}", path.read_bytes()) for path in sorted((folder / POLICIES).glob("*.json"))
     ]
+    parts += [Part.of(f"{TIMESTAMPS}/{kept.digest}.json", kept.written()) for kept in kept_in(folder / TIMESTAMPS)]
     return parts, tuple(name for name in names if name not in going)
 
 

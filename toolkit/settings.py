@@ -97,6 +97,12 @@ class WitnessSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     url: str | None = None
 
 
+class TimestampSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which authorities for time are trusted: files of their root certificates (PEM), relative to the settings."""
+
+    roots: Annotated[tuple[str, ...], Meta(min_length=1)]
+
+
 class PolicySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Packs by name, what fills their parameters, and the user's own files of rules, cases and claims, relative to the
     settings. With `prove`, nothing is put in force whose claims are not proved."""
@@ -224,6 +230,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     journal: JournalSettings
     keys: KeySettings = KeySettings()
     witness: WitnessSettings | None = None
+    timestamps: TimestampSettings | None = None
     policy: PolicySettings = PolicySettings()
     override: OverrideSettings = OverrideSettings()
     privacy: PrivacySettings = PrivacySettings()

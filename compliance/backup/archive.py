@@ -49,13 +49,13 @@ _MAX_NAME = 100  # bytes; longer ones need a second header
 _BLOCK = 512
 _CHUNK = 1_000_000
 _KNOWN = re.compile(
-    r"sealpress\.toml|state/(salts\.sealed|(api_keys|consents|grants)\.sqlite|policies/[0-9a-f]{64}\.json)|keys/(auditors/)?[\w-][\w.-]*\.pub"
+    r"sealpress\.toml|state/(salts\.sealed|(api_keys|consents|grants)\.sqlite|policies/[0-9a-f]{64}\.json)|timestamps/[0-9a-f]{64}\.json|keys/(auditors/)?[\w-][\w.-]*\.pub"
     r"|journal/(journal\.note|certificates\.notes|journal\.heads|witnessed\.notes|shard-[0-9]{3}\.(log|heads))",
     re.ASCII,
 )
 # no part of it begins with a dot, and nothing in it moves the cursor of a terminal
 _PART = r"[^/\\\x00-\x1f\x7f.][^/\\\x00-\x1f\x7f]*"
-_RULE = re.compile(rf"(?!(journal|keys|state)/)({_PART}/)*{_PART}")
+_RULE = re.compile(rf"(?!(journal|keys|state|timestamps)/)({_PART}/)*{_PART}")
 # a store is opened in memory
 _MAX_STORE = (1 << 31) - 1
 

@@ -27,15 +27,18 @@ from compliance.verify.archive import DATE, MAX_ENTRIES, Archive, canonical
 from compliance.verify.counts import Counts
 from compliance.verify.disclosed import UNREAD, Span
 from compliance.verify.leaf import NOBODY, NOTED, shard_name
-from compliance.verify.note import regular
+from compliance.verify.note import Note, regular
 from compliance.verify.recount import Recounted, recounted
+from compliance.verify.statements import JointHead
+from compliance.verify.timestamp import Kept
 
 __all__ = ["STANDING", "Papers", "make"]
 
 # kinds of notes from before a period that say how things stood when it began
 STANDING = frozenset({
     "auditors", "held", "hold_released", "loaded", "override_ended", "override_opened", "policy_changed",
-    "usage_grant_imported", "usage_grant_revoked",
+    "usage_grant_imported", "usage_grant_revoked", "incident_opened", "incident_updated", "incident_closed",
+    "request_received", "request_extended", "request_answered",
 })  # fmt: skip
 _DECLARED = "declaration_"
 _ZIP64 = 2**31 - 1
@@ -44,12 +47,13 @@ _CHUNK = 1_000_000
 
 class Papers(NamedTuple):
     """What lies beside the journal: the folder with the texts of policies, the usage grants, the proof of the policy's
-    claims (or None), and what the settings say of the box."""
+    claims (or None), what the settings say of the box, and the tokens of time over its heads."""
 
     policies: Path
     grants: Sequence[Signed]
     proof: bytes | None
     box: Mapping[str, str]
+    timestamps: Sequence[Kept] = ()
 
 
 def make(
@@ -182,6 +186,10 @@ def _papers(out: ZipFile, papers: Papers, policies: Iterable[str], bounds: Bound
     for grant in sorted(papers.grants, key=lambda one: one.terms.id):
         if grant.terms.starts <= bounds.until and bounds.since < grant.terms.ends:
             _write(out, f"grants/{grant.terms.id}.json", grant.file)
+    first, last = (JointHead.parsed(Note.parsed(text).text) for text in (bounds.first, bounds.last))
+    for kept in sorted(papers.timestamps, key=lambda one: one.digest):
+        if first.grows_to(kept.head) and kept.head.grows_to(last):
+            _write(out, f"timestamps/{kept.digest}.json", kept.written())
     if papers.proof is not None and _about(papers.proof) in digests:
         _write(out, "policy.proof", papers.proof)
 

@@ -14,6 +14,8 @@ import re
 import sys
 from pathlib import Path
 
+from compliance.crypto import Unauthentic
+from compliance.verify.authority import roots_in
 from compliance.verify.errors import NotVerified
 from compliance.verify.evidence import verify_evidence
 from compliance.verify.spoken import said, value_of
@@ -31,15 +33,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--key", required=True, type=_key, help="the root's key (ed25519:...) or its fingerprint")
     parser.add_argument("--head", type=Path, help="a head that you hold from before, from outside the evidence")
     parser.add_argument("--witness", type=_witness, help="the public key of a witness (ed25519:...)")
+    parser.add_argument("--tsa-root", type=Path, help="certificates (PEM) of authorities for time that you trust")
     parser.add_argument("--nonce", help="a text that nobody could foresee, for a sample")
     parser.add_argument("--json", action="store_true", help="say it as JSON")
     given = parser.parse_args(arguments)
     try:
         head = None if given.head is None else given.head.read_bytes()[:_MAX_HEAD].decode("utf-8", "replace")
+        roots = None if given.tsa_root is None else roots_in(given.tsa_root.read_bytes()[:_MAX_HEAD])
     except OSError as error:
-        parser.error(f"{given.head}: {error.strerror}")
+        parser.error(f"{error.filename}: {error.strerror}")
+    except Unauthentic as error:
+        parser.error(f"{given.tsa_root}: {error}")
     try:
-        found = verify_evidence(given.evidence, given.key, head=head, nonce=given.nonce, witness=given.witness)
+        found = verify_evidence(
+            given.evidence, given.key, head=head, nonce=given.nonce, witness=given.witness, tsa_roots=roots
+        )
     except NotVerified as refusal:
         [(place, code)] = refusal.failures
         value = {"ok": False, "failures": [{"place": place, "code": code}]}

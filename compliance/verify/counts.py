@@ -41,6 +41,8 @@ class Counts:
     """One pass over the opened metadata, of which it keeps counts, and the calls that have not ended yet."""
 
     def __init__(self) -> None:
+        # tokens of time that notes tell of, their heads, and the times of these (ns)
+        self.stamps: set[tuple[str, str, int]] = set()
         self.manifests: set[str] = set()  # the digests of models whose papers were opened
         self.policies: set[str] = set()  # that calls name
         self.elsewhere: list[Ending] = []
@@ -98,6 +100,9 @@ class Counts:
                 raise Broken("evidence_decision")
             if value["kind"] == "loaded":
                 self.manifests.add(value["data"]["manifest"]["digest"])
+            elif value["kind"] == "timestamped":
+                token, head = value["data"]["token"], value["data"]["head"]
+                self.stamps.add((str(token), str(head), int(value["data"]["head_at"])))
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
             raise Broken("evidence_metadata") from None
 

@@ -44,12 +44,13 @@ _CHUNK = 128_000
 @dataclass(frozen=True)
 class Span:
     """The leaves of a shard in evidence: those under `last` that were not under `first`. `peaks` make up the tree of
-    those before; `marks` are roots that the tree must have at some sizes, each with where that is said."""
+    those before; `marks` are roots that the tree must have at some sizes, each with where that is said and the code of
+    its failure."""
 
     first: Head
     last: Head
     peaks: tuple[bytes, ...]
-    marks: dict[int, bytes] = field(default_factory=dict)
+    marks: dict[int, list[tuple[bytes, str, str]]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -92,8 +93,8 @@ class Disclosed:
     def _read(self, log: Part, opened: Iterator[bytes], nodes: _Nodes, progress: Callable[[int], None]) -> None:
         """Raises Broken, NotVerified."""
         records, tree, marks, start = self.records, self.records.tree, self.span.marks, self.span.first.size
-        if start in marks and marks[start] != self.span.first.root:
-            raise NotVerified.at("head", "given_root")
+        if start in marks:
+            _compare(marks[start], self.span.first.root)
         for body, leaf, _ in frames(log.read, self._archive.size(f"{self.span.name}.log"), progress):
             number = tree.size
             if number == start:
@@ -103,8 +104,8 @@ class Disclosed:
             made = tree.append(leaf)
             if number in nodes.completed:
                 nodes.take(number, made, body[1])
-            if number + 1 in marks and tree.root() != marks[number + 1]:
-                raise NotVerified.at("head", "given_root")
+            if number + 1 in marks:
+                _compare(marks[number + 1], tree.root())
         if next(opened, None) is not None:
             raise Broken("evidence_malformed")
 
@@ -215,3 +216,9 @@ def openings(file: _Readable) -> Iterator[bytes]:
                 raise Broken("evidence_malformed")
         yield data[offset : offset + length]
         offset += length
+
+
+def _compare(marks: list[tuple[bytes, str, str]], found: bytes) -> None:
+    for root, place, code in marks:
+        if root != found:
+            raise NotVerified.at(place, code)

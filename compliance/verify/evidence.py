@@ -6,7 +6,7 @@ ends it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from compliance.verify.merkle import check_consistency, check_inclusion, leaf_ha
 from compliance.verify.note import WITNESS, Note, cosigned_at, notes_in, witness_id
 from compliance.verify.recount import Sampled, recounted
 from compliance.verify.statements import Genesis, Head, JointHead, head_parsed
+from compliance.verify.timestamp import Kept, Stamped, imprint
 
 __all__ = ["SAMPLE", "VerifiedEvidence", "verify_evidence"]
 
@@ -38,7 +39,7 @@ class VerifiedEvidence:
 
     `first` and `last` are the joint heads between which all leaves stand; `counts` were taken from the leaves.
     `given` says whether a head from outside was compared, `witnessed` what a witness saw when (s); with neither, the
-    evidence is unwitnessed.
+    evidence is unwitnessed. `timestamps` are the tokens of time over joint heads, the oldest head first.
     """
 
     claimed: Claimed
@@ -53,6 +54,7 @@ class VerifiedEvidence:
     sample: tuple[Sampled, ...]
     given: bool
     witnessed: tuple[int, int] | None
+    timestamps: tuple[Stamped, ...] = ()
 
 
 def verify_evidence(
@@ -62,6 +64,7 @@ def verify_evidence(
     head: str | None = None,
     nonce: str | None = None,
     witness: bytes | None = None,
+    tsa_roots: Sequence[bytes] | None = None,
     period: tuple[int, int] | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> VerifiedEvidence:
@@ -69,8 +72,9 @@ def verify_evidence(
 
     `head` is a signed head that the auditor holds from before, from outside this file: that, or a `witness` by its key,
     shows that history was not written anew. `nonce` is any text that whoever made the evidence could not foresee; it
-    chooses a sample of leaves. `period` (ns) is what was asked for. `progress` hears how many bytes more of the leaves
-    were read. Raises NotVerified with the one failure.
+    chooses a sample of leaves. `tsa_roots` are the certificates (DER) to which the chains of tokens of time must lead;
+    without them no chain is checked. `period` (ns) is what was asked for. `progress` hears how many bytes more of the
+    leaves were read. Raises NotVerified with the one failure.
     """
     with Archive(path) as archive:
         claimed = Claimed.parsed(archive.read("evidence.json"))
@@ -80,6 +84,7 @@ def verify_evidence(
         check.heads()
         if head is not None:
             check.given(head)
+        check.timestamps(tsa_roots)
         check.earlier()
         check.leaves(nonce, progress)
         check_attached(archive, check.id, check.policies)
@@ -110,7 +115,8 @@ class _Check:
         joints = [self._joint(place, note) for place, note in self._notes("joint.notes", "joint", "joint_signature")]
         if len(joints) != 2:
             raise NotVerified.at("joint.notes", "joint_missing")
-        (self._first, _), (self._last, self._note) = joints
+        (self._first, begin), (self._last, self._note) = joints
+        self._ends = begin, self._note
         if not self._first.grows_to(self._last):
             raise NotVerified.at("joint 1", "joint_order")
         sizes = tuple(size for size, _ in self._first.shards)
@@ -165,9 +171,34 @@ class _Check:
                 continue
             span = self._spans[number]
             if span.first.size <= size <= span.last.size:
-                span.marks[size] = root
+                span.marks.setdefault(size, []).append((root, "head", "given_root"))
             else:
                 self._consistent(span, size, root, head.at)
+
+    def timestamps(self, roots: Sequence[bytes] | None) -> None:
+        """The tokens of time over joint heads of the same history, which the leaves must give."""
+        found: dict[str, Stamped] = {}
+        for name in self._archive.names:
+            if not name.startswith("timestamps/"):
+                continue
+            with _failing(name):
+                kept = Kept.parsed(self._archive.read(name))
+                found[name] = kept.check(roots)
+            if name != f"timestamps/{kept.digest}.json":
+                raise NotVerified.at(name, "timestamp_malformed")
+            self._stands(name, kept)
+        self._timestamps = tuple(sorted(found.values(), key=lambda one: (one.head_at, one.token)))
+
+    def _stands(self, name: str, kept: Kept) -> None:
+        """The head under a token is one between both joint heads, and will be compared with the leaves."""
+        with _refused(name, "timestamp_head"):
+            signer = self._keyring.signer_of(kept.note)
+            if kept.head.id != self.id or self._keyring.certificate(signer, kept.head.at) is None:
+                raise ValueError("of another journal, or not of its day")
+            if not (self._first.grows_to(kept.head) and kept.head.grows_to(self._last)):
+                raise ValueError("not between the joint heads")
+        for number, (size, root) in kept.head.by_shard().items():
+            self._spans[number].marks.setdefault(size, []).append((root, name, "timestamp_head"))
 
     def earlier(self) -> None:
         """The notes from before the period, of which no two may be the same."""
@@ -192,6 +223,11 @@ class _Check:
         """Every leaf of the period, the calls that ended in another shard, and all counts."""
         found = recounted(self._archive, self._spans, self._counts, self._chosen(nonce), progress)
         _compare(self._claimed.counts, found.counts)
+        here = {one.token for one in self._timestamps}
+        ends = {imprint(note).hex() for note in self._ends}
+        for token, head, at in sorted(self._counts.stamps):
+            if token not in here and (head in ends or self._first.at < at < self._last.at):
+                raise NotVerified.at(f"timestamps/{token[:64]}.json", "timestamp_missing")
         self._found = found
 
     @property
@@ -217,6 +253,7 @@ class _Check:
             sample=self._found.sample,
             given=given,
             witnessed=self._witnessed,
+            timestamps=self._timestamps,
         )
 
     def _notes(self, name: str, what: str, malformed: str) -> Iterator[tuple[str, str]]:

@@ -29,6 +29,10 @@ def value_of(found: VerifiedEvidence) -> dict[str, Any]:
         "sample": [{"record": one.record, "kind": _KINDS.get(one.kind, "public")} for one in found.sample],
         "head": found.given,
         "witness": None if found.witnessed is None else dict(zip(("records", "at"), found.witnessed, strict=True)),
+        "timestamps": [
+            {"head_at": one.head_at, "at": one.at, "authority": one.authority, "token": one.token, "chain": one.chained}
+            for one in found.timestamps
+        ],
         "witnessed": found.given or found.witnessed is not None,
     }
 
@@ -58,6 +62,10 @@ def said(found: VerifiedEvidence) -> str:
     if found.witnessed is not None:
         count, seconds = found.witnessed
         lines.append(f"The witness saw {count:,} records, at {_moment(seconds * 10**9)}.")
+    for one in found.timestamps:
+        chain = "" if one.chained else "; its chain was not checked, since you gave no root (--tsa-root)"
+        moments = f"the head of {_moment(one.head_at)} at {_moment(one.at)}"
+        lines.append(f"The authority {one.authority[:200]} stamped {moments}{chain}.")
     if not found.given and found.witnessed is None:
         lines.append("Unwitnessed: no head from outside was compared, so that all of it may have been written anew.")
     return "\n".join(lines)

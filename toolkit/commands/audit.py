@@ -21,6 +21,7 @@ from compliance.verify.journal import Verified, verify_journal
 from toolkit.box import Box, exposed
 from toolkit.cli import output, with_settings
 from toolkit.commands.answer import answer
+from toolkit.commands.breach import breach
 from toolkit.commands.copies import root_given
 from toolkit.commands.evidence import evidence, evidence_of, verifier, verify
 from toolkit.commands.receipt import head_file, read_text
@@ -41,6 +42,7 @@ def audit() -> None:
 
 
 audit.add_command(answer)
+audit.add_command(breach)
 audit.add_command(evidence)
 audit.add_command(verify)
 audit.add_command(verifier)

@@ -16,6 +16,7 @@ from compliance.evidence.errors import EvidenceError
 from compliance.evidence.make import Papers, make
 from compliance.evidence.period import Bounds, bounds
 from compliance.keys import from_text, read_key
+from compliance.timestamps import TIMESTAMPS, kept_in, roots_of
 from compliance.verify.evidence import verify_evidence
 from compliance.verify.journal import verify_journal
 from compliance.verify.spoken import said, value_of
@@ -87,6 +88,7 @@ def evidence(
 @click.option("--key", metavar="KEY", help="The root's key or its fingerprint, from outside.  [default: the settings']")
 @click.option("--head", type=head_file, help="A head that you hold from before, from outside the evidence.")
 @click.option("--witness", type=head_file, help="The public key of a witness who co-signs the heads.")
+@click.option("--tsa-root", type=head_file, help="Certificates (PEM) of authorities for time that you trust.")
 @click.option("--nonce", help="A text that nobody could foresee: it chooses the records of a sample.")
 @_since(help="The period that you asked for: its first date or time.")
 @_until(help="Until this time, or the end of this date.")
@@ -103,6 +105,7 @@ def verify(
     key: str | None,
     head: Path | None,
     witness: Path | None,
+    tsa_root: Path | None,
     nonce: str | None,
     since: int | None,
     until: int | None,
@@ -123,6 +126,7 @@ def verify(
             head=None if head is None else read_text(head),
             nonce=nonce,
             witness=None if witness is None else read_key(witness, "witness-verifying"),
+            tsa_roots=None if tsa_root is None else roots_of([tsa_root]),
             period=None if since is None or until is None else (since, until),
             progress=bar,
         )
@@ -160,6 +164,7 @@ def evidence_of(out: Path, box: Box, reading: BoxReading, found: Bounds, heads: 
         grants=tuple(kept.signed for kept in box.meter.all()),
         proof=proof.read_bytes() if proof.is_file() and proof.stat().st_size <= MAX_FILE else None,
         box=_declared(box.settings),
+        timestamps=kept_in(box.folder / TIMESTAMPS),
     )
     with progress("open the records", found.records) as bar:
         made = make(out, box.journal_folder, found, reading.walk.anew(), reading.source, papers, heads, bar)

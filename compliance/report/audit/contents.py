@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import date
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from compliance.controls.answers import Signed
 from compliance.controls.catalogue import Crosswalk, Lang, Profile
 from compliance.controls.result import Kind
+from compliance.report.audit.duties import Reported
 from compliance.report.audit.figures import Figure, Table
 from compliance.report.audit.processing import Processing
 
@@ -121,7 +122,8 @@ class Changed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Contents(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A report, format 1. `evidence` is the SHA-256 of the evidence; the period is in ns since 1970."""
+    """A report, format 1. `evidence` is the SHA-256 of the evidence; the period is in ns since 1970. `duties` is left
+    out where there are none."""
 
     format: Literal[1] = 1
     inputs: Inputs
@@ -148,6 +150,7 @@ class Contents(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     incidents: tuple[Table, ...]
     heads: Table
     changed: tuple[Changed, ...]
+    duties: tuple[Reported, ...] | UnsetType = UNSET
 
     def figures(self) -> tuple[Figure, ...]:
         """Every number of the report, in its order. An id may come twice, with the same number."""
@@ -162,4 +165,5 @@ class Contents(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             *(one.observed for one in self.processing),
             *(different.calls for one in self.processing for different in one.differences),
             *self.acts,
+            *(one.told for one in self.duties or ()),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from compliance.controls.answered import results
@@ -28,6 +29,7 @@ from compliance.report.audit.contents import (
     Parent,
     Previous,
 )
+from compliance.report.audit.duties import duties
 from compliance.report.audit.figures import Figure, Row, Table, figure
 from compliance.report.audit.processing import processing
 from compliance.report.audit.served import Served, served, tables
@@ -88,6 +90,7 @@ def made(evidence: Evidence, inputs: Inputs) -> Contents:
         incidents=tuple(table for table in (found.failures(), _unread(evidence)) if table.rows),
         heads=_heads(evidence),
         changed=(),
+        duties=duties(evidence, inputs.made, inputs.lang) or UNSET,
     )
     return contents if inputs.previous is None else _since(contents, inputs.previous)
 
