@@ -6,7 +6,7 @@ ends it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +37,8 @@ class VerifiedEvidence:
     """What evidence that holds says.
 
     `first` and `last` are the joint heads between which all leaves stand; `counts` were taken from the leaves.
-    `given` says whether a head from outside was compared, `witnessed` what a witness saw when (s); with neither, the
-    evidence is unwitnessed.
+    `unsigned` overrides and declarations are told of whose signed files are not here. `given` says whether a head from
+    outside was compared, `witnessed` what a witness saw when (s); with neither, the evidence is unwitnessed.
     """
 
     claimed: Claimed
@@ -50,6 +50,7 @@ class VerifiedEvidence:
     counts: Mapping[str, Mapping[str, int]]
     auditors: tuple[str, ...]
     gaps: int
+    unsigned: int
     sample: tuple[Sampled, ...]
     given: bool
     witnessed: tuple[int, int] | None
@@ -82,7 +83,7 @@ def verify_evidence(
             check.given(head)
         check.earlier()
         check.leaves(nonce, progress)
-        check_attached(archive, check.id, check.policies)
+        check.attached()
         return check.verified(head is not None)
 
 
@@ -194,14 +195,9 @@ class _Check:
         _compare(self._claimed.counts, found.counts)
         self._found = found
 
-    @property
-    def id(self) -> str:
-        return self._keyring.id
-
-    @property
-    def policies(self) -> Set[str]:
-        """The digests of those that calls name."""
-        return self._counts.policies
+    def attached(self) -> None:
+        """What lies beside the leaves."""
+        self._unsigned = check_attached(self._archive, self._keyring.id, self._counts)
 
     def verified(self, given: bool) -> VerifiedEvidence:
         return VerifiedEvidence(
@@ -214,6 +210,7 @@ class _Check:
             counts=self._found.counts,
             auditors=self._found.auditors,
             gaps=self._found.gaps,
+            unsigned=self._unsigned,
             sample=self._found.sample,
             given=given,
             witnessed=self._witnessed,
