@@ -169,7 +169,8 @@ class UsageGrant(Struct, frozen=True, kw_only=True):
 class Trial(Struct, frozen=True, kw_only=True):
     """`kind` "measurement": `data` are the measurements of a model, `about` its digest; "policy_cases": `data` has by
     file of cases its SHA-256 and how many `passed` (all of them) when the policy of the digest `about` took the place
-    of another; "policy_proof": `data` is the signed statement that the claims hold, `about` the digest of the policy."""
+    of another; "policy_proof": `data` is the signed statement that the claims hold, `about` the digest of the policy.
+    """
 
     kind: Literal["measurement", "policy_cases", "policy_proof"]
     about: str
