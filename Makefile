@@ -8,11 +8,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TORCH := $(shell grep '^torch==' constraints.txt)
+TRESTLE := compliance-trestle==5.2.0
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup models demo test test-tensorflow check bench audit.pyz clean
+.PHONY: help setup models demo test test-tensorflow oscal-checker check bench audit.pyz clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +44,15 @@ test-tensorflow: ## run the tests that need TensorFlow, in an environment of the
 	@$(MAKE) setup VENV=.venv-tensorflow EXTRAS=compress,images,report,serve,tensorflow,tensorflow-tests,dev
 	@.venv-tensorflow/bin/pytest -raP tests/tensorflow tests/unit/toolkit/compress/test_compress_tensorflow_checks.py
 
+oscal-checker: .venv-oscal/.ready ## make .venv-oscal, in which a test has compliance-trestle check the OSCAL of a report
+
+# an environment of its own, since its pins are not ours
+.venv-oscal/.ready: Makefile
+	@echo "setup: .venv-oscal with $(TRESTLE)"
+	@$(PYTHON) -m venv .venv-oscal
+	@.venv-oscal/bin/python -m pip install --quiet --disable-pip-version-check '$(TRESTLE)'
+	@touch $@
+
 check: $(READY) ## lint, format, types, arrows between packages
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --check --quiet
@@ -57,5 +67,5 @@ audit.pyz: $(READY) ## write the verifier of evidence as one file
 	@$(BIN)/sealpress audit verifier --out $@
 
 clean: ## remove what can be made again; the fetched models stay
-	@rm -rf $(VENV) .venv-tensorflow build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) .venv-tensorflow .venv-oscal build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -33,7 +33,14 @@ def run() -> list[Result]:
         root = from_text(box.settings.journal.root)
         with closing(Salts(box.salts_path)) as salts:
             walk = Walk(journal, verify_journal(journal, root).id, opener)
-            make(file, journal, bounds(journal, None, None), walk, salts, Papers(box.policies_folder, (), None, {}))
+            make(
+                file,
+                journal,
+                bounds(journal, None, None),
+                walk,
+                salts,
+                Papers(box.policies_folder, (), None, {}, {}, {}),
+            )
         size = file.stat().st_size
         rounds = in_turn(
             {

@@ -21,6 +21,8 @@ from compliance.evidence.make import Papers, make
 from compliance.evidence.period import bounds
 from compliance.journal.reader import Contributions, Walk
 from compliance.journal.records import Closed, Opened, contribution
+from compliance.state.declarations import Declaration, declared
+from compliance.state.declarations import Signed as Declared
 from compliance.state.grants.terms import Signed, Terms, issued
 from compliance.verify.archive import DATE, canonical, parsed
 from compliance.verify.note import Note, cosigned
@@ -29,7 +31,7 @@ from compliance.verify.statements import key_text
 from policies.facts import Call, Finding, Metered, Outcome
 from tests.forge import SECOND, Forge, ForgedShard, Record, notes_file, opener, signer
 
-__all__ = ["WITNESS", "Period", "claims_of", "parts_of", "with_claims", "zipped"]
+__all__ = ["WITNESS", "Period", "claims_of", "declaration_of", "override_of", "parts_of", "with_claims", "zipped"]
 
 WITNESS = signer("a witness")
 MODEL = "ab" * 32
@@ -43,6 +45,15 @@ SOURCE = msgspec.json.encode(
     }
 )
 POLICY = sha256(SOURCE).hex()
+_DECLARATION = "1" * 32
+_OPENED: dict[str, Any] = {
+    "id": "2" * 16,
+    "name": "emergency",
+    "reason": "Cardiac arrest, ward 3",
+    "starts": 2**60 + 1,
+    "ends": 2**60 + 2,
+    "approvers": ["ann", "bob"],
+}
 _KINDS = {"manifest": {"digest": MODEL, "name": "minilm"}, "measurements": {"machine": "a test"}}
 
 
@@ -80,6 +91,9 @@ class Period:
             _call(first, number)
         _checkpoint(forge)
         first.noted("read", {"auditor": "ab"})
+        first.noted("override_opened", _OPENED | {"keys": _keys("ann", "bob")})
+        cases = {"cases.toml": {"sha256": "ab" * 32, "passed": 3}}
+        first.noted("policy_changed", {"policy": POLICY, "before": "0" * 64, "cases": cases})
         _checkpoint(forge)
         since = forge.at
         forge.tick()
@@ -88,6 +102,7 @@ class Period:
         _opened(first, 9, "patient-9")
         _refused(first)
         first.noted("erased", {"erasure": "ab", "rows": 2})
+        first.noted("declaration_imported", _told(declaration_of(forge.id)))
         odd(first)
         _checkpoint(forge)
         kept |= {"within": first.heads[-1], "joint within": forge.joints[-1]}
@@ -131,6 +146,11 @@ class Period:
         signature = prover.sign(b"sealpress.policy-proof/1\x00" + statement)
         return msgspec.json.encode({"statement": statement, "key": key_text(prover.public), "signature": signature})
 
+    @property
+    def override(self) -> bytes:
+        """The file of the override that three persons approved, one of them after it was told."""
+        return override_of(self.forge.id, "ann", "bob", "cyd")
+
     def source(self) -> Contributions:
         """What the salts give, of which those of who was erased are gone."""
         found = {}
@@ -144,10 +164,31 @@ class Period:
         return Walk(self.folder, self.forge.id, opener("auditor"))
 
     def make(self, path: Path, *, heads: tuple[str, ...] | None = None, whole: bool = False) -> Recounted:
-        papers = Papers(self.folder / "policies", (self.grant,), self.proof, {"name": "clinic"})
+        papers = Papers(
+            policies=self.folder / "policies",
+            grants=(self.grant,),
+            proof=self.proof,
+            box={"name": "clinic"},
+            overrides={_OPENED["id"]: self.override},
+            declarations={_DECLARATION: declaration_of(self.forge.id).file},
+        )
         found = bounds(self.folder, None if whole else self.since, None if whole else self.until)
         given = tuple(self.kept.values()) if heads is None else heads
         return make(path, self.folder, found, self.walk(), self.source(), papers, given)
+
+
+def override_of(box: str, *persons: str, **changes: Any) -> bytes:
+    """An override that these persons signed, as evidence carries it."""
+    stated = {"format": 1, "box": box, **{name: _OPENED[name] for name in ("id", "name", "reason", "starts", "ends")}}
+    statement = msgspec.json.encode(stated | changes)
+    signatures = {person: signer(person).sign(b"sealpress.override/1\x00" + statement) for person in persons}
+    return msgspec.json.encode({"statement": statement, "keys": _keys(*persons), "signatures": signatures})
+
+
+def declaration_of(box: str, **changes: Any) -> Declared:
+    """What the operator of this box declares."""
+    terms = Declaration(id=_DECLARATION, box=box, by="clinic", made=1, starts=1, ends=2**53 + 1, users=40)
+    return declared(msgspec.structs.replace(terms, **changes), signer("operator"))
 
 
 def parts_of(path: Path) -> dict[str, bytes]:
@@ -171,6 +212,14 @@ def zipped(path: Path, parts: dict[str, bytes]) -> Path:
             info.compress_type, info.create_system = ZIP_STORED, 3
             out.writestr(info, content)
     return path
+
+
+def _keys(*persons: str) -> dict[str, str]:
+    return {person: key_text(signer(person).public) for person in persons}
+
+
+def _told(signed: Declared) -> dict[str, Any]:
+    return {**msgspec.structs.asdict(signed.terms), "key": signed.key}
 
 
 def _shard(forge: Forge) -> ForgedShard:

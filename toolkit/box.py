@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Struct, structs
 
-from compliance.crypto import Opener, Signer, fresh
+from compliance.crypto import Opener, Signer, fresh, sha256
 from compliance.journal.certificates import Request, certify
 from compliance.journal.genesis import CERTIFICATES, create, identity
 from compliance.journal.signing import Auditors, DayKeys
@@ -207,13 +207,15 @@ class Box:
             engine = found.engine()
             new = engine.digest != self.policy.digest
             if new:
-                must_hold(found, engine, self.folder, self.settings, prove=settings.policy.prove)
+                cases = must_hold(found, engine, self.folder, self.settings, prove=settings.policy.prove)
         except Fault as fault:
             self.journal.record("policy_refused", {"code": fault.code, "message": str(fault)}, tenant)
             raise
         if new:
             archive(self.policies_folder, engine.digest, engine.source)
-            self.journal.record("policy_changed", {"policy": engine.digest, "before": self.policy.digest}, tenant)
+            tried = {name: {"sha256": sha256(found.cases[name]).hex(), "passed": cases[name]} for name in cases}
+            told = {"policy": engine.digest, "before": self.policy.digest, "cases": tried}
+            self.journal.record("policy_changed", told, tenant)
         self.settings = structs.replace(
             self.settings,
             policy=settings.policy,

@@ -53,17 +53,22 @@ def signed(policy: Policy, engine: Engine, signer: Signer) -> bytes:
     return msgspec.json.encode(value) + b"\n"
 
 
-def must_hold(policy: Policy, engine: Engine, folder: Path, settings: Settings, *, prove: bool = False) -> None:
-    """Return when every case of the user's own comes out as it must and, where the settings in force or `prove` ask for
-    it, every claim is proved: what a box asks of a policy before it puts it in force.
+def must_hold(
+    policy: Policy, engine: Engine, folder: Path, settings: Settings, *, prove: bool = False
+) -> dict[str, int]:
+    """Return how many cases there are, by the file that they stand in, when every case of the user's own comes out as
+    it must and, where the settings in force or `prove` ask for it, every claim is proved: what a box asks of a
+    policy before it puts it in force.
 
     Raises PolicyError: policy_untested, policy_cases, policy_unproved; MissingExtra.
     """
-    failed = [f"{file}: {one.name}" for file, tried in policy.tried().items() for one in tried if not one.ok]
+    results = policy.tried()
+    failed = [f"{file}: {one.name}" for file, tried in results.items() for one in tried if not one.ok]
     if failed:
         raise PolicyError("policy_untested", f"{len(failed)} cases come out otherwise, the first is {failed[0]}")
     if prove or settings.policy.prove:
         must_be_proved(policy, engine, folder / NAME, settings.trust.of("policies", time.time_ns()))
+    return {file: len(tried) for file, tried in results.items()}
 
 
 def must_be_proved(policy: Policy, engine: Engine, statement: Path, trusted: Collection[str]) -> None:

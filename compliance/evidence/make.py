@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
@@ -24,8 +25,10 @@ from compliance.journal.records import Noted, Sealed
 from compliance.state.grants.terms import Signed
 from compliance.state.policies import archived
 from compliance.verify.archive import DATE, MAX_ENTRIES, Archive, canonical
+from compliance.verify.attached import check_declaration, check_override
 from compliance.verify.counts import Counts
 from compliance.verify.disclosed import UNREAD, Span
+from compliance.verify.errors import NotVerified
 from compliance.verify.leaf import NOBODY, NOTED, shard_name
 from compliance.verify.note import Note, regular
 from compliance.verify.recount import Recounted, recounted
@@ -47,12 +50,15 @@ _CHUNK = 1_000_000
 
 class Papers(NamedTuple):
     """What lies beside the journal: the folder with the texts of policies, the usage grants, the proof of the policy's
-    claims (or None), what the settings say of the box, and the tokens of time over its heads."""
+    claims (or None), what the settings say of the box, the signed files of overrides and declarations by id, and the
+    tokens of time over its heads."""
 
     policies: Path
     grants: Sequence[Signed]
     proof: bytes | None
     box: Mapping[str, str]
+    overrides: Mapping[str, bytes]
+    declarations: Mapping[str, bytes]
     timestamps: Sequence[Kept] = ()
 
 
@@ -90,7 +96,7 @@ def make(
         with Archive(beside) as archive:
             found = recounted(archive, spans, counts, {}, lambda _: None)
         with ZipFile(beside, "a") as out:
-            _papers(out, papers, counts.policies, bounds)
+            _papers(out, papers, walk.journal.hex(), counts, bounds)
             _write(out, "evidence.json", canonical(_claims(walk, bounds, papers, proved, found)))
     return found
 
@@ -178,9 +184,10 @@ def _claims(walk: Walk, bounds: Bounds, papers: Papers, proved: Proved, found: R
     }
 
 
-def _papers(out: ZipFile, papers: Papers, policies: Iterable[str], bounds: Bounds) -> None:
-    """The texts that decided, the grants of the period, and the proof of a policy that decided. Raises StateError."""
-    digests = sorted(policies)
+def _papers(out: ZipFile, papers: Papers, journal: str, counts: Counts, bounds: Bounds) -> None:
+    """The texts that decided, the grants of the period, the signed files behind what was told, and the proof of a
+    policy that decided. Raises StateError."""
+    digests = sorted(counts.policies)
     for digest in digests:
         _write(out, f"policies/{digest}.json", archived(papers.policies, digest))
     for grant in sorted(papers.grants, key=lambda one: one.terms.id):
@@ -190,6 +197,16 @@ def _papers(out: ZipFile, papers: Papers, policies: Iterable[str], bounds: Bound
     for kept in sorted(papers.timestamps, key=lambda one: one.digest):
         if first.grows_to(kept.head) and kept.head.grows_to(last):
             _write(out, f"timestamps/{kept.digest}.json", kept.written())
+    for folder, files, check in (
+        ("declarations", papers.declarations, check_declaration),
+        ("overrides", papers.overrides, check_override),
+    ):
+        for id_, content in sorted(files.items()):
+            name = f"{folder}/{id_}.json"
+            # a file that was changed since, or whose signer the settings know no more, is left out and counted
+            with suppress(NotVerified):
+                check(name, content, (id_, journal), counts.told.get(name, ()))
+                _write(out, name, content)
     if papers.proof is not None and _about(papers.proof) in digests:
         _write(out, "policy.proof", papers.proof)
 

@@ -13,7 +13,7 @@
       policies     (PolicyText) the text and the parameters behind each policy digest that a call names
       models       (ModelPapers) manifest, lineage, recipe and measurements of the models that were made ready
       grants       (UsageGrant) the usage grants of the box, as their issuers signed them
-      tests        (Trial) measurements of models, and proofs of the policy's claims
+      tests        (Trial) measurements of models, cases of policies, and proofs of a policy's claims
       unread       (Unread) what could not be opened, and why
       witnessed    whether a head from outside the bundle was compared; without one, say "unwitnessed"
 
@@ -167,10 +167,12 @@ class UsageGrant(Struct, frozen=True, kw_only=True):
 
 
 class Trial(Struct, frozen=True, kw_only=True):
-    """`kind` "measurement": `data` are the measurements of a model, `about` its digest; "policy_proof": `data` is the
-    signed statement that the claims hold, `about` the digest of the policy."""
+    """`kind` "measurement": `data` are the measurements of a model, `about` its digest; "policy_cases": `data` has by
+    file of cases its SHA-256 and how many `passed` (all of them) when the policy of the digest `about` took the place
+    of another; "policy_proof": `data` is the signed statement that the claims hold, `about` the digest of the policy.
+    """
 
-    kind: Literal["measurement", "policy_proof"]
+    kind: Literal["measurement", "policy_cases", "policy_proof"]
     about: str
     data: dict[str, Any]
 

@@ -131,6 +131,12 @@ def read(path: Path, verified: VerifiedEvidence) -> Evidence:
         grants=tuple(UsageGrant(terms=grant.terms, key=grant.key) for grant in grants),
         tests=(
             *(Trial(kind="measurement", about=model.digest, data=model.measurements) for model in models),
+            *(
+                Trial(kind="policy_cases", about=str(told.data.get("policy")), data=cases)
+                for told in (*earlier, *notes)
+                # boxes of before did not tell them
+                if told.kind == "policy_changed" and isinstance(cases := told.data.get("cases"), dict)
+            ),
             *(() if proof is None else (_proof(proof),)),
         ),
         unread=tuple(

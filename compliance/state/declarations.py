@@ -2,7 +2,8 @@
 
 A declaration is a file like a usage grant: JSON with `statement` (base64), `key` (`ed25519:...`) and `signature`
 (base64, Ed25519 over `sealpress.declaration/1` 00 and the statement). It is for one box, dated, and over after a year
-at most. A box has one at a time, as `state/declaration.json`; only a newer one takes its place. It counts while its
+at most. A box has one at a time, as `state/declaration.json`; only a newer one takes its place, and those before it are
+kept for evidence in `state/declarations`. It counts while its
 signature holds and the settings trust its signer with declarations, both looked at with every call. Who can write into
 the folder can put back an older one, until that is over; the journal says which came when.
 """
@@ -135,6 +136,7 @@ class Declarations:
 
     def __init__(self, state: Path, box: str) -> None:
         self._path = state / NAME
+        self._kept = state / "declarations"
         self._box = box
         self._seen: _Seen | None = None
 
@@ -151,7 +153,19 @@ class Declarations:
 
     def now(self) -> Signed | None:
         """The one that was imported last. Raises StateError; DeclarationError for a file that does not hold."""
-        return None if self._looked() is None else read(self._bytes())
+        return None if self._looked() is None else read(_bytes(self._path))
+
+    def all(self) -> dict[str, bytes]:
+        """The files of all that were imported, by id, without those that do not hold. Raises StateError."""
+        found = {}
+        for path in (*sorted(self._kept.glob("*.json")), self._path):
+            try:
+                if path.is_file():
+                    signed = read(_bytes(path))
+                    found[signed.terms.id] = signed.file
+            except DeclarationError:
+                continue
+        return found
 
     def must_take(self, signed: Signed, at: int, signers: Collection[str]) -> None:
         """Return when a declaration may come into force at the time `at` (ns). Raises StateError, DeclarationError:
@@ -167,7 +181,8 @@ class Declarations:
             )
 
     def take(self, signed: Signed) -> None:
-        """Put a declaration in force, from the next call on. Raises Failed."""
+        """Put a declaration in force, from the next call on; it is kept when another one follows. Raises Failed."""
+        put(self._kept / f"{signed.terms.id}.json", signed.file)
         put(self._path, signed.file)
 
     def _against(self, signed: Signed, at: int, signers: Collection[str]) -> Declaring | None:
@@ -191,20 +206,13 @@ class Declarations:
         stamp = found.st_mtime_ns, found.st_size, found.st_ino
         if self._seen is None or self._seen.stamp != stamp:
             try:
-                signed = read(self._bytes())
+                signed = read(_bytes(self._path))
             except DeclarationError:
                 self._seen = _Seen(stamp, None, Declared(state="forged"))
             else:
                 said = {name: getattr(signed.terms, name) for name in ("domicile", "users", "revenue", "commercial")}
                 self._seen = _Seen(stamp, signed, Declared(state="open", **said))
         return self._seen
-
-    def _bytes(self) -> bytes:
-        try:
-            with self._path.open("rb") as file:
-                return file.read(MAX_FILE + 1)
-        except OSError as error:
-            raise StateError("state_broken", f"{self._path}: {error.strerror}") from None
 
 
 _REFUSED: Mapping[Declaring, tuple[str, str]] = {
@@ -223,3 +231,11 @@ def _wrong(terms: Declaration) -> str | None:
         return f"{terms.domicile[:8]!r} is no code of a country"
     said = (terms.domicile, terms.users, terms.revenue, terms.commercial)
     return "nothing is declared" if all(one is None for one in said) else None
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_FILE + 1)
+    except OSError as error:
+        raise StateError("state_broken", f"{path}: {error.strerror}") from None

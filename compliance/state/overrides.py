@@ -69,6 +69,7 @@ class Kept(Struct, frozen=True, kw_only=True):
     file: bytes
 
     def stands(self, at: int) -> bool:
+        """Whether it opens anything at the time `at` (ns)."""
         return len(self.approvers) >= APPROVERS and self.ended is None and self.stated.starts <= at < self.stated.ends
 
 
@@ -118,6 +119,22 @@ class Overrides:
     def all(self) -> list[Kept]:
         """Every override of this box, the oldest first. Raises StateError."""
         return sorted(map(self._checked, self._files()), key=lambda one: one.stated.starts)
+
+    def keys(self, kept: Kept) -> dict[str, str]:
+        """The public keys of those who signed it, by person."""
+        return {person: self._approvers[person] for person in sorted(kept.approvers)}
+
+    def signed(self) -> dict[str, bytes]:
+        """What shows a stranger who approved an override, by its id: the statement, keys and signatures, as JSON; of
+        those that were approved. Raises StateError."""
+        found = {}
+        for kept in self.all():
+            if len(kept.approvers) >= APPROVERS:
+                file = msgspec.json.decode(kept.file, type=_File)
+                by = {person: file.signatures[person] for person in sorted(kept.approvers)}
+                made = {"statement": file.statement, "keys": self.keys(kept), "signatures": by}
+                found[kept.stated.id] = msgspec.json.encode(made) + b"\n"
+        return found
 
     def standing(self, name: str, at: int) -> Override | None:
         """The override of this name that stands now, as rules read it. Raises StateError."""

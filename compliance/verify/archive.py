@@ -26,7 +26,8 @@ MAX_ENTRIES = 20_000
 MAX_SMALL = 64_000_000  # bytes of an entry that is read as a whole
 NAME = re.compile(
     r"evidence\.json|journal\.note|certificates\.notes|joint\.notes|heads\.notes|policy\.proof"
-    r"|policies/[0-9a-f]{64}\.json|grants/[0-9a-f]{32}\.json|timestamps/[0-9a-f]{64}\.json|shard-[0-9]{3}\.(log|opened)"
+    r"|policies/[0-9a-f]{64}\.json|(grants|declarations)/[0-9a-f]{32}\.json|overrides/[0-9a-f]{16}\.json"
+    r"|timestamps/[0-9a-f]{64}\.json|shard-[0-9]{3}\.(log|opened)"
 )
 _LOCAL, _LISTED = 30, 46  # bytes of the header of an entry, and of its line in the list, without their names
 _MADE = (3, 0o600 << 16, 0, 0, 0)  # the system, the rights and the volume of an entry, the same on every machine

@@ -21,6 +21,7 @@ __all__ = ["Counts", "Ending"]
 
 OTHERS, UNREAD = "(others)", "(before-a-restart)"  # in counters by name, what is counted under no name
 _EVENTS = ("imported", "revoked")  # lines of usage that say something of a grant, and count no use
+_SIGNED = {"declaration_imported": "declarations", "override_opened": "overrides"}  # notes that stand on a file
 _DAY = 86_400 * 10**9
 _EPOCH = date(1970, 1, 1).toordinal()
 
@@ -45,6 +46,7 @@ class Counts:
         self.stamps: set[tuple[str, str, int]] = set()
         self.manifests: set[str] = set()  # the digests of models whose papers were opened
         self.policies: set[str] = set()  # that calls name
+        self.told: dict[str, list[Any]] = {}  # what notes say of a signed file, by the name that it has in evidence
         self.elsewhere: list[Ending] = []
         self._calls: Counter[_Call] = Counter()
         self._rules: Counter[str] = Counter()
@@ -103,6 +105,11 @@ class Counts:
             elif value["kind"] == "timestamped":
                 token, head = value["data"]["token"], value["data"]["head"]
                 self.stamps.add((str(token), str(head), int(value["data"]["head_at"])))
+            elif (folder := _SIGNED.get(value["kind"])) is not None:
+                said = value["data"]
+                if type(said["id"]) is not str:
+                    raise ValueError("no id")
+                self.told.setdefault(f"{folder}/{said['id']}.json", []).append(said)
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
             raise Broken("evidence_metadata") from None
 

@@ -83,6 +83,8 @@ class NotVerified(Refused):
         "evidence_model": "The call names another model than the one whose papers stand beside it.",
         "evidence_policy": "The policy behind this digest is missing, is another text, or decided no call here.",
         "evidence_grant": "The usage grant is not of this box, or its issuer did not sign it: take it from the issuer.",
+        "evidence_override": "The override is not the one that was told, or two approvers did not sign it: report it.",
+        "evidence_declaration": "The declaration is not the one that was told, or its signer did not sign it.",
         "evidence_proof": "The proof of the policy's claims was altered, or is of a policy that decided nothing here.",
         "evidence_earlier": "This record from before the period does not stand under the head where it begins.",
         "evidence_count": "The number is not what the leaves give when they are counted again: it was edited.",

@@ -6,7 +6,7 @@ ends it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,8 +38,9 @@ class VerifiedEvidence:
     """What evidence that holds says.
 
     `first` and `last` are the joint heads between which all leaves stand; `counts` were taken from the leaves.
-    `given` says whether a head from outside was compared, `witnessed` what a witness saw when (s); with neither, the
-    evidence is unwitnessed. `timestamps` are the tokens of time over joint heads, the oldest head first.
+    `unsigned` overrides and declarations are told of whose signed files are not here. `given` says whether a head from
+    outside was compared, `witnessed` what a witness saw when (s); with neither, the evidence is unwitnessed.
+    `timestamps` are the tokens of time over joint heads, the oldest head first.
     """
 
     claimed: Claimed
@@ -51,6 +52,7 @@ class VerifiedEvidence:
     counts: Mapping[str, Mapping[str, int]]
     auditors: tuple[str, ...]
     gaps: int
+    unsigned: int
     sample: tuple[Sampled, ...]
     given: bool
     witnessed: tuple[int, int] | None
@@ -87,7 +89,7 @@ def verify_evidence(
         check.timestamps(tsa_roots)
         check.earlier()
         check.leaves(nonce, progress)
-        check_attached(archive, check.id, check.policies)
+        check.attached()
         return check.verified(head is not None)
 
 
@@ -193,7 +195,7 @@ class _Check:
         """The head under a token is one between both joint heads, and will be compared with the leaves."""
         with _refused(name, "timestamp_head"):
             signer = self._keyring.signer_of(kept.note)
-            if kept.head.id != self.id or self._keyring.certificate(signer, kept.head.at) is None:
+            if kept.head.id != self._keyring.id or self._keyring.certificate(signer, kept.head.at) is None:
                 raise ValueError("of another journal, or not of its day")
             if not (self._first.grows_to(kept.head) and kept.head.grows_to(self._last)):
                 raise ValueError("not between the joint heads")
@@ -230,14 +232,9 @@ class _Check:
                 raise NotVerified.at(f"timestamps/{token[:64]}.json", "timestamp_missing")
         self._found = found
 
-    @property
-    def id(self) -> str:
-        return self._keyring.id
-
-    @property
-    def policies(self) -> Set[str]:
-        """The digests of those that calls name."""
-        return self._counts.policies
+    def attached(self) -> None:
+        """What lies beside the leaves."""
+        self._unsigned = check_attached(self._archive, self._keyring.id, self._counts)
 
     def verified(self, given: bool) -> VerifiedEvidence:
         return VerifiedEvidence(
@@ -250,6 +247,7 @@ class _Check:
             counts=self._found.counts,
             auditors=self._found.auditors,
             gaps=self._found.gaps,
+            unsigned=self._unsigned,
             sample=self._found.sample,
             given=given,
             witnessed=self._witnessed,

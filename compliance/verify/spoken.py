@@ -26,6 +26,7 @@ def value_of(found: VerifiedEvidence) -> dict[str, Any]:
         "counts": {group: dict(counts) for group, counts in found.counts.items()},
         "auditors": list(found.auditors),
         "gaps": found.gaps,
+        "unsigned": found.unsigned,
         "sample": [{"record": one.record, "kind": _KINDS.get(one.kind, "public")} for one in found.sample],
         "head": found.given,
         "witness": None if found.witnessed is None else dict(zip(("records", "at"), found.witnessed, strict=True)),
@@ -52,6 +53,8 @@ def said(found: VerifiedEvidence) -> str:
         lines.append(f"Not opened, as whoever made this says: {what}.")
     if "unbound" in calls:
         lines.append(f"{calls['unbound']:,} calls were answered by a model whose papers are not in the evidence.")
+    if found.unsigned:
+        lines.append(f"{found.unsigned:,} overrides or declarations are told of whose signed files are not here.")
     if found.gaps:
         lines.append(f"{found.gaps:,} times the journal was found torn after a crash and went on.")
     if found.sample:

@@ -20,7 +20,7 @@ from compliance.verify.leaf import ALLOWED, REFUSED, SEALED, frames
 from compliance.verify.note import Note, notes_in
 from compliance.verify.statements import Head, JointHead, day_of
 from tests.forge import SECOND, Forge, altered, log_of, notes_file, signer
-from tests.periods import WITNESS, Period, claims_of, parts_of, with_claims
+from tests.periods import WITNESS, Period, claims_of, declaration_of, override_of, parts_of, with_claims
 
 __all__ = ["Given", "Mutation", "evidence_case", "mutations"]
 
@@ -71,7 +71,7 @@ def evidence_case() -> Case:
 def mutations() -> Iterator[Mutation]:
     """Every mutation; the same each time, apart from what is random in ciphertexts."""
     case = evidence_case()
-    for make in (_leaves, _openings, _numbers, _claims, _signed, _papers, _periods, _missing):
+    for make in (_leaves, _openings, _numbers, _claims, _signed, _papers, _approvals, _periods, _missing):
         yield from make(case)
 
 
@@ -343,6 +343,51 @@ def _papers(case: Case) -> Iterator[Mutation]:
     )
 
 
+def _approvals(case: Case) -> Iterator[Mutation]:
+    """The signed files of overrides and declarations: others signed them, or they say something else than was told."""
+    [override] = [name for name in case.parts if name.startswith("overrides/")]
+    [declaration] = [name for name in case.parts if name.startswith("declarations/")]
+    box, foreign = case.forge.id, case.others["foreign"]
+    whole = json.loads(case.parts[override])
+    people = whole["keys"] | {"dan": whole["keys"]["ann"]}
+    signed = whole["signatures"] | {"dan": whole["signatures"]["ann"]}
+    for what, file in (
+        ("edited", override_of(box, "ann", "bob", reason="Curiosity")),
+        ("prolonged", override_of(box, "ann", "bob", ends=2**60 + 3)),
+        ("with a text for a time", override_of(box, "ann", "bob", ends=str(2**60 + 2))),
+        ("of another name", override_of(box, "ann", "bob", name="audit")),
+        ("by one person", override_of(box, "ann")),
+        ("by one key under two names", json.dumps(whole | {"keys": {"ann": people["ann"], "dan": people["dan"]},
+                                                           "signatures": signed}).encode()),
+        ("by others", override_of(box, "cyd", "dan")),
+        ("by one of them and another", override_of(box, "ann", "cyd")),
+        ("with other keys", json.dumps(whole | {"keys": {**whole["keys"], "bob": people["cyd"]},
+                                                "signatures": {**signed, "bob": signed["cyd"]}}).encode()),
+        ("with a signature less", json.dumps(whole | {"signatures": {"ann": signed["ann"]}}).encode()),
+        ("with a forged signature", json.dumps(whole | {"signatures": {**signed, "cyd": signed["bob"]}}).encode()),
+        ("of another box", foreign[override]),
+        ("that is none", b"[]"),
+    ):  # fmt: skip
+        yield _mutation(f"override {what}", case, case.parts | {override: file}, f"{override} evidence_override")
+    other = f"overrides/{'3' * 16}.json"
+    untold = _without(case.parts, override) | {other: override_of(box, "ann", "bob", id="3" * 16)}
+    yield _mutation("override that was not told", case, untold, f"{other} evidence_override")
+    stated = json.loads(case.parts[declaration])
+    for what, file in (
+        ("edited", declaration_of(box, users=4).file),
+        ("that says more", declaration_of(box, revenue=1).file),
+        ("prolonged", declaration_of(box, ends=2**53 + 2).file),
+        ("of another box", foreign[declaration]),
+        ("forged", json.dumps(stated | {"signature": _coded(bytes(64))}).encode()),
+        ("that is none", b"{}"),
+    ):
+        parts = case.parts | {declaration: file}
+        yield _mutation(f"declaration {what}", case, parts, f"{declaration} evidence_declaration")
+    other = f"declarations/{'3' * 32}.json"
+    untold = _without(case.parts, declaration) | {other: declaration_of(box, id="3" * 32).file}
+    yield _mutation("declaration that was not told", case, untold, f"{other} evidence_declaration")
+
+
 def _periods(case: Case) -> Iterator[Mutation]:
     """Evidence that holds, of something else than was asked for."""
     asked = case.since, case.until
@@ -360,7 +405,7 @@ def _periods(case: Case) -> Iterator[Mutation]:
 
 def _missing(case: Case) -> Iterator[Mutation]:
     for name in case.parts:
-        if not name.startswith(("policies/", "grants/", "policy.proof")):
+        if not name.startswith(("policies/", "grants/", "overrides/", "declarations/", "policy.proof")):
             yield _mutation(f"without {name}", case, _without(case.parts, name), f"{name} evidence_missing")
     yield _mutation("an entry more", case, case.parts | {"notes.txt": b""}, "evidence evidence_malformed")
 

@@ -164,6 +164,8 @@ def evidence_of(out: Path, box: Box, reading: BoxReading, found: Bounds, heads: 
         grants=tuple(kept.signed for kept in box.meter.all()),
         proof=proof.read_bytes() if proof.is_file() and proof.stat().st_size <= MAX_FILE else None,
         box=_declared(box.settings),
+        overrides=box.overrides.signed(),
+        declarations=box.declarations.all(),
         timestamps=kept_in(box.folder / TIMESTAMPS),
     )
     with progress("open the records", found.records) as bar:

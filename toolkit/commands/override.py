@@ -115,7 +115,8 @@ def _signer(path: Path) -> Signer:
 
 
 def _on_record(box: Box, kind: str, kept: Kept) -> None:
-    box.journal.record(kind, _told(kept), box.settings.box.tenant)
+    # who holds which key is in the settings only, and those may change
+    box.journal.record(kind, {**_told(kept), "keys": box.overrides.keys(kept)}, box.settings.box.tenant)
     box.journal.checkpoint()
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import msgspec
 import pytest
 from msgspec import structs
@@ -257,9 +258,15 @@ def test_a_report_says_what_changed_since_the_last_one(period: Evidence) -> None
     recount(written(now, "html"), "html", period)
 
 
-def test_the_published_schema_is_that_of_the_report() -> None:
+def test_the_published_schema_is_that_of_the_report(period: Evidence) -> None:
     published = json.loads((ROOT / "docs" / "audit-report.schema.json").read_text("utf-8"))
     assert published == json.loads(json.dumps(msgspec.json.schema(Contents)))
+    validator = jsonschema_rs.Draft202012Validator(published)
+    document = json.loads(written(made(period, structs.replace(INPUTS, profile="all")), "json"))
+    validator.validate(document)
+    validator.validate(json.loads((ROOT / "tests/vectors/reports/golden-v1/report.json").read_bytes()))
+    for name in document:
+        assert not validator.is_valid(document | {name: 1.5}), name
 
 
 def test_oscal_says_satisfied_of_what_passed_only(period: Evidence) -> None:
@@ -285,7 +292,7 @@ def test_what_the_first_format_wrote_stays_readable() -> None:
 
 
 @pytest.mark.slow
-def test_a_pdf_is_tagged_and_made_the_same_again() -> None:
+def test_a_pdf_is_tagged_and_made_the_same_again(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("weasyprint", reason="the extra pdf is not installed", exc_type=ImportError)
     few = evidence(calls=(), models=(), tests=())
     content = written(made(few, INPUTS), "pdf")
@@ -293,6 +300,20 @@ def test_a_pdf_is_tagged_and_made_the_same_again() -> None:
     streams = re.findall(rb"FlateDecode.*?stream\r?\n(.*?)\r?\nendstream", content, re.DOTALL)
     assert any(b"/StructTreeRoot" in zlib.decompressobj().decompress(stream) for stream in streams)
     assert recount(content, "pdf", few).inputs == INPUTS
+    # what it is compared with was made once more just now, and takes seconds each time
+    monkeypatch.setattr("compliance.report.audit.recount.written", lambda *_: content)
+    edited = 0
+    for found in re.finditer(rb"FlateDecode.*?stream\r?\n(.*?)\r?\nendstream", content, re.DOTALL):
+        drawn = zlib.decompressobj().decompress(found[1])
+        # glyphs that are shown, as hexadecimal numbers
+        for glyph in list(re.finditer(rb"<([0-9a-f]{4})", drawn))[::20]:
+            other = drawn[: glyph.start(1)] + b"0001" + drawn[glyph.end(1) :]
+            changed = content[: found.start(1)] + zlib.compress(other) + content[found.end(1) :]
+            with pytest.raises(ReportError) as refused:
+                recount(changed, "pdf", few)
+            assert refused.value.code == "report_altered"
+            edited += 1
+    assert edited > 100
     for broken in (b"%PDF-1.7", content.replace(b"/EmbeddedFile", b"/EmbeddedFilm")):
         with pytest.raises(ReportError) as refused:
             recount(broken, "pdf", few)

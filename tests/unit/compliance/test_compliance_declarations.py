@@ -101,6 +101,20 @@ def test_only_a_newer_one_takes_the_place_of_another(tmp_path: Path) -> None:
     assert refused(here, made(at=NOW + 1), at=NOW + 1) is None
 
 
+def test_those_before_are_kept(tmp_path: Path) -> None:
+    here = Declarations(tmp_path, BOX)
+    assert here.all() == {}
+    first, second = made(), made(at=NOW + 1)
+    here.take(first)
+    here.take(second)
+    assert here.all() == {one.terms.id: one.file for one in (first, second)}
+    # one that was imported before they were kept
+    (tmp_path / "declarations" / f"{second.terms.id}.json").unlink()
+    assert here.all() == {one.terms.id: one.file for one in (first, second)}
+    (tmp_path / "declarations" / f"{first.terms.id}.json").write_bytes(b"{}")
+    assert here.all() == {second.terms.id: second.file}
+
+
 def test_why_one_is_not_taken(tmp_path: Path) -> None:
     here = Declarations(tmp_path, BOX)
     assert refused(here, made(by=Signer.generate())) == "declaration_signer"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from compliance.crypto import Signer
+from compliance.crypto import Signer, verify
 from compliance.keys import to_text
 from compliance.state.errors import StateError
 from compliance.state.overrides import MAX_MINUTES, OverrideError, Overrides
@@ -38,6 +39,17 @@ def test_it_stands_for_its_time(overrides: Overrides) -> None:
     assert overrides.standing("emergency", 999) is None
     assert overrides.standing("emergency", 1_000 + 30 * MINUTE) is None
     assert overrides.standing("another", 1_002) is None
+
+
+def test_what_is_shown_to_a_stranger_are_the_keys_of_those_who_signed(overrides: Overrides) -> None:
+    id_ = opened(overrides)
+    overrides.ask("emergency", "one person only", 30, ANN, 1_000)
+    [(shown, file)] = overrides.signed().items()
+    made = msgspec.json.decode(file)
+    assert (shown, made["keys"]) == (id_, APPROVERS)
+    statement = base64.b64decode(made["statement"])
+    for signer, person in ((ANN, "ann"), (BOB, "bob")):
+        verify(signer.public, base64.b64decode(made["signatures"][person]), b"sealpress.override/1\x00" + statement)
 
 
 def test_one_person_opens_nothing(overrides: Overrides) -> None:

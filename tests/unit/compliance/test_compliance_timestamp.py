@@ -56,7 +56,7 @@ def period(tmp_path_factory: pytest.TempPathFactory) -> Period:
 
 
 def evidence(period: Period, path: Path, *tokens: Kept) -> Path:
-    papers = Papers(period.folder / "policies", (), None, {"name": "clinic"}, tokens)
+    papers = Papers(period.folder / "policies", (), None, {"name": "clinic"}, {}, {}, tokens)
     found = bounds(period.folder, None, None)
     make(path, period.folder, found, period.walk(), period.source(), papers)
     return path

@@ -23,7 +23,7 @@ from compliance.verify.evidence import verify_evidence
 from compliance.verify.spoken import said, value_of
 from compliance.verify.statements import key_text
 from tests.forge import SECOND
-from tests.periods import POLICY, WITNESS, Period, claims_of, parts_of, zipped
+from tests.periods import POLICY, WITNESS, Period, claims_of, override_of, parts_of, zipped
 from tests.vectors.attacks_on_evidence import evidence_case
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -97,7 +97,7 @@ def test_evidence_from_before_an_erasure_still_holds_and_opens_no_payload(tmp_pa
 def test_a_period_is_rounded_out_to_signed_heads(period: Period) -> None:
     found = bounds(period.folder, period.since, period.until)
     assert (found.since, found.until) == (period.since, period.until)
-    assert found.records == 23
+    assert found.records == 24
     whole = bounds(period.folder, None, None)
     assert whole.records == sum(len(shard.bodies) for shard in period.forge.shards)
     # what is not signed yet is in no evidence
@@ -131,21 +131,46 @@ def test_what_a_report_sees_is_what_was_verified(period: Period, file: Path) -> 
     assert evidence.box.declared == {"name": "clinic"}
     assert len(evidence.calls) == len(list(evidence.calls)) == len(list(evidence.calls)) == 12
     assert sum(call.allowed for call in evidence.calls) == verified.counts["records"]["allowed"]
-    assert [call.record for call in evidence.calls if call.allowed and call.outcome is None] == ["shard-000/25"]
+    assert [call.record for call in evidence.calls if call.allowed and call.outcome is None] == ["shard-000/27"]
     assert next(iter(evidence.calls)) in evidence.calls
-    assert [told.kind for told in evidence.earlier] == ["loaded", "usage_grant_imported"]
+    assert [told.kind for told in evidence.earlier] == [
+        "loaded",
+        "usage_grant_imported",
+        "override_opened",
+        "policy_changed",
+    ]
     assert [told.data for told in evidence.erasures] == [{"erasure": "ab", "rows": 2}]
     assert [policy.digest for policy in evidence.policies] == [POLICY]
     assert evidence.policies[0].purposes["search"].retain_days == 180
     assert [grant.terms.issuer for grant in evidence.grants] == ["a lab"]
     assert [(test.kind, test.about) for test in evidence.tests] == [
         ("measurement", "ab" * 32),
+        ("policy_cases", POLICY),
         ("policy_proof", POLICY),
     ]
+    assert evidence.tests[1].data == {"cases.toml": {"sha256": "ab" * 32, "passed": 3}}
     assert evidence.witnessed
     assert evidence.gaps == 0
     assert len(evidence.auditors) == 1
     assert {key.revoked for key in evidence.keys} == {None}
+
+
+def test_a_signed_file_that_is_not_here_is_counted(period: Period, file: Path, tmp_path: Path) -> None:
+    parts = parts_of(file)
+    assert verify_evidence(file, period.root).unsigned == 0
+    fewer = {name: content for name, content in parts.items() if not name.startswith("overrides/")}
+    assert verify_evidence(zipped(tmp_path / "fewer.zip", fewer), period.root).unsigned == 1
+
+
+@pytest.mark.parametrize("persons", [("ann",), ("ann", "cyd")])
+def test_a_file_that_does_not_hold_is_left_out(
+    period: Period, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, persons: tuple[str, ...]
+) -> None:
+    """What whoever has the disk made of it, or an approver whose key the settings name no more, refuses no evidence."""
+    monkeypatch.setattr(Period, "override", override_of(period.forge.id, *persons))
+    period.make(tmp_path / "e.zip")
+    assert not [name for name in parts_of(tmp_path / "e.zip") if name.startswith("overrides/")]
+    assert verify_evidence(tmp_path / "e.zip", period.root).unsigned == 1
 
 
 def test_the_sample_is_chosen_by_the_nonce_alone(period: Period, file: Path) -> None:

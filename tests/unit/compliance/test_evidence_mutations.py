@@ -74,10 +74,10 @@ def _other_rules(shard: ForgedShard) -> None:
 @pytest.mark.parametrize(
     ("odd", "found"),
     [
-        (_other_call, "shard-000/29 evidence_call"),
-        (_other_model, "shard-000/28 evidence_model"),
-        (lambda shard: shard.sealed(2, Noted(at=1, kind="read", data={})), "shard-000/28 evidence_metadata"),
-        (lambda shard: shard.sealed(3, Noted(at=1, kind="read", data={})), "shard-000/28 evidence_metadata"),
+        (_other_call, "shard-000/32 evidence_call"),
+        (_other_model, "shard-000/31 evidence_model"),
+        (lambda shard: shard.sealed(2, Noted(at=1, kind="read", data={})), "shard-000/31 evidence_metadata"),
+        (lambda shard: shard.sealed(3, Noted(at=1, kind="read", data={})), "shard-000/31 evidence_metadata"),
         (_other_rules, "evidence.json evidence_rules"),
     ],
 )
