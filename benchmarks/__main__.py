@@ -35,6 +35,7 @@ PARTS = (
     "serving-cpu",
     "serving-overload",
     "serving-soak",
+    "training-recovery",
 )
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks")

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from tests.unit.toolkit.compress.steps.graphs import convolved, encoder, model_of, numbers, tokens
 from tests.unit.toolkit.compress.steps.spelling import made
-from toolkit.compress.calibration import Calibration
+from toolkit.compress.calibration import Calibration, Texts
 from toolkit.compress.errors import CompressionError
 from toolkit.compress.kinds import OWN
 from toolkit.compress.quiet import quiet
@@ -48,7 +48,8 @@ def test_our_own_steps_keep_to_the_contract(kind: str) -> None:
         model, batches = encoder(before=True), tokens(20)
     if kind == "prune-channels":
         model, batches = convolved(), [{"x": numbers(2, 3, 8, 8)} for _ in range(8)]
-    texts, labels = None, ()
+    texts: Texts | None = None
+    labels: tuple[str, ...] = ()
     if kind == "finetune":
         model, batches = convolved(), [{"x": numbers(1, 3, 8, 8)} for _ in range(6)]
         labels = tuple("edcbad")

@@ -100,7 +100,7 @@ class _Int8:
         found = ranges(lambda: graph.watch(names, data), to.range, to.percentile)
         for name in names:
             one = affine(found[name], 8)
-            scale = graph.add(f"{name}.scale", np.array(one.scale))
+            scale = graph.add(f"{name}.scale", np.array([one.scale]))
             self.inputs[name] = Level(scale=scale, zero=one.zero, high=255)
         for layer in layers:
             weight = layer.node.input[1]
@@ -122,7 +122,7 @@ class _Int8:
         graph, to = _with(model, learned), self._to
         layers = self._layers(graph)
         known = {layer.name: self._known(graph, layer, learned) for layer in layers}
-        scales = {name: Affine(np.float32(learned[one.scale]), one.zero) for name, one in self.inputs.items()}
+        scales = {name: Affine(np.float32(learned[one.scale][0]), one.zero) for name, one in self.inputs.items()}
         whole = IntegerLayers(graph, per_channel=to.per_channel, scales=to.scales)
         whole.linear(layers, scales, 8, known)
         if to.tables:

@@ -70,7 +70,8 @@ def _attention(
     heads, shared = at["num_heads"], at["kv_num_heads"]
     if keys is None or values is None:
         width = queries.shape[-1] // (heads + 2 * shared)
-        queries, keys, values = queries.split([heads * width, shared * width, shared * width], dim=-1)
+        sizes = [heads * width, shared * width, shared * width]
+        queries, keys, values = torch.split(queries, sizes, dim=-1)
     query, key, value = _heads(queries, heads), _heads(keys, shared), _heads(values, shared)
     past = 0 if past_keys is None else past_keys.shape[2]
     tokens, width = query.shape[2:]

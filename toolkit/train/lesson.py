@@ -35,7 +35,7 @@ class Levels(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Level(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The same for what comes into a product: one scale (), a constant of the graph, and whole numbers from 0 up."""
+    """The same for what comes into a product: one scale (1,), a constant of the graph, and whole numbers from 0 up."""
 
     scale: str
     zero: int

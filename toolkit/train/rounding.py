@@ -39,10 +39,11 @@ class Rounded(Network):
         self._levels = lesson.weights
         self._level = lesson.inputs
         self._factors: dict[str, str] = {}
-        for one in (*lesson.weights.values(), *lesson.inputs.values()):
-            place = f"factor_{len(self._factors)}"
-            self._factors[one.scale] = place
-            self.register_parameter(place, nn.Parameter(torch.zeros_like(self._constants[one.scale])))
+        scales = [levels.scale for levels in lesson.weights.values()]
+        scales += [level.scale for level in lesson.inputs.values()]
+        for number, scale in enumerate(scales):
+            self._factors[scale] = f"factor_{number}"
+            self.register_parameter(f"factor_{number}", nn.Parameter(torch.zeros_like(self._constants[scale])))
 
     def weights(self) -> dict[str, NDArray[Any]]:
         """See Network."""

@@ -11,7 +11,7 @@ import pytest
 
 from policies.gate import Grant
 from tests.decoders import tiny_gguf
-from tests.unit.toolkit.compress.conftest import Make
+from tests.known import Known
 from toolkit.compress.data import Data, Items, gathered, read_items
 from toolkit.compress.engine import Press
 from toolkit.compress.quiet import quiet
@@ -24,7 +24,7 @@ from toolkit.compress.steps.qat import Qat
 from toolkit.compress.steps.weight_bits import WeightBits
 
 with quiet():
-    from toolkit.compress.sources import gguf_file, huggingface
+    from toolkit.compress.sources import gguf_file
     from toolkit.train.errors import TrainingError
 
 Gated = Callable[[str, Callable[[Grant], Any]], Any]
@@ -67,15 +67,33 @@ def test_a_decoder_learns_answers_from_a_file_and_from_its_parent(gated: Gated, 
     assert spent[2].after < spent[2].before
 
 
-def test_a_classifier_learns_the_labels_of_a_file(gated: Gated, tmp_path: Path, make: Make) -> None:
-    head = {"architectures": ["BertForSequenceClassification"], "id2label": {"0": "cat", "1": "dog"}}
-    source = huggingface.read(make(tmp_path / "model", head))
-    some = [{"text": letter * n, "label": name} for n in range(3, 7) for letter, name in (("a", "cat"), ("b", "dog"))]
-    known = lines(tmp_path / "a.jsonl", *some)
-    [report] = followed(gated, source, known, Recipe((Finetune(epochs=6, batch=4, rate=1e-2),)))
-    assert report.spent is not None
-    assert report.spent.after < report.spent.before
-    other = lines(tmp_path / "b.jsonl", {"text": "One.", "label": "cow"}, {"text": "Two.", "label": "dog"})
-    with pytest.raises(TrainingError) as refused:
-        followed(gated, source, other, Recipe((Finetune(),)))
-    assert refused.value.code == "train_labels"
+class Labelled:
+    """A source whose model tells two classes apart, as it says."""
+
+    labels = ("cat", "dog")
+
+    def __init__(self, source: Known) -> None:
+        self._source = source
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+
+def test_labels_of_a_file_reach_the_step_and_must_be_classes_of_the_model(
+    gated: Gated, tmp_path: Path, known: Known
+) -> None:
+    some = [{"text": letter * n, "label": name} for n in range(3, 5) for letter, name in (("a", "cat"), ("b", "dog"))]
+    source, items = Labelled(known), lines(tmp_path / "a.jsonl", *some)
+    data = Data(calibrate=items, evaluate=gathered(["One to measure on.", "Another."], "text"))
+
+    def work(grant: Grant) -> None:
+        press = Press(source, grant, "policy", data, lambda _: None)
+        assert press.calibration.classes == ("cat", "dog")
+        assert press.calibration.labels == ("cat", "dog", "cat", "dog")
+        assert press.calibration.first(3).labels == ("cat", "dog", "cat")
+        # an encoder gives numbers for each token, and no class
+        with pytest.raises(TrainingError, match="2 classes") as refused:
+            press.follow(Recipe((Finetune(),)))
+        assert refused.value.code == "train_labels"
+
+    gated(source.digest, work)

@@ -39,11 +39,13 @@ def losses(items: list[dict[str, NDArray[Any]]], *what: What, heat: float = 1.0)
 
 def answers(model: bytes, item: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
     network = Network(model, learns=False)
-    return network(as_tensors(item), network.outputs)[0][0].double().numpy()
+    found: NDArray[np.float64] = network(as_tensors(item), network.outputs)[0][0].double().numpy()
+    return found
 
 
 def logs(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    found: NDArray[np.float64] = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    return found
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_a_classifier_learns_labels_with_all_its_weights(gated: Gated) -> None:
     made, report = take(gated, step, model, IMAGES, labels=LABELS, classes=CLASSES)
     right = [CLASSES[int(says(made, item).argmax())] == label for item, label in zip(IMAGES, LABELS, strict=True)]
     before = [CLASSES[int(says(model, item).argmax())] == label for item, label in zip(IMAGES, LABELS, strict=True)]
-    assert np.mean(right) >= max(0.8, np.mean(before) + 0.2)
+    assert sum(right) >= max(13, sum(before) + 3)
     assert report.spent is not None
     assert report.spent.after < report.spent.before
     was, now = constants(model), constants(made)
@@ -172,11 +172,14 @@ def test_a_pruned_decoder_comes_nearer_to_its_parent(gated: Gated, decoder: Lear
     assert (was["layers.0.qkv.weight"] != now["layers.0.qkv.weight"]).any()
 
 
-@pytest.mark.parametrize("rank", [0, 2])
-def test_what_was_pruned_two_of_four_stays_so(gated: Gated, decoder: Learned, rank: int) -> None:
+@pytest.mark.parametrize(
+    "step",
+    [Finetune(rank=0, epochs=1, rate=1e-2), Finetune(rank=2, epochs=1, rate=1e-2), Distil(epochs=1, rate=1e-2)],
+    ids=["weights", "adapters", "distil"],
+)
+def test_what_was_pruned_two_of_four_stays_so(gated: Gated, decoder: Learned, step: Step) -> None:
     pruned, _ = take(gated, Sparsify(pattern="2:4", method="magnitude"), decoder.model, decoder.items)
-    step = Finetune(rank=rank, epochs=1, rate=1e-2)
-    made, _ = take(gated, step, pruned, decoder.items, prompts=decoder.prompts)
+    made, _ = take(gated, step, pruned, decoder.items, prompts=decoder.prompts, parent=decoder.model)
     was, now = constants(pruned), constants(made)
     matrices = [name for name, value in was.items() if value.ndim == 2 and name.startswith("layers.")]
     assert matrices

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import onnxruntime
@@ -15,6 +15,7 @@ from toolkit.compress.calibration import Calibration
 from toolkit.compress.errors import CompressionError, RecipeError
 from toolkit.compress.quiet import quiet
 from toolkit.compress.recipe import Recipe
+from toolkit.compress.step import Form
 from toolkit.compress.steps.qat import Qat
 from toolkit.compress.steps.sparsify import Sparsify
 from toolkit.compress.steps.static_int8 import StaticInt8
@@ -34,9 +35,13 @@ with quiet():
 ITEMS = tokens(16)
 OTHERS = tokens(8, seed=1)
 # with a last block that is not whole, and columns that are filled up
-BLOCKS = [WeightBits(bits=bits, block=size, scales=how) for bits, size, how in (
-    (8, 32, "mse"), (4, 32, "mse"), (4, 16, "hqq"), (2, 128, "minmax"), (2, 16, "hqq"),
-)]  # fmt: skip
+BLOCKS = [
+    WeightBits(bits=8, compute="float32"),
+    WeightBits(bits=4, compute="float32"),
+    WeightBits(bits=4, block=16, scales="hqq", compute="float32"),
+    WeightBits(bits=2, block=128, scales="minmax", compute="float32"),
+    WeightBits(bits=2, block=16, scales="hqq", compute="float32"),
+]
 # none with which large products saturate on processors without VNNI, which the network knows nothing of
 WHOLE = [
     StaticInt8(scales="seven-bits"),
@@ -65,18 +70,17 @@ def operators(model: bytes) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("to", [*BLOCKS, *WHOLE], ids=repr)
 def test_the_graph_gives_what_the_network_gave(taken: Taken, to: WeightBits | StaticInt8) -> None:
     model = encoder(1)
-    exact = to if isinstance(to, StaticInt8) else WeightBits(
-        bits=to.bits, block=to.block, scales=to.scales, compute="float32"
-    )  # fmt: skip
     made: list[bytes] = []
 
     class Moved:
         """Stands where it learned to be: some way from where it began."""
 
-        takes, gives, calibrates = Qat.takes, Qat.gives, True
+        takes: ClassVar[frozenset[Form]] = Qat.takes
+        gives: ClassVar[Form | None] = Qat.gives
+        calibrates: ClassVar[bool] = True
 
         def apply(self, model: bytes, data: Calibration) -> Any:
-            plan = plan_of(exact, Graph(model, "qat"), data)
+            plan = plan_of(to, Graph(model, "qat"), data)
             network = student_of(plan.student, Lesson(weights=plan.weights, inputs=plan.inputs))
             torch.manual_seed(0)
             with torch.no_grad():
@@ -93,7 +97,7 @@ def test_the_graph_gives_what_the_network_gave(taken: Taken, to: WeightBits | St
 
     taken(Moved(), model, ITEMS, model)
     # node for node that of the step alone
-    assert operators(made[0]) == operators(taken(exact, model, ITEMS)[0])
+    assert operators(made[0]) == operators(taken(to, model, ITEMS)[0])
 
 
 def test_what_learns_while_it_is_rounded_comes_nearer_than_what_is_only_rounded(taken: Taken) -> None:
