@@ -49,6 +49,26 @@ def test_what_is_told_by_the_commands_is_in_the_report(box: Path) -> None:
     run(box, "audit", "verify", "report/evidence.zip", *(part for one in made["reports"] for part in ("--report", one)))
 
 
+def test_an_export_and_an_erasure_answer_the_request_that_they_name(box: Path) -> None:
+    key = box.parent / "box-auditor" / "auditor.key"
+    commands: dict[str, tuple[str | Path, ...]] = {
+        "access": ("subject", "export", "person-1", "--auditor-key", key, "--out", "person-1.json"),
+        "erasure": ("subject", "erase", "person-1", "--ground", "a request"),
+    }
+    asked = {
+        kind: run(box, "subject", "request", "receive", "--kind", kind, "--text", "letter")["id"] for kind in commands
+    }
+    wrong = run(box, *commands["access"], "--request", asked["erasure"], fails=1)
+    assert wrong["code"] == "duty_unknown"
+    assert not (box / "person-1.json").exists()
+    for kind, command in commands.items():
+        run(box, *command, "--request", asked[kind])
+    found = {one["id"]: one for one in run(box, "subject", "request", "list")["requests"]}
+    assert found[asked["access"]]["text"] == "exported 0 records and 0 consents"
+    assert found[asked["erasure"]]["text"].startswith("erased, shard-")
+    assert all(found[id_]["deadlines"][0]["left_s"] > 0 and "ended" in found[id_] for id_ in asked.values())
+
+
 def test_what_is_over_or_not_there_is_refused_and_nothing_is_kept(box: Path) -> None:
     opened = run(box, "incident", "open", "--kind", "death", "--known", "2020-01-01", "--text", "x")
     assert "over" in within(box, "incident", "list").stdout

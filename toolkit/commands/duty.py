@@ -14,7 +14,7 @@ from compliance.duties.kept import DUTIES, Duties, Duty, clocks
 from toolkit.box import Box
 from toolkit.cli import output
 
-__all__ = ["change", "shown"]
+__all__ = ["answered", "asked_for", "change", "linked", "shown"]
 
 _Change = Callable[[Duties, int], Duty]
 
@@ -33,6 +33,29 @@ def change(settings: str | None, as_json: bool, kind: str, changed: _Change) -> 
         journal.checkpoint()
         duties.keep(duty)
     output(_value(duty, now), as_json, _lines(duty, now))
+
+
+def linked(command: Callable[..., None]) -> Callable[..., None]:
+    """The option that names the request which a command answers."""
+    return click.option("--request", "request", metavar="ID", help="The request that this answers; it is closed.")(
+        command
+    )
+
+
+def asked_for(box: Box, request: str | None, kinds: tuple[str, ...]) -> Duty | None:
+    """The request that is to be answered. Raises DutyError, before anything is done for it."""
+    return None if request is None else Duties(box.folder / DUTIES).open(request, kinds)
+
+
+def answered(box: Box, duty: Duty | None, text: str) -> None:
+    """Put on record that the request was answered, on a box whose journal is open, and keep it."""
+    if duty is None:
+        return
+    duties = Duties(box.folder / DUTIES)
+    done = duties.updated(duty, text=text, ended=box.journal.now())
+    box.journal.record("request_answered", done.told(), box.settings.box.tenant)
+    box.journal.checkpoint()
+    duties.keep(done)
 
 
 def shown(settings: str | None, as_json: bool, name: str, kinds: tuple[str, ...]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import pytest
 
 from compliance.duties.readable import Readable, readable

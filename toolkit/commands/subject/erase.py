@@ -16,6 +16,7 @@ from compliance.verify.leaf import record_name
 from compliance.verify.statements import day_of
 from toolkit.box import Box, Context
 from toolkit.cli import output, with_settings
+from toolkit.commands.duty import answered, asked_for, linked
 from toolkit.commands.subject.hold import described
 
 __all__ = ["described_group", "erase"]
@@ -29,6 +30,7 @@ __all__ = ["described_group", "erase"]
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the receipt of the erasure to a new file."
 )
+@linked
 @with_settings
 def erase(
     identifier: str,
@@ -36,6 +38,7 @@ def erase(
     tenant: str | None,
     dry_run: bool,
     out: Path | None,
+    request: str | None,
     settings: str | None,
     as_json: bool,
 ) -> None:
@@ -50,6 +53,7 @@ def erase(
     if out is not None and (out.exists() or not out.parent.is_dir()):
         raise click.UsageError(f"{out} exists already, or its folder does not")
     box = Box.open(settings)
+    duty = asked_for(box, request, ("erasure", "objection"))
     tenant = tenant or box.settings.box.tenant
     with closing(box.journal), Disposition.open(box.salts_path) as disposition:
         if dry_run:
@@ -57,7 +61,8 @@ def erase(
             output({"erased": False, **_value(found)}, as_json, _text(found, "would become"))
             return
         done = erase_subject(box.journal, disposition, tenant, identifier, ground)
-    record = record_name(done.record.shard, done.record.sequence)
+        record = record_name(done.record.shard, done.record.sequence)
+        answered(box, duty, f"erased, {record}")
     if out is not None:
         put(out, done.receipt)
     value = {"erased": True, **_value(done.erased), "record": record, "receipt": msgspec.json.decode(done.receipt)}

@@ -12,6 +12,7 @@ from compliance.journal.export import export as exported
 from toolkit.box import Box, day_keys
 from toolkit.cli import output, with_settings
 from toolkit.commands.copies import auditor_key
+from toolkit.commands.duty import answered, asked_for, linked
 from toolkit.reading import on_box
 
 __all__ = ["export"]
@@ -22,8 +23,17 @@ __all__ = ["export"]
 @auditor_key
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="A new file for it.")
 @click.option("--tenant", help="Whose subject it is.  [default: the tenant of the settings]")
+@linked
 @with_settings
-def export(identifier: str, source: str, out: Path, tenant: str | None, settings: str | None, as_json: bool) -> None:
+def export(
+    identifier: str,
+    source: str,
+    out: Path,
+    tenant: str | None,
+    request: str | None,
+    settings: str | None,
+    as_json: bool,
+) -> None:
     """Write all that was recorded of the person ID to a file, in clear, each record with its proof (GDPR Art. 15).
 
     The file is for that person; it holds their consents, too, with the receipts by which the journal tells of them.
@@ -35,6 +45,7 @@ def export(identifier: str, source: str, out: Path, tenant: str | None, settings
     if out.exists() or not out.parent.is_dir():
         raise click.UsageError(f"{out} exists already, or its folder does not")
     box = Box.open(settings)
+    duty = asked_for(box, request, ("access", "portability"))
     count = unproved = 0
     with on_box(box, source) as reading, staged(out) as file:
         rows = reading.rows_of(identifier, tenant)
@@ -49,6 +60,7 @@ def export(identifier: str, source: str, out: Path, tenant: str | None, settings
         file.write(b'],"consents":' + msgspec.json.encode(consents) + b"}\n")
         others = sum(not located.chain for located in reading.walk)
         reading.tell("exported", {"records": count, "consents": len(consents)})
+        answered(box, duty, f"exported {count} records and {len(consents)} consents")
     lines = [f"Wrote {count} records and {len(consents)} consents to {out}."]
     if unproved:
         lines.append(f"{unproved} of them have no proof yet, since no signed head covers them: export again later.")

@@ -54,12 +54,12 @@ def extend(id: str, reason: str, settings: str | None, as_json: bool) -> None:
 
 @request.command()
 @click.argument("id")
-@click.option("--text", required=True, help="How it was answered, e.g. the record of the export or of the erasure.")
+@click.option("--text", required=True, help="How it was answered, without naming the person; it goes on record.")
 @with_settings
 def answer(id: str, text: str, settings: str | None, as_json: bool) -> None:
-    """Put on record that a request was answered, now; after `sealpress subject export` or `sealpress subject erase`.
+    """Put on record that a request was answered, now. `subject export` and `subject erase` do so with --request ID.
 
-    Example: sealpress subject request answer 3f2a9c41d5e6b708 --text "exported, shard-000/17"
+    Example: sealpress subject request answer 3f2a9c41d5e6b708 --text "corrected by letter of 3 March"
     """
     change(
         settings,
