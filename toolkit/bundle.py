@@ -4,6 +4,7 @@
     BUNDLE/model.onnx          BUNDLE/tokenizer.json
     BUNDLE/LICENSE             the texts of all that it was made from; NOTICE and USE_POLICY where there are some
     BUNDLE/measurements.json   what was gained and lost; outside the digest, since times differ from run to run
+    BUNDLE/modification.json   what pressing changed, held against what was declared before; outside the digest, too
     BUNDLE/signature.json      DSSE envelope of an in-toto statement that names every file with its SHA-256
 
 A bundle is accepted only from a signer whom the settings trust, and the bytes that were hashed are those handed on.
@@ -24,6 +25,7 @@ from compliance.disk import put_folder
 from compliance.keys import to_text
 from policies.facts import Manifest
 from policies.licences import Forebear, LicenceError, facts, must_be_covered
+from toolkit.modification import MODIFICATION, Modification, Spent
 from toolkit.runtime.inputs import Generation, ImageInput, TextInput
 from toolkit.runtime.lane import reader_of
 from toolkit.runtime.readers import Reader
@@ -40,7 +42,6 @@ __all__ = [
     "Found",
     "Measured",
     "Measurements",
-    "Spent",
     "Unsealed",
     "must_stand",
     "write_bundle",
@@ -71,13 +72,6 @@ class Entities(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     languages: tuple[str, ...] = ()
     kinds: dict[str, Found] = {}
     method: str = ""
-
-
-class Spent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What it took to train a model: operations, and seconds of processors over all processes that took part."""
-
-    flops: int
-    cpu_s: float
 
 
 class BundleManifest(Manifest, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -140,13 +134,15 @@ class Unsealed(Struct, frozen=True, kw_only=True):
 
 
 class Described(Struct, frozen=True, kw_only=True):
-    """What a trusted signer says of a bundle, whose readable files hold; `papers` are its texts, by their files."""
+    """What a trusted signer says of a bundle, whose readable files hold; `papers` are its texts, by their files;
+    `modification` is None in bundles of before there was one."""
 
     path: Path
     manifest: BundleManifest
     measurements: Measurements
     signer: str
     papers: dict[str, bytes]
+    modification: Modification | None = None
 
     @classmethod
     def of(cls, path: Path, files: Files, trusted: Collection[str]) -> Described:
@@ -200,6 +196,7 @@ class Bundle(Described, frozen=True, kw_only=True):
             measurements=said.measurements,
             signer=said.signer,
             papers=said.papers,
+            modification=said.modification,
             model=content["model.onnx"],
             tokenizer=content.get("tokenizer.json"),
             seconds=perf_counter() - began,
@@ -239,6 +236,7 @@ def write_bundle(
     files: Mapping[str, bytes],
     measurements: Measurements,
     signer: Signer,
+    modification: Modification | None = None,
 ) -> Bundle:
     """Complete the manifest with the digests, sign, and put the bundle in place as a whole or not at all.
 
@@ -253,6 +251,7 @@ def write_bundle(
         **files,
         _MANIFEST: pretty(manifest),
         _MEASUREMENTS: pretty(measurements),
+        **({} if modification is None else {MODIFICATION: pretty(modification)}),
     }
     content[SIGNATURE] = sign(content, signer)
     put_folder(path, content)
@@ -269,5 +268,13 @@ def _described(path: Path, files: Files, trusted: Collection[str]) -> tuple[Desc
     must_be_covered(manifest.licence, manifest.lineage)
     measurements = read_json(path, _MEASUREMENTS, Measurements, content[_MEASUREMENTS])
     papers = {name: content[name] for name in PAPERS if name in content}
-    said = Described(path=path, manifest=manifest, measurements=measurements, signer=signer, papers=papers)
+    changed = content.get(MODIFICATION)
+    said = Described(
+        path=path,
+        manifest=manifest,
+        measurements=measurements,
+        signer=signer,
+        papers=papers,
+        modification=None if changed is None else read_json(path, MODIFICATION, Modification, changed),
+    )
     return said, content

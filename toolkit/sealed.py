@@ -21,11 +21,12 @@ from compliance.verify.note import regular
 from policies.facts import Manifest
 from toolkit.box import Box
 from toolkit.bundle import PAPERS, Bundle, Described, Unsealed
+from toolkit.modification import MODIFICATION
 from toolkit.signed import SIGNATURE, BundleError, BundleMissing
 
 __all__ = ["READABLE", "described", "must_be_plain", "must_still_open", "opened", "told"]
 
-READABLE = frozenset({"manifest.json", "measurements.json", SIGNATURE, *PAPERS})
+READABLE = frozenset({"manifest.json", "measurements.json", MODIFICATION, SIGNATURE, *PAPERS})
 
 
 def described(path: Path, trusted: Collection[str]) -> tuple[Described, tuple[Recipient, ...]]:

@@ -72,6 +72,10 @@ def test_the_smallest_that_keeps_to_the_budget_is_handed_out_and_runs(place: Pat
     assert said["manifest"]["data"].keys() == {"calibrate", "evaluate"}
     assert len(list((place / "box" / "small.run" / "trials").iterdir())) == 3
     assert "Compression report: tiny" in (place / "box" / "small.run" / "report.html").read_text()
+    changed = json.loads((place / "box" / "small.bundle" / "modification.json").read_text())
+    assert (changed["declared"], changed["fidelity"]) == ("fidelity>=0.99, size<=1MB", 0.99)
+    assert changed["measured"].keys() >= {"all", "class long", "class short"}
+    assert changed["finding"] == ("inside plan" if min(changed["measured"].values()) >= 0.99 else "needs a person")
     model = sealpress.load(place / "box" / "small.bundle", place / "box" / "sealpress.toml")
     assert model.embed("a text", purpose="search").shape == (1, 32)
 

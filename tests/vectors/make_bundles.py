@@ -27,6 +27,7 @@ from policies import licences
 from policies.facts import Tensor
 from policies.licences import Forebear, LicenceError
 from toolkit.bundle import Bundle, BundleManifest, Entities, Found, Measured, Measurements, write_bundle
+from toolkit.modification import Modification, Spent
 from toolkit.runtime.inputs import ImageInput, TextInput
 
 HERE = Path(__file__).resolve().parent / "bundles"
@@ -54,6 +55,9 @@ def main() -> None:
     lineage = HERE / "golden-lineage-v1"
     if not lineage.exists():
         _write_lineage(lineage)
+    modified = HERE / "golden-modification-v1"
+    if not modified.exists():
+        _write_modification(modified)
     for attack in ATTACKS:
         folder = HERE / "attacks" / attack.__name__.strip("_").replace("_", "-")
         if not folder.exists():
@@ -333,6 +337,18 @@ def _write_lineage(folder: Path, licence: str | None = None) -> None:
         "USE_POLICY": licences.use_policy_text("Llama-3.2-use-policy").encode(),
     }
     write_bundle(folder, draft, files, golden.measurements, SIGNER)
+
+
+def _write_modification(folder: Path) -> None:
+    """The golden model with what pressing and training it changed."""
+    golden = Bundle.read(HERE / "golden-v1", (to_text(SIGNER.public),))
+    assert golden.tokenizer is not None
+    files = {"model.onnx": golden.model, "tokenizer.json": golden.tokenizer, "LICENSE": golden.papers["LICENSE"]}
+    draft = structs.replace(golden.manifest, name="golden-modification")
+    spent = Spent(flops=1_200_000_000, cpu_s=3.5)
+    measured = {"all": 0.97, "class short": 0.94}
+    changed = Modification.of("ab" * 32, ("sparsify", "distil"), "fidelity>=0.95", 0.95, measured, spent)
+    write_bundle(folder, draft, files, golden.measurements, SIGNER, changed)
 
 
 def _pretty(path: Path, value: object) -> None:

@@ -15,6 +15,7 @@ from toolkit.box import Box
 from toolkit.bundle import Described, Entities, Measured
 from toolkit.cli import output, with_settings
 from toolkit.model import Model
+from toolkit.modification import Modification
 from toolkit.runtime.entities import tags
 from toolkit.sealed import described as facts_of
 from toolkit.sealed import opened, told
@@ -37,6 +38,8 @@ def show(bundle: Path, load: bool, settings: str | None, as_json: bool) -> None:
     trust = read_settings(found_settings(settings)).trust
     found, recipients = facts_of(bundle, trust.of("models", time.time_ns()))
     value: dict[str, Any] = {"manifest": found.manifest, "measurements": found.measurements}
+    if found.modification is not None:
+        value["modification"] = found.modification
     lines = [described(found), *(f"  sealed   to {one.kind} {one.name}" for one in recipients)]
     if recipients:
         value["sealed_to"] = [{"kind": one.kind, "name": one.name} for one in recipients]
@@ -70,8 +73,16 @@ def described(bundle: Described) -> str:
             f"{before.latency_ms / after.latency_ms:.2f} times as fast",
             *zeros,
             *found,
+            *(() if bundle.modification is None else (_changed(bundle.modification),)),
         )
     )
+
+
+def _changed(said: Modification) -> str:
+    spent = (
+        "" if said.spent is UNSET else f"; training took {said.spent.flops:.2e} operations, {said.spent.cpu_s:g} CPU-s"
+    )
+    return f"  changed  {said.finding}: {said.why}{spent}"
 
 
 def _entities(entities: Entities, labels: Sequence[str]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from msgspec import UNSET, UnsetType
 
 from compliance.crypto import Signer
 from toolkit.box import Box
-from toolkit.bundle import Bundle, BundleError, BundleManifest, Entities, Measured, Measurements, Spent, write_bundle
+from toolkit.bundle import Bundle, BundleError, BundleManifest, Entities, Measured, Measurements, write_bundle
 from toolkit.compress import labelled, measure
 from toolkit.compress.ancestry import texts_of
 from toolkit.compress.budget import Budget
@@ -33,6 +33,7 @@ from toolkit.compress.step import Step
 from toolkit.compress.task import SEED, Given, Task
 from toolkit.compress.trials import Trials
 from toolkit.compress.versions import versions
+from toolkit.modification import Modification, Spent
 from toolkit.runtime.inputs import ImageInput
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ def handed_out(
         method=method,
     )
     task.progress("write and sign the bundle")
-    return write_bundle(target, draft, files, measurements, signer)
+    return write_bundle(target, draft, files, measurements, signer, _modification(press, chosen, result, budget))
 
 
 def plan(
@@ -389,6 +390,18 @@ def _manifest(
         spent=_spent(trial),
         versions=versions(),
         files={},
+    )
+
+
+def _modification(press: Press, trial: Trial, result: Result, budget: str) -> Modification:
+    fidelity = result.fidelity
+    return Modification.of(
+        press.source.digest,
+        tuple(step.kind for step in trial.steps),
+        budget,
+        Budget.parse(budget).fidelity if "fidelity" in budget else None,
+        {"all": fidelity.score.low, **{one.name: one.score.low for one in fidelity.slices}},
+        _spent(trial),
     )
 
 

@@ -14,6 +14,7 @@ from compliance.keys import to_text
 from policies.errors import Fault
 from tests.vectors.make_bundles import HERE, SIGNER
 from toolkit.bundle import Bundle, write_bundle
+from toolkit.modification import Spent
 from toolkit.runtime.lane import Lane
 from toolkit.texts import must_carry, papers_in
 
@@ -51,6 +52,18 @@ def test_the_golden_bundle_is_read_as_it_was_written() -> None:
     tokens = opened(HERE / "golden-v1").reader.feeds(["where is the ward", "is"])
     assert tokens["input_ids"].tolist() == [[2, 3, 4, 5], [3, 0, 0, 0]]
     assert tokens["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 0, 0, 0]]
+
+
+def test_the_golden_modification_is_read_as_it_was_written() -> None:
+    found = Bundle.read(HERE / "golden-modification-v1", TRUSTED).modification
+    assert found is not None
+    assert (found.steps, found.declared, found.fidelity) == (("sparsify", "distil"), "fidelity>=0.95", 0.95)
+    assert (found.finding, found.why) == (
+        "needs a person",
+        "below the fidelity that was declared: class short",
+    )
+    assert found.spent == Spent(flops=1_200_000_000, cpu_s=3.5)
+    assert Bundle.read(HERE / "golden-v1", TRUSTED).modification is None  # of an earlier release
 
 
 def test_the_golden_lineage_is_read_as_it_was_written() -> None:
