@@ -176,7 +176,7 @@ def test_both_are_in_the_report_and_counted_again(lang: Lang) -> None:
     assert "Art. 33(1)" in page
     assert "Art. 12(3)" in page
     for form in ("html", "json", "oscal"):
-        recount(written(contents, form), form, found)  # type: ignore[arg-type]  # a format by its name
+        recount(written(contents, form), form, found)
 
 
 def test_a_report_without_any_is_as_before() -> None:
