@@ -56,6 +56,7 @@ line turns them into its exit status.
         │   ├── BudgetError             toolkit/compress: a budget that cannot be read
         │   ├── ComparisonError         toolkit/compress: bundles that cannot be held against each other
         │   ├── ReportExists            compliance/report: a report that would be overwritten
+        │   ├── FontMissing             compliance/report: characters that no font of the machine has
         │   ├── EvidenceError           compliance/evidence: evidence that cannot be made as it was asked for
         │   └── MissingExtra            toolkit: an optional part that is not installed
         └── Failed                      exit 3: disk, memory, or our own fault

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from policies.errors import Refused, Unusable
 
-__all__ = ["ReportError", "ReportExists"]
+__all__ = ["FontMissing", "ReportError", "ReportExists"]
 
 
 class ReportError(Refused):
@@ -27,4 +27,13 @@ class ReportExists(Unusable):
 
     hints: ClassVar[Mapping[str, str]] = {
         "report_exists": "Give another folder as --out, or move the old report away: nothing is overwritten.",
+    }
+
+
+class FontMissing(Unusable):
+    """Characters of a report that no font of the machine has: they would be empty boxes on paper."""
+
+    hints: ClassVar[Mapping[str, str]] = {
+        "report_font": "Install a font that has them, for Chinese `apt install fonts-noto-cjk`; the other formats need "
+        "none.",
     }

@@ -21,9 +21,10 @@ from compliance.evidence.model import Evidence
 from compliance.report.audit.contents import Contents, Inputs
 from compliance.report.audit.formats import Format, written
 from compliance.report.audit.made import kept, made
+from compliance.report.audit.printed import _fonts
 from compliance.report.audit.recount import recount
 from compliance.report.audit.words import words
-from compliance.report.errors import ReportError
+from compliance.report.errors import FontMissing, ReportError
 from policies.facts import Outcome
 from tests.evidences import MODEL, a_call, evidence, told
 from tests.forge import signer
@@ -318,6 +319,15 @@ def test_a_pdf_is_tagged_and_made_the_same_again(monkeypatch: pytest.MonkeyPatch
         with pytest.raises(ReportError) as refused:
             recount(broken, "pdf", few)
         assert refused.value.code == "report_malformed"
+
+
+def test_a_pdf_with_characters_that_no_font_has_is_refused() -> None:
+    weasyprint = pytest.importorskip("weasyprint", reason="the extra pdf is not installed", exc_type=ImportError)
+    with pytest.raises(FontMissing) as refused, _fonts():
+        weasyprint.HTML(string="<p>one \U000f0000 of nobody</p>").write_pdf()
+    assert refused.value.code == "report_font"
+    with _fonts():
+        weasyprint.HTML(string="<p>letters</p>").write_pdf()
 
 
 @pytest.mark.parametrize(

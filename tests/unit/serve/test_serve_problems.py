@@ -49,6 +49,7 @@ OUR_FAULT = {
     "PolicyError",
     "RecipeError",
     "ReportError",
+    "FontMissing",
     "ReportExists",
     "SealedError",
     "SettingsError",
