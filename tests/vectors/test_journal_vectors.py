@@ -63,8 +63,8 @@ def test_every_reason_of_the_format_has_an_attack() -> None:
     page = (HERE.parents[1] / "docs" / "formats.md").read_text("utf-8")
     cases = (*(case / "expected.json" for case in JOURNALS), *RECEIPTS)
     given = {failure["code"] for case in cases for failure in _read(case)["failures"]}
-    # a witness is not asked in these cases, and evidence and marks have cases of their own
-    other = ("witness_", "evidence_", "mark_")
+    # a witness is not asked in these cases, and evidence, marks and tokens of time have cases of their own
+    other = ("witness_", "evidence_", "mark_", "timestamp_")
     known = {code for code in NotVerified.hints if not code.startswith(other)} - {"given_unproved"}
     assert "record_of" in known & set(re.findall(r"`([a-z]+_[a-z]+)`", page)) <= given
 

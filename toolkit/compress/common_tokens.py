@@ -69,6 +69,6 @@ class CommonTokens:
         generation = self._texts[which].generation
         begun = len(generation.begin) if generation is not None else 0
         offsets = self._readers[which].encode(text, add_special_tokens=False).offsets
-        numbered = list(enumerate(offsets, start=begun))[: None if most is None else max(0, most - begun)]
         # a character of several tokens ends with the last of them
-        return [(end, number) for number, (_, end) in numbered]
+        last = {end: number for number, (_, end) in enumerate(offsets, start=begun)}
+        return [(end, number) for end, number in last.items() if most is None or number < most]

@@ -279,7 +279,7 @@ def test_a_host_that_is_heard_no_more_ends_the_training_with_a_checkpoint(tmp_pa
 
 def test_an_interrupt_is_heard_between_steps_and_nothing_is_lost(tmp_path: Path) -> None:
     whole, outcome = teach(STUDENT, TEACHER, ITEMS, SETTINGS, ignore)
-    place = Place(folder=tmp_path)
+    place, before = Place(folder=tmp_path), signal.getsignal(signal.SIGINT)
 
     def interrupt(line: str) -> None:
         if line.startswith("step 2 "):
@@ -296,7 +296,7 @@ def test_an_interrupt_is_heard_between_steps_and_nothing_is_lost(tmp_path: Path)
     [folder] = tmp_path.iterdir()
     assert [line.step for line in read_log(folder / LOG)] == [1, 2, 3, 4, 5, 6]
     assert (folder / CURVES).read_text().count("<polyline") == 2
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_too_little_memory_is_said_and_leaves_nothing(tmp_path: Path) -> None:
