@@ -38,7 +38,8 @@ def test_the_bundle_shows_what_was_gained_and_lost(box: Path, sealpress: Run) ->
     assert after["latency_ms"] > 0
     names = {path.name for path in (box / "minilm.bundle").iterdir()}
     assert names == {
-        "model.onnx", "manifest.json", "measurements.json", "modification.json", "tokenizer.json", "LICENSE", "signature.json",
+        "model.onnx", "manifest.json", "measurements.json", "modification.json", "tokenizer.json", "LICENSE",
+        "signature.json",
     }  # fmt: skip
 
 
