@@ -299,7 +299,9 @@ class Press:
             ids = made["input_ids"][0]
             lost.append(likelihood.lost(logits[0], ids))
             counts.append((len(ids) if common is None else common.covered(text, len(ids))) - 1)
-        return {"perplexity": likelihood.perplexity(lost, counts)}
+        found = likelihood.perplexity(lost, counts)
+        # none where no text has two tokens
+        return {} if np.isnan(found.mean) else {"perplexity": found}
 
     def _preferred(self, session: Session, steps: Sequence[Step]) -> dict[str, Interval]:
         """How often a model that generates takes the answer, of the choices of an item, for the most likely one.

@@ -44,6 +44,13 @@ def test_parent_and_child_answer_by_what_they_would_say(box: Path, tmp_path: Pat
     assert [measured[which]["task"]["accuracy"] for which in ("before", "after")] == [0.75, 0.75]
 
 
+def test_a_text_of_one_token_has_no_perplexity_and_is_no_fault(box: Path, tmp_path: Path) -> None:
+    found = pressed(box, tmp_path, {"text": "!"})
+    measured = found["measurements"]
+    assert isinstance(measured, dict), found
+    assert measured["after"].get("task") is None
+
+
 @pytest.mark.parametrize(
     ("question", "code"),
     [
