@@ -19,7 +19,7 @@ from toolkit.compress.task import Task
 Tables = tuple[dict[str, Any], ...]
 
 LEARN, MEASURE = 150, 200  # passages, of MiniLM
-PIECES, MEASURED, SIZE = 32, 12, 1100  # pieces of so many characters, of SmolLM2
+PIECES, MEASURED, SIZE = 12, 8, 1100  # pieces of so many characters, of SmolLM2
 TWO_BITS = {"kind": "weight-bits", "bits": 2, "block": 32}
 HALF = {"kind": "prune-neurons", "keep": 0.5}
 # what is pressed without training, and what is learned then or in its place
@@ -27,12 +27,9 @@ MINILM: dict[str, tuple[Tables, Tables]] = {
     "weights in 2 bits": ((TWO_BITS,), ({"kind": "qat", "to": TWO_BITS, "epochs": 4, "rate": 3e-4},)),
     "half of the neurons": ((HALF,), (HALF, {"kind": "distil", "epochs": 3})),
 }
-THREE_QUARTERS = {"kind": "prune-neurons", "keep": 0.75}
+NINE_TENTHS = {"kind": "prune-neurons", "keep": 0.9}
 SMOLLM2: dict[str, tuple[Tables, Tables]] = {
-    "three quarters of the neurons": (
-        (THREE_QUARTERS,),
-        (THREE_QUARTERS, {"kind": "distil", "epochs": 1, "batch": 4}),
-    ),
+    "nine tenths of the neurons": ((NINE_TENTHS,), (NINE_TENTHS, {"kind": "distil", "epochs": 2, "batch": 4})),
 }
 
 
