@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
@@ -52,12 +52,14 @@ def test_what_ends_and_begins_an_answer_is_what_it_was(before: Texts, after: Tex
         assert [one.id_to_token(id) for id in pair[0]] == [other.id_to_token(id) for id in pair[1]]
 
 
+@settings(deadline=None)  # each example reads a tokenizer
 @given(text=st.text(min_size=1, max_size=40))
 def test_every_text_is_read_and_written(after: Texts, text: str) -> None:
     tokenizer = Tokenizer.from_str(after.tokenizer.decode())
     assert tokenizer.decode(tokenizer.encode(text, add_special_tokens=False).ids) == text
 
 
+@settings(deadline=None)  # each example reads two tokenizers
 @given(text=st.text(alphabet="the hn12é\u4e2d ", min_size=1, max_size=40), most=st.tuples(*[st.integers(1, 60)] * 2))
 def test_places_are_those_at_which_both_have_read_as_much(
     before: Texts, after: Texts, text: str, most: tuple[int, int]
