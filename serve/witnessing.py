@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable
-from contextlib import closing, suppress
 from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from threading import Timer
+from http.client import HTTPException
 from urllib.parse import urlsplit
 
 import msgspec
@@ -19,6 +16,7 @@ from compliance.witness.errors import WitnessError, WitnessMissing
 from compliance.witness.exchange import Seen
 from compliance.witness.witnessed import Witnessed
 from policies.errors import Fault
+from toolkit.posting import posted
 
 __all__ = ["Witnessing"]
 
@@ -108,28 +106,7 @@ def _posted(url: str, document: bytes) -> Seen:
 
 
 def _answer(url: str, document: bytes) -> tuple[int, bytes]:
-    parts = urlsplit(url)
-    kind = {"http": HTTPConnection, "https": HTTPSConnection}.get(parts.scheme)
-    if kind is None or not parts.hostname or parts.query or parts.fragment or "@" in parts.netloc:
+    if urlsplit(url).query:
         raise ValueError("no address of a witness")
-    connection = kind(parts.hostname, parts.port, timeout=TIMEOUT_S)
-    with closing(connection):
-        connection.connect()
-        # the timeout is for each byte; this one is for all of them
-        timer = Timer(TIMEOUT_S, _hang_up, (connection.sock,))
-        timer.start()
-        try:
-            path = f"{parts.path.rstrip('/')}{PATH}"
-            connection.request("POST", path, document, {"Content-Type": "application/json"})
-            answer = connection.getresponse()
-            content = answer.read(MAX_ANSWER + 1)
-        finally:
-            timer.cancel()
-    if len(content) > MAX_ANSWER:
-        raise ValueError("too large")
-    return answer.status, content
-
-
-def _hang_up(connected: socket.socket) -> None:
-    with suppress(OSError):
-        connected.shutdown(socket.SHUT_RDWR)
+    asked = f"{url.rstrip('/')}{PATH}"
+    return posted(asked, document, "application/json", most=MAX_ANSWER, timeout_s=TIMEOUT_S)

@@ -1,7 +1,8 @@
 """The operators of ONNX Runtime that a decoder is written with, as functions of torch.
 
 Each takes the attributes of its node, then its inputs in order, None where one is left out, and gives its output or a
-tuple of them. Definitions: the contrib operators of ONNX Runtime, domain com.microsoft, version 1.
+tuple of them. Definitions: the contrib operators of ONNX Runtime, domain com.microsoft, version 1. What of an operator
+is not known here raises NotImplementedError, which the network that runs it tells as TrainingError "train_operator".
 """
 
 from __future__ import annotations
