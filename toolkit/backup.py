@@ -20,14 +20,15 @@ from compliance.backup.archive import (
     API_KEYS,
     CONSENTS,
     GRANTS,
-    POLICIES,
+    KEPT,
+    OVERRIDES,
     SALTS,
     SETTINGS,
     Archive,
     Contents,
     Part,
     SealedSalts,
-    allowed,
+    is_own,
     is_rule,
 )
 from compliance.backup.archive import write as write_archive
@@ -43,6 +44,7 @@ from compliance.state.consents import Consents
 from compliance.state.disposition import Backup, Disposition
 from compliance.state.errors import StateError
 from compliance.state.grants.store import store as grants
+from compliance.state.overrides import Overrides
 from compliance.state.salts import Salts
 from compliance.state.snapshot import Snapshot, recreate
 from compliance.timestamps import TIMESTAMPS, kept_in
@@ -60,7 +62,7 @@ _Progress = Callable[[int], None]
 class BackedUp(Struct, frozen=True, kw_only=True):
     """What is in a backup. Times are in nanoseconds since 1970; `expires` is None without salts.
 
-    `left_out` are rule files that lie outside the folder of the box, or have a name that goes into no backup.
+    `left_out` are files that lie outside the folder of the box, or have a name that goes into no backup.
     """
 
     id: str
@@ -153,12 +155,13 @@ def restore(file: Path, folder: Path, opener: Opener | None, progress: _Progress
 
 
 def _small(box: Box) -> tuple[list[Part], tuple[str, ...]]:
-    """Settings, rules, public keys and API keys; and what of them does not go into a backup."""
+    """Settings, rules, public keys, stores and small files; and what of them does not go into a backup."""
     folder = box.folder.resolve()
-    keys = sorted(folder.glob("keys/*.pub")) + sorted(folder.glob("keys/auditors/*.pub"))
-    names = [path.relative_to(folder).as_posix() for path in keys]
-    names += [_plain(rule) for rule in box.settings.policy.rules]
-    going = [name for name in names if allowed(name) and (folder / name).resolve().is_relative_to(folder)]
+    globs = ("keys/*.pub", "keys/auditors/*.pub", *(f"{name}/*.json" for name in KEPT))
+    found = [path.relative_to(folder).as_posix() for glob in globs for path in sorted(folder.glob(glob))]
+    rules = [_plain(rule) for rule in box.settings.policy.rules]
+    fitting = [*filter(is_own, found), *filter(is_rule, rules)]
+    going = [name for name in fitting if (folder / name).resolve().is_relative_to(folder)]
     parts = [Part.of(SETTINGS, box.path.read_bytes())]
     parts += [Part.of(name, (folder / name).read_bytes()) for name in dict.fromkeys(going)]
     with closing(ApiKeys(folder / "state")) as api_keys:
@@ -168,11 +171,8 @@ def _small(box: Box) -> tuple[list[Part], tuple[str, ...]]:
             GRANTS: grants(folder / "state").image(),
         }
     parts += [Part.of(name, image) for name, image in stores.items() if image is not None]
-    parts += [
-        Part.of(f"{POLICIES}/{path.name}", path.read_bytes()) for path in sorted((folder / POLICIES).glob("*.json"))
-    ]
-    parts += [Part.of(f"{TIMESTAMPS}/{kept.digest}.json", kept.written()) for kept in kept_in(folder / TIMESTAMPS)]
-    return parts, tuple(name for name in names if name not in going)
+    parts += [Part.of(f"{TIMESTAMPS}/{one.digest}.json", one.written()) for one in kept_in(folder / TIMESTAMPS)]
+    return parts, tuple(name for name in (*found, *rules) if name not in going)
 
 
 class _Restoring:
@@ -195,6 +195,7 @@ class _Restoring:
             raise BackupError("backup_malformed", "the backup holds another journal than it says")
         destroyed = max((head.destroyed for head in verified.heads.values()), default=0)
         self._store(settings.box.tenant, snapshot, destroyed)
+        self._end_overrides(settings)
         bundle_key, trusted = self._bundle_key(settings)
         self._sealing_key(settings)
         return Restored(
@@ -264,6 +265,13 @@ class _Restoring:
                 "salts": snapshot is not None,
             }
             disposition.restored(tenant, told)
+
+    def _end_overrides(self, settings: Settings) -> None:
+        """An override that was ended after the backup must not stand again: all that are restored are over."""
+        overrides = Overrides(self._folder / OVERRIDES, self._contents.journal, settings.override.approvers)
+        for kept in overrides.all():
+            if kept.ended is None:
+                overrides.end(kept.stated.id, self._contents.made)
 
     def _bundle_key(self, settings: Settings) -> tuple[str | None, bool]:
         """A new key that signs bundles, trusted in the settings beside those that were."""

@@ -26,7 +26,8 @@ __all__ = [
     "API_KEYS",
     "CONSENTS",
     "GRANTS",
-    "POLICIES",
+    "KEPT",
+    "OVERRIDES",
     "SALTS",
     "SETTINGS",
     "Archive",
@@ -34,13 +35,15 @@ __all__ = [
     "Member",
     "Part",
     "SealedSalts",
-    "allowed",
+    "is_own",
     "is_rule",
     "write",
 ]
 
 SETTINGS, SALTS, API_KEYS = "sealpress.toml", "state/salts.sealed", "state/api_keys.sqlite"
-CONSENTS, GRANTS, POLICIES = "state/consents.sqlite", "state/grants.sqlite", "state/policies"
+CONSENTS, GRANTS, OVERRIDES = "state/consents.sqlite", "state/grants.sqlite", "state/overrides"
+# folders of small files that evidence and reports are made with
+KEPT = ("state/policies", "state/declarations", OVERRIDES, "answers", "duties")
 
 FORMAT = 1
 _CONTENTS = "backup.json"
@@ -49,7 +52,8 @@ _MAX_NAME = 100  # bytes; longer ones need a second header
 _BLOCK = 512
 _CHUNK = 1_000_000
 _KNOWN = re.compile(
-    r"sealpress\.toml|state/(salts\.sealed|(api_keys|consents|grants)\.sqlite|policies/[0-9a-f]{64}\.json)|timestamps/[0-9a-f]{64}\.json|keys/(auditors/)?[\w-][\w.-]*\.pub"
+    r"sealpress\.toml|state/(salts\.sealed|(api_keys|consents|grants)\.sqlite)|keys/(auditors/)?[\w-][\w.-]*\.pub"
+    r"|(state/(policies|declarations|overrides)|answers|duties|timestamps)/[\w-]+\.json"
     r"|journal/(journal\.note|certificates\.notes|journal\.heads|witnessed\.notes|shard-[0-9]{3}\.(log|heads))",
     re.ASCII,
 )
@@ -114,14 +118,14 @@ class Part(NamedTuple):
             raise _changed(self.source)
 
 
-def allowed(name: str) -> bool:
-    """Whether a file of this name may be in a backup: one of sealpress, or a rule file of the user."""
-    return bool(_KNOWN.fullmatch(name)) or is_rule(name)
+def is_own(name: str) -> bool:
+    """Whether a file of this name is one that sealpress keeps and a backup holds."""
+    return bool(_KNOWN.fullmatch(name))
 
 
 def is_rule(name: str) -> bool:
     """Whether a rule file of the user may have this name in a backup."""
-    taken = name == _CONTENTS or _KNOWN.fullmatch(name)
+    taken = name == _CONTENTS or is_own(name)
     return not taken and bool(_RULE.fullmatch(name)) and len(name.encode(errors="replace")) <= _MAX_NAME
 
 
@@ -162,7 +166,7 @@ class Archive:
         expected = sum(_BLOCK + member.size + len(_padding(member.size)) for member in self.contents.members)
         if length != self._begin + expected + 2 * _BLOCK:
             raise _malformed("it is longer or shorter than it says")
-        if len(set(names)) != len(names) or not all(map(allowed, names)):
+        if len(set(names)) != len(names) or not all(is_own(name) or is_rule(name) for name in names):
             raise _malformed("it lists what belongs into no backup")
         if any(member.name in (SALTS, API_KEYS) and member.size > _MAX_STORE for member in self.contents.members):
             raise _malformed("a store in it is too large")

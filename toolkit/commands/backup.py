@@ -95,7 +95,7 @@ def _backup_text(out: Path, found: BackedUp, dry_run: bool) -> str:
     lines = [f"{'Would write' if dry_run else 'Wrote'} {out}: {len(found.members)} files, {size} bytes."]
     if found.sha256 is not None:
         lines.append(f"SHA-256: {found.sha256}")
-    lines += [f"Left out, since it is not in the folder of the box: {name}" for name in found.left_out]
+    lines += [f"Left out, since it lies elsewhere or is none of this box: {name}" for name in found.left_out]
     if found.expires is None:
         lines += [
             "",

@@ -20,15 +20,18 @@ from compliance.backup.archive import API_KEYS, SALTS
 from compliance.backup.errors import BackupError
 from compliance.crypto import Opener, Signer, Unauthentic
 from compliance.disk import write_synced
+from compliance.duties.kept import Duties
 from compliance.journal.certificates import certify, install, request
 from compliance.journal.erasure import erase, finish
 from compliance.journal.reader import Record, read
 from compliance.journal.records import Noted
-from compliance.keys import from_text, read_key
+from compliance.keys import from_text, read_key, to_text
 from compliance.state.api_key_table import Defaults, Terms
 from compliance.state.api_keys import ApiKeyError, ApiKeys
+from compliance.state.declarations import Declaration, Declarations, declared, new_id
 from compliance.state.disposition import Disposition, Scope
 from compliance.state.errors import HoldError, StateError
+from compliance.state.overrides import Overrides
 from compliance.state.salts import Salts
 from compliance.state.usage import Usage
 from compliance.verify.errors import NotVerified
@@ -252,6 +255,43 @@ def test_api_keys_and_rules_come_back(made: Made) -> None:
         assert [one.used for one in keys.all()] == [1]
         with pytest.raises(ApiKeyError):
             keys.identified(text[:-1] + ("0" if text[-1] != "0" else "1"), time.time_ns())
+
+
+def test_what_evidence_and_reports_need_comes_back_and_opens_nothing(made: Made) -> None:
+    approvers = {person: Signer.generate() for person in ("ann", "bob")}
+    settings = made.folder / NAME
+    lines = "".join(f'{person} = "{to_text(signer.public)}"\n' for person, signer in approvers.items())
+    settings.write_text(settings.read_text() + f"\n[override.approvers]\n{lines}")
+    now = time.time_ns()
+    with closing(made.box.journal) as journal:
+        overrides = Overrides(made.folder / "state/overrides", journal.id, made.box.settings.override.approvers)
+        terms = Declaration(
+            id=new_id(), box=journal.id, by="Ann", made=now, starts=now, ends=now + 10**15, commercial=False
+        )
+    asked = overrides.ask("night", "nobody else is here", 60, approvers["ann"], now)
+    overrides.keep(overrides.approved(asked.stated.id, approvers["bob"], now))
+    taken = declared(terms, approvers["ann"])
+    Declarations(made.folder / "state", terms.box).take(taken)
+    duties = Duties(made.folder / "duties")
+    duties.keep(duties.made(now, kind="access", since=now, text="asked by letter"))
+    (made.folder / "answers").mkdir()
+    (made.folder / "answers" / "gdpr-impact-1.json").write_bytes(b"{}\n")
+    (made.folder / "answers" / "a note.json").write_bytes(b"{}\n")
+
+    assert made.back_up().left_out == ("answers/a note.json",)
+    made.restore()
+    for folder in ("duties", "state/declarations", "state/policies"):
+        files = {path.name: path.read_bytes() for path in (made.folder / folder).iterdir()}
+        assert files
+        assert files == {path.name: path.read_bytes() for path in (made.new / folder).iterdir()}
+    assert (made.new / "answers" / "gdpr-impact-1.json").read_bytes() == b"{}\n"
+    state = Declarations(made.new / "state", terms.box)
+    assert state.all() == {terms.id: taken.file}
+    assert state.now() is None
+    restored = Overrides(made.new / "state/overrides", terms.box, made.box.settings.override.approvers)
+    assert restored.signed() == overrides.signed()
+    assert overrides.standing("night", now + 1) is not None
+    assert restored.standing("night", now + 1) is None
 
 
 def test_dry_runs_leave_everything_as_it_was(made: Made) -> None:
