@@ -87,7 +87,7 @@ def _attention(
         key, value = torch.cat([past_keys, key], dim=2), torch.cat([past_values, value], dim=2)
     each = heads // shared
     scores = query @ key.repeat_interleave(each, dim=1).mT * (at.get("scale") or width**-0.5)
-    places = torch.arange(past + tokens)
+    places = torch.arange(past + tokens, device=scores.device)
     behind = places[past:, None] - places
     window = at.get("local_window_size", -1)
     seen = (behind >= 0) if window <= 0 else (behind >= 0) & (behind < window)

@@ -10,10 +10,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import torch
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from toolkit.train.device import device_of, halves
 from toolkit.train.errors import TrainingError, TrainingHalted
 from toolkit.train.interruption import heard
 from toolkit.train.items import Feeds
@@ -22,7 +22,7 @@ from toolkit.train.settings import Outcome, Settings
 from toolkit.train.training import Progress, taught
 from toolkit.train.work import digest_of, result, shared
 
-__all__ = ["halves", "launched", "teach"]
+__all__ = ["launched", "teach"]
 
 RESTARTS = 3  # of processes that die
 LAST = 20  # lines of a process that are told when it died
@@ -51,23 +51,18 @@ def teach(
         bfloat16=place.bfloat16,
         patience_s=place.patience_s,
     )
-    if settings.bfloat16 and not halves():
-        raise TrainingError("train_bfloat16", "the processor has neither AVX512_BF16 nor AMX")
+    device = device_of(0, settings.processes)
+    if settings.bfloat16 and not halves(device):
+        raise TrainingError("train_bfloat16", f"the device ({device.type}) has no instructions for bfloat16")
     with TemporaryDirectory(prefix="sealpress-") as name:
         work = Path(name)
         of = digest_of(student, teacher, items, settings)
         folder = work / "kept" if place.folder is None else place.folder / of[:16]
         if settings.processes * place.hosts == 1:
             with heard() as stop:
-                return taught(student, teacher, items, settings, folder, progress, stop=stop)
+                return taught(student, teacher, items, settings, folder, progress, stop=stop, device=device)
         shared(work, student, teacher, items, settings)
         return launched(work, folder, replace(place, processes=settings.processes), progress)
-
-
-def halves() -> bool:
-    """Whether the processor has instructions for bfloat16."""
-    found = torch.cpu.get_capabilities()
-    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
 
 def launched(

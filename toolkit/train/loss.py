@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch.nn import functional as F  # noqa: N812 - its customary name
 
+from toolkit.train.device import PROCESSOR
 from toolkit.train.errors import TrainingError
 from toolkit.train.items import MASK, Feeds
 from toolkit.train.lesson import COUNTED, LABEL, Lesson
@@ -23,11 +24,14 @@ LEAST = 1e-12  # what is divided by
 class Loss:
     """That of a lesson. `names` are the tensors of both graphs that it looks at."""
 
-    def __init__(self, lesson: Lesson, student: Network, teacher: Network | None, item: Feeds) -> None:
-        """Looks at both with one item. Raises TrainingError "train_teacher" where their outputs differ, or there is
-        nothing that the lesson could compare; "train_labels" and "train_answers" where the item lacks those."""
+    def __init__(
+        self, lesson: Lesson, student: Network, teacher: Network | None, item: Feeds, device: torch.device = PROCESSOR
+    ) -> None:
+        """Looks at both, which are on the device, with one item. Raises TrainingError "train_teacher" where their
+        outputs differ, or there is nothing that the lesson could compare; "train_labels" and "train_answers" where the
+        item lacks those."""
         self._lesson = lesson
-        feeds = as_tensors(item)
+        feeds = as_tensors(item, device)
         self._outputs = _floats(student, feeds)
         compared = _compared(student, teacher, feeds) if teacher is not None and lesson.teacher else ()
         hidden = tuple(name for name in compared if name not in student.outputs)

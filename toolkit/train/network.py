@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Self
 
 import numpy as np
 import onnx
@@ -13,6 +13,7 @@ from onnx import helper, numpy_helper
 from torch import nn
 
 from toolkit.train.decoder_operators import DECODER_OPERATORS, simplified_norm
+from toolkit.train.device import PROCESSOR
 from toolkit.train.errors import TrainingError
 from toolkit.train.operators import OPERATORS, Operator
 
@@ -98,6 +99,8 @@ class Network(nn.Module):
             except (NotImplementedError, KeyError, TypeError) as error:
                 told = f"{node.name or node.output[0]}: {node.op_type} with {sorted(attributes)} ({error})"
                 raise TrainingError("train_operator", f"not known in training: {told}") from None
+            if not node.input:  # a constant of the graph
+                made = made.to(next(iter(feeds.values())).device)
             values.update(zip(node.output, made if isinstance(made, tuple) else (made,), strict=False))
             for name in self._last[number]:
                 if name not in kept:
@@ -106,7 +109,13 @@ class Network(nn.Module):
 
     def weights(self) -> dict[str, NDArray[Any]]:
         """What was learned, by the names of constants of the graph."""
-        return {name: self._kept(name).detach().numpy().copy() for name in self._places}
+        return {name: self._kept(name).detach().cpu().numpy().copy() for name in self._places}
+
+    def _apply(self, function: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """What moves weights to a device takes the constants along."""
+        super()._apply(function, recurse)
+        self._constants = {name: function(value) for name, value in self._constants.items()}
+        return self
 
     def _inputs(self, node: onnx.NodeProto, values: Mapping[str, Tensor]) -> list[Tensor | None]:
         """What a node takes."""
@@ -153,6 +162,6 @@ def _last_uses(graph: onnx.GraphProto) -> list[list[str]]:
     return uses
 
 
-def as_tensors(feeds: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
-    """Inputs as torch takes them."""
-    return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in feeds.items()}
+def as_tensors(feeds: Mapping[str, NDArray[Any]], device: torch.device = PROCESSOR) -> dict[str, Tensor]:
+    """Inputs as torch takes them, on a device."""
+    return {name: torch.from_numpy(np.ascontiguousarray(value)).to(device) for name, value in feeds.items()}

@@ -61,7 +61,7 @@ def _constant(at: Attributes) -> Tensor:
 
 def _constant_of_shape(at: Attributes, shape: Tensor) -> Tensor:
     value = torch.from_numpy(numpy_helper.to_array(at["value"]).copy()) if "value" in at else torch.zeros(1)
-    return value.reshape(()).expand(_numbers(shape)).clone()
+    return value.to(shape.device).reshape(()).expand(_numbers(shape)).clone()
 
 
 def _padded(at: Attributes, x: Tensor, kernel: Sequence[int], value: float = 0.0) -> Tensor:
@@ -166,7 +166,7 @@ def _reduced(function: Callable[..., Tensor]) -> Operator:
 
 
 def _range(_: Attributes, start: Tensor, limit: Tensor, delta: Tensor) -> Tensor:
-    return torch.arange(start.item(), limit.item(), delta.item(), dtype=start.dtype)
+    return torch.arange(start.item(), limit.item(), delta.item(), dtype=start.dtype, device=start.device)
 
 
 def _reshape(at: Attributes, x: Tensor, shape: Tensor) -> Tensor:
@@ -177,7 +177,8 @@ def _reshape(at: Attributes, x: Tensor, shape: Tensor) -> Tensor:
 
 
 def _shape(at: Attributes, x: Tensor) -> Tensor:
-    return torch.tensor(list(x.shape)[at.get("start", 0) : at.get("end")], dtype=torch.int64)
+    sizes = list(x.shape)[at.get("start", 0) : at.get("end")]
+    return torch.tensor(sizes, dtype=torch.int64, device=x.device)
 
 
 def _slice(
@@ -189,8 +190,8 @@ def _slice(
         if step > 0:
             x = x[(slice(None),) * (axis % x.ndim) + (slice(start, end, step),)]
         else:
-            places = torch.tensor(range(x.shape[axis])[slice(start, max(end, -x.shape[axis] - 1), step)])
-            x = x.index_select(axis, places)
+            places = range(x.shape[axis])[slice(start, max(end, -x.shape[axis] - 1), step)]
+            x = x.index_select(axis, torch.tensor(places, device=x.device))
     return x
 
 

@@ -47,7 +47,7 @@ class Rounded(Network):
 
     def weights(self) -> dict[str, NDArray[Any]]:
         """See Network."""
-        scales = {name: self._scale(name).detach().numpy().copy() for name in self._factors}
+        scales = {name: self._scale(name).detach().cpu().numpy().copy() for name in self._factors}
         return super().weights() | scales
 
     def _scale(self, name: str) -> Tensor:

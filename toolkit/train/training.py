@@ -22,6 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.flop_counter import FlopCounterMode
 
 from toolkit.train.checkpoint import gone_on_with, keep, whole
+from toolkit.train.device import PROCESSOR
 from toolkit.train.errors import TrainingError, TrainingHalted
 from toolkit.train.group import Group
 from toolkit.train.items import Feeds, batches, joined, share
@@ -56,24 +57,25 @@ def taught(
     progress: Progress,
     stop: Callable[[], bool] = never,
     host: int = 0,
+    device: torch.device = PROCESSOR,
 ) -> tuple[dict[str, NDArray[np.float32]], Outcome]:
     """The weights that a student has learned, by their names in its graph, and what it took.
 
     `student` and `teacher` are ONNX files that take the same inputs, `items` inputs of one item each, and what else its
     lesson wants of an item. A lesson that holds nothing against a teacher has none. A checkpoint in `folder` is gone on
     from, and left there when it ends, also where it ends badly. Every process of a group calls this with the same
-    arguments, and the number of its host. Where one is told to `stop`, all do after the same step.
+    arguments, and the number of its host and its device. Where one is told to `stop`, all do after the same step.
 
     Raises TrainingError, TrainingHalted, Failed.
     """
-    group = Group(host)
+    group = Group(host, device)
     if len(items) < 2:
         raise TrainingError("train_items", f"there are {len(items)} items")
     if min(settings.batch, len(items)) < group.size:
         told = f"batches of {min(settings.batch, len(items))} items are dealt out to {group.size} processes"
         raise TrainingError("train_shards", told)
     try:
-        return _Taught(student, teacher, items, settings, folder, progress, stop, group).followed()
+        return _Taught(student, teacher, items, settings, folder, progress, stop, group, device).followed()
     except MemoryError:
         raise TrainingHalted("train_memory", "there is not enough memory") from None
     except RuntimeError as error:
@@ -95,18 +97,19 @@ class _Taught:
         progress: Progress,
         stop: Callable[[], bool],
         group: Group,
+        device: torch.device,
     ) -> None:
         of = digest_of(student, teacher, items, settings)
         if not group.agrees(bytes.fromhex(of)):
             raise TrainingError("train_differs", f"this host holds the training {of[:16]}, another one another")
         self._student, self._items, self._settings, self._folder = student, items, settings, folder
-        self._progress, self._stop, self._group = progress, stop, group
-        self._learner = student_of(student, settings.lesson)
-        self._master = None if teacher is None else Network(teacher, learns=False)
+        self._progress, self._stop, self._group, self._device = progress, stop, group, device
+        self._learner = student_of(student, settings.lesson).to(device)
+        self._master = None if teacher is None else Network(teacher, learns=False).to(device)
         if self._master is not None and set(self._learner.names) != set(self._master.names):
             told = f"the student takes {self._learner.names}, its teacher {self._master.names}"
             raise TrainingError("train_teacher", told)
-        self._loss = Loss(settings.lesson, self._learner, self._master, items[0])
+        self._loss = Loss(settings.lesson, self._learner, self._master, items[0], device)
         parameters = sum(value.numel() for value in self._learner.parameters())
         self._sharded = settings.shards and group.size > 1
         if self._sharded:
@@ -163,11 +166,11 @@ class _Taught:
         own = share(batch, self._group.rank, self._group.size)
         # who has none of a small batch takes part all the same, with an item that does not count
         taken = own if len(own) else batch[:1]
-        feeds = as_tensors(joined([self._items[index] for index in taken]))
+        feeds = as_tensors(joined([self._items[index] for index in taken]), self._device)
         # counting takes longer than computing does in small graphs, and comes to the same for the same shapes
         shapes = tuple(sorted((name, tuple(value.shape)) for name, value in feeds.items()))
         counter = FlopCounterMode(display=False) if shapes not in self._flops else None
-        with counter or nullcontext(), torch.autocast("cpu", enabled=self._settings.bfloat16):
+        with counter or nullcontext(), torch.autocast(self._device.type, torch.bfloat16, self._settings.bfloat16):
             with torch.no_grad():
                 right = [] if self._master is None else self._master(feeds, self._loss.names)
             found = self._loss(_floats(self._model(feeds, self._loss.names)), _floats(right), feeds).mean() * len(own)

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import distributed
 
+from toolkit.train.device import backend_of, device_of
 from toolkit.train.errors import TrainingError, TrainingHalted
 from toolkit.train.interruption import heard
 from toolkit.train.training import taught
@@ -28,12 +29,23 @@ def main(folder: Path, keeps: Path, host: int) -> None:
     torch.set_num_threads(1)
     work = given(folder)
     with heard() as stop:
-        # what trains is on the processor, also where there is another device
-        distributed.init_process_group("gloo", timeout=timedelta(seconds=work.settings.patience_s))
-        first = os.environ["LOCAL_RANK"] == "0"
+        place, processes = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
+        device = device_of(place, processes)
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        distributed.init_process_group(backend_of(device), timeout=timedelta(seconds=work.settings.patience_s))
+        first = place == 0
         try:
             weights, outcome = taught(
-                work.student, work.teacher, work.items, work.settings, keeps, _tell, stop=stop, host=host
+                work.student,
+                work.teacher,
+                work.items,
+                work.settings,
+                keeps,
+                _tell,
+                stop=stop,
+                host=host,
+                device=device,
             )
             if first:
                 told(folder, weights, outcome)

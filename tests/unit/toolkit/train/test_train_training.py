@@ -29,8 +29,9 @@ with quiet():
     from safetensors.numpy import load_file
 
     from toolkit.train.checkpoint import FILE
+    from toolkit.train.device import PROCESSOR, halves
     from toolkit.train.errors import TrainingError, TrainingHalted
-    from toolkit.train.launch import halves, launched, teach
+    from toolkit.train.launch import launched, teach
     from toolkit.train.log import CURVES, LOG, read_log
     from toolkit.train.network import Network
     from toolkit.train.place import Place
@@ -322,7 +323,7 @@ def test_halves_of_floats_learn_too_and_are_refused_where_the_processor_has_none
     assert all(value.dtype == np.float32 for value in weights.values())
     close(weights, exact, 0.02)
     assert any((weights[name] != exact[name]).any() for name in exact)
-    if not halves():
+    if not halves(PROCESSOR):
         place = Place(bfloat16=True)
         assert refused(lambda: teach(STUDENT, TEACHER, ITEMS, SETTINGS, ignore, place)) == "train_bfloat16"
 
