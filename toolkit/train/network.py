@@ -113,7 +113,7 @@ class Network(nn.Module):
 
     def _apply(self, function: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """What moves weights to a device takes the constants along."""
-        super()._apply(function, recurse)
+        super()._apply(function, recurse)  # type: ignore[no-untyped-call]  # torch has no types for it
         self._constants = {name: function(value) for name, value in self._constants.items()}
         return self
 
