@@ -17,10 +17,11 @@ from benchmarks.pressed import source
 from policies.facts import Manifest
 from policies.gate import Grant, covers, gate
 from policies.payload import Payload
-from toolkit.box import Box, Context, create_box
+from toolkit.box import Box, Context
 from toolkit.compress.calibration import Calibration
 from toolkit.compress.ladder import named
 from toolkit.compress.sources import huggingface, pretrained
+from toolkit.new_box import create_box
 from toolkit.runtime.session import Session
 
 SHAPES = ((1, 32), (1, 128), (32, 128))  # batch, tokens

@@ -15,7 +15,8 @@ from policies.facts import Manifest, Outcome
 from policies.gate import gate
 from policies.payload import Payload
 from policies.privacy import categories
-from toolkit.box import Box, Context, create_box
+from toolkit.box import Box, Context
+from toolkit.new_box import create_box
 
 CALLS = 500
 SIGNER = "ed25519:none"  # there is no bundle, and so nobody who signed it

@@ -18,7 +18,8 @@ from compliance.keys import from_text, read_key
 from compliance.state.salts import Salts
 from compliance.verify.evidence import verify_evidence
 from compliance.verify.journal import verify_journal
-from toolkit.box import Box, create_box
+from toolkit.box import Box
+from toolkit.new_box import create_box
 
 CALLS = 25_000
 

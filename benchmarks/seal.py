@@ -20,7 +20,8 @@ from compliance.crypto import NONCE, fresh, seal
 from compliance.journal.writer import Journal
 from policies.facts import Call, Decision, Manifest, Outcome
 from policies.payload import Payload
-from toolkit.box import Box, Context, create_box
+from toolkit.box import Box, Context
+from toolkit.new_box import create_box
 
 RECORDS = 1000
 WRITERS = 32

@@ -16,7 +16,8 @@ from compliance.verify.journal import verify_journal
 from compliance.verify.leaf import frames
 from policies.facts import Manifest, Outcome
 from policies.payload import Payload
-from toolkit.box import Box, Context, create_box
+from toolkit.box import Box, Context
+from toolkit.new_box import create_box
 
 CALLS = 50_000
 MODEL = Manifest(format=1, name="none", version="1", digest="0" * 64, task="none", licence="MIT", inputs=(), outputs=())

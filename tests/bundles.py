@@ -10,8 +10,9 @@ from compliance.crypto import Signer
 from compliance.keys import to_text
 from policies import licences
 from tests.vectors.make_bundles import HERE, SIGNER
-from toolkit.box import Box, create_box
+from toolkit.box import Box
 from toolkit.bundle import Bundle, write_bundle
+from toolkit.new_box import create_box
 from toolkit.settings import trusting
 
 __all__ = ["put_bundle", "texts", "trusting_box"]

@@ -51,7 +51,8 @@ from compliance.timestamps import TIMESTAMPS, kept_in
 from compliance.verify.journal import verify_journal
 from compliance.verify.note import regular
 from policies.errors import Failed
-from toolkit.box import Box, auditors
+from toolkit.box import Box
+from toolkit.box_keys import auditors
 from toolkit.settings import KeySettings, Settings, SettingsError, read_settings, trusting
 
 __all__ = ["BackedUp", "Restored", "back_up", "restore"]

@@ -4,42 +4,34 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
-import time
-from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from tempfile import mkdtemp
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, structs
 
 from compliance.crypto import Opener, Signer, fresh, sha256
-from compliance.journal.certificates import Request, certify
-from compliance.journal.genesis import CERTIFICATES, create, identity
-from compliance.journal.signing import Auditors, DayKeys
+from compliance.journal.genesis import identity
 from compliance.journal.writer import Journal
-from compliance.keys import fingerprint, from_text, kind_of, read_key, secret, to_text, write_key
+from compliance.keys import from_text, secret
 from compliance.state.consents import Consents
 from compliance.state.declarations import Declarations
 from compliance.state.grants.meter import Meter
 from compliance.state.overrides import Overrides
 from compliance.state.policies import archive
 from compliance.state.pseudonyms import Pseudonyms
-from compliance.state.salts import Salts
 from compliance.trust import SCOPES, Scope
-from compliance.verify.statements import DAYS_AHEAD, day_of
 from policies.cedar import Engine
-from policies.errors import Failed, Fault
+from policies.errors import Fault
 from policies.facts import CATEGORY, Action, Call, Metered
 from policies.payload import InputError
 from policies.sanitising import Pseudonymise
+from toolkit.box_keys import auditors, day_keys
+from toolkit.new_box import private_settings
 from toolkit.policy import Policy
 from toolkit.proof import must_hold
 from toolkit.settings import (
-    NAME,
     VARIABLE,
-    Settings,
     SettingsError,
     Trust,
     found_settings,
@@ -49,7 +41,7 @@ from toolkit.settings import (
 if TYPE_CHECKING:
     from toolkit.detector import ModelDetector
 
-__all__ = ["DAY", "Box", "Context", "PrivateKeys", "auditors", "create_box", "day_keys", "exposed"]
+__all__ = ["DAY", "Box", "Context"]
 
 MAX_CONTEXT = 256
 DAY = 86_400 * 10**9
@@ -57,59 +49,6 @@ MAX_CATEGORIES = 32
 _NO_WORDS = {"data", "usage", "quota"}
 
 _log = logging.getLogger("sealpress")
-
-_TEMPLATE = """\
-# The settings of this box. Paths are relative to this file, so the folder can be copied as a whole.
-format = 1
-
-[box]
-name = "{name}"
-# region = "DE"  # where this machine stands, for rules on transfers
-
-# Whose bundles are accepted. `sealpress trust add KEYFILE` adds a line.
-[trust]
-signers = [
-    "{bundle_signer}",  # this box
-]
-
-# The root certifies the keys that sign the journal: `sealpress keys renew` before they run out.
-[journal]
-root = "{journal_root}"
-durability = "buffered"  # "durable": a record is on the disk before the model runs, which takes milliseconds
-
-# [grants]
-# models = ["*"]  # they run under a usage grant only, with the pack "grants" below: docs/grants.md
-
-# [privacy]
-# detector = "ner.bundle"  # a model that labels tokens looks at every input, too: docs/policy.md
-
-[policy]
-packs = ["base", "gdpr", "licence"]  # also ai-act, grants, hipaa, pipl; `sealpress policy show gdpr` explains one
-rules = []  # your own rule files in Cedar, e.g. ["rules/opening-hours.cedar"]
-
-# What models may be used for. A caller names one of these; any other purpose is refused.
-# bases: consent, contract, legal_obligation, vital_interests, public_task, legitimate_interests (GDPR Art. 6(1))
-# uses, where the licence of a model asks: uses = ["medical_advice"], or [] for none of them (docs/licences.md)
-[purposes.search]
-bases = ["consent", "contract", "legal_obligation", "public_task", "legitimate_interests"]
-commercial = false
-retain_days = 180
-
-[purposes.classification]
-bases = ["consent", "contract", "legal_obligation", "vital_interests", "public_task", "legitimate_interests"]
-commercial = false
-retain_days = 180
-
-[purposes.assistance]
-bases = ["consent", "contract", "legal_obligation", "vital_interests", "public_task", "legitimate_interests"]
-commercial = false
-retain_days = 180
-
-[purposes.product]
-bases = ["consent", "contract", "legitimate_interests"]
-commercial = true
-retain_days = 180
-"""
 
 
 class Context(Struct, frozen=True, kw_only=True):
@@ -191,7 +130,7 @@ class Box:
         except SettingsError as error:
             if error.code != "settings_not_found" or settings is not None or VARIABLE in os.environ:
                 raise
-        return cls(_private_settings())
+        return cls(private_settings())
 
     def reload(self) -> bool:
         """Put in force what the settings say by now of rules, purposes, trust and serving, as a whole; whether the
@@ -328,104 +267,6 @@ class Box:
             return None
         tenant = context.tenant or self.settings.box.tenant
         return Pseudonyms(self.journal.salts, tenant, context.subject).pseudonymise
-
-
-class PrivateKeys(NamedTuple):
-    """Where the keys of a new box lie that have to be moved off its machine."""
-
-    auditor: Path
-    root: Path
-
-
-def create_box(folder: Path) -> PrivateKeys:
-    """Make a box in a new folder, and the keys of its auditor and of its root in folders beside it.
-
-    The root certifies the keys of 31 days. Raises SettingsError where something is already: nothing is overwritten.
-    """
-    folder = folder.resolve()
-    apart = {name: folder.with_name(f"{folder.name}-{name}") for name in PrivateKeys._fields}
-    taken = [p for p in (*apart.values(), *(folder / n for n in (NAME, "journal", "keys", "state"))) if p.exists()]
-    if taken:
-        raise SettingsError("settings_exist", f"{taken[0]} exists already")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    except OSError as error:
-        raise Failed("disk", f"{folder} cannot be made: {error.strerror}") from None
-    try:
-        _fill(beside, folder.name)
-        for name, target in apart.items():
-            beside.joinpath(name).rename(target)
-        folder.mkdir(exist_ok=True)
-        for name in ("keys", "state", "journal", NAME):  # the settings last: with them it is a box
-            beside.joinpath("box", name).rename(folder / name)
-    except OSError as error:
-        raise Failed("disk", f"{folder} was not made: {error.strerror}") from None
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-    return PrivateKeys(*(target / f"{name}.key" for name, target in apart.items()))
-
-
-def day_keys(folder: Path, settings: Settings) -> DayKeys:
-    """The keys that sign the journal of the box in this folder. Raises JournalError when it has none of its own."""
-    journal, root = folder / "journal", from_text(settings.journal.root)
-    return DayKeys(folder / "keys" / "days", journal / CERTIFICATES, identity(journal, root), root)
-
-
-def auditors(folder: Path) -> Auditors:
-    """To whom the journal of the box in this folder is sealed."""
-    return Auditors(folder / "keys" / "auditors")
-
-
-def exposed(folder: Path) -> tuple[Path, ...]:
-    """The private keys of auditors and roots that lie with a box: inside it, or beside it where init left them."""
-    beside = (folder.with_name(f"{folder.name}-{name}") for name in PrivateKeys._fields)
-    found = {path for place in (folder, *beside) for pattern in ("*.key", "*/*.key") for path in place.glob(pattern)}
-    return tuple(sorted(path for path in found if kind_of(path) in ("auditor-private", "journal-root")))
-
-
-def _private_settings() -> Path:
-    """The settings of the user's private box, which is made once: a box that was removed does not restart clean."""
-    folder = _user_folder("XDG_DATA_HOME", ".local/share") / "box"
-    marker = _user_folder("XDG_STATE_HOME", ".local/state") / "private-box-made"
-    if not (folder / NAME).is_file():
-        if marker.exists():
-            raise SettingsError("settings_lost", f"{folder} is gone, though it was made before ({marker})")
-        apart = create_box(folder)
-        marker.parent.mkdir(parents=True, exist_ok=True)
-        marker.write_text(f"{folder}\n", "utf-8")
-        _log.warning("made a private box in %s; move %s and %s off this machine", folder, *apart)
-    return folder / NAME
-
-
-def _user_folder(variable: str, default: str) -> Path:
-    return Path(os.environ.get(variable) or Path.home() / default) / "sealpress"
-
-
-def _fill(beside: Path, name: str) -> None:
-    box, id_, made = beside / "box", fresh(16).hex(), time.time_ns()
-    bundle, root, opener, sealing = Signer.generate(), Signer.generate(), Opener.generate(), Opener.generate()
-    keys, days = box / "keys", DayKeys(box / "keys" / "days", box / "journal" / CERTIFICATES, id_, root.public)
-    for folder in (box, keys, days.folder, auditors(box).folder, box / "state", beside / "auditor", beside / "root"):
-        folder.mkdir(mode=0o700)
-    write_key(beside / "auditor" / "auditor.key", "auditor-private", opener.private_bytes())
-    write_key(beside / "root" / "root.key", "journal-root", root.private_bytes())
-    write_key(auditors(box).folder / f"{fingerprint(opener.public)[:16]}.pub", "auditor-public", opener.public)
-    write_key(keys / "root.pub", "journal-root-public", root.public)
-    write_key(keys / "bundle.key", "bundle-signing", bundle.private_bytes())
-    write_key(keys / "bundle.pub", "bundle-verifying", bundle.public)
-    write_key(keys / "sealing.key", "sealing-private", sealing.private_bytes())
-    write_key(keys / "sealing.pub", "sealing-public", sealing.public)
-    today = day_of(made)
-    wanted = [today + timedelta(ahead) for ahead in range(DAYS_AHEAD)]
-    asked = Request(id_, root.public, tuple((day, days.make(day)) for day in wanted))
-    first = Signer(read_key(days.path(*asked.days[0]), "journal-signing"))
-    create(box / "journal", root, first, certify(asked, root, today), id_, made)
-    shutil.copy(box / "journal" / CERTIFICATES, beside / "root")  # to revoke them when the box is gone
-    Salts.create(box / "state" / "salts.sqlite")
-    safe = "".join(c if c.isalnum() or c in "-_. " else "-" for c in name)
-    text = _TEMPLATE.format(name=safe, bundle_signer=to_text(bundle.public), journal_root=to_text(root.public))
-    (box / NAME).write_text(text, "utf-8")
 
 
 def _check_context(name: str, value: object) -> None:

@@ -29,7 +29,7 @@ from compliance.verify.note import Note, cosigned_at, regular
 from compliance.verify.statements import Head, JointHead, day_of
 from compliance.witness.witnessed import WITNESSED, Witnessed, last_joint_head
 from policies.errors import Fault
-from toolkit.box import auditors, day_keys, exposed
+from toolkit.box_keys import auditors, day_keys, exposed
 from toolkit.policy import Policy
 from toolkit.proof import must_hold
 from toolkit.settings import Settings, read_settings

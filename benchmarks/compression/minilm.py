@@ -16,10 +16,10 @@ from benchmarks.compression import peers
 from benchmarks.compression.table import FP32, results
 from benchmarks.frame import Result
 from benchmarks.pressed import source
-from toolkit.box import create_box
 from toolkit.compress import compress
 from toolkit.compress.measure import evaluation_texts
 from toolkit.compress.sources import huggingface, pretrained
+from toolkit.new_box import create_box
 from toolkit.runtime.lane import reader_of
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "wiki_passages"

@@ -16,7 +16,8 @@ from msgspec.structs import replace
 from policies.facts import Manifest, Outcome
 from policies.payload import Payload
 from tests.commands import within
-from toolkit.box import Box, Context, create_box
+from toolkit.box import Box, Context
+from toolkit.new_box import create_box
 
 GOLDEN = Path(__file__).resolve().parents[1] / "vectors" / "evidence" / "golden-v1"
 EVIDENCE: tuple[str | Path, ...] = ("--key", (GOLDEN / "root").read_text().strip(), "--head", GOLDEN / "kept.head")

@@ -12,7 +12,8 @@ from msgspec.structs import replace
 from policies.facts import Manifest, Outcome
 from policies.payload import Payload
 from tests.commands import within
-from toolkit.box import Box, Context, create_box
+from toolkit.box import Box, Context
+from toolkit.new_box import create_box
 
 MODEL = Manifest(
     format=1, name="small-int8", version="1", digest="d0" * 32, task="embed", licence="MIT", inputs=(), outputs=()

@@ -12,9 +12,9 @@ import pytest
 import sealpress
 from tests.commands import within
 from tests.unit.toolkit.compress.conftest import CONFIG, make_tiny
-from toolkit.box import create_box
 from toolkit.compress.measure import evaluation_texts
 from toolkit.compress.sources.export import TorchModel
+from toolkit.new_box import create_box
 
 
 @pytest.fixture(scope="module")

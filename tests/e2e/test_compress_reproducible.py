@@ -14,8 +14,8 @@ import pytest
 
 from tests.commands import within
 from tests.unit.toolkit.compress.conftest import CONFIG, make_tiny
-from toolkit.box import create_box
 from toolkit.compress.measure import evaluation_texts
+from toolkit.new_box import create_box
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = Path(sys.executable).with_name("sealpress")

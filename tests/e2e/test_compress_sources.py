@@ -15,10 +15,10 @@ from policies.gate import Grant, gate
 from policies.payload import Payload
 from tests.commands import within
 from tests.unit.toolkit.compress.conftest import CONFIG, Allowing, Recording, make_tiny
-from toolkit.box import create_box
 from toolkit.compress.measure import evaluation_texts
 from toolkit.compress.quiet import quiet
 from toolkit.compress.sources.pictures import made_up_pictures
+from toolkit.new_box import create_box
 from toolkit.runtime.inputs import ImageInput
 from toolkit.runtime.lane import Lane
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.commands import within
-from toolkit.box import create_box
+from toolkit.new_box import create_box
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,8 @@ from tests.e2e.test_grants import ask, command_of, failed_of, model
 from tests.granted import granted_box, took
 from tests.vectors import make_grants
 from tests.vectors.make_grants import HERE, ROOT_KEY
-from toolkit.box import Box, day_keys
+from toolkit.box import Box
+from toolkit.box_keys import day_keys
 
 TARIFF = Path(__file__).resolve().parents[2] / "examples" / "tariff.toml"
 PRICES, DIGEST = read_tariff(TARIFF.read_bytes())

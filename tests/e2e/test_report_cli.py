@@ -25,7 +25,8 @@ from policies.facts import Call, Decision, Finding, Manifest, Outcome
 from policies.payload import Payload
 from tests.conftest import Run
 from tests.journals import notes_of
-from toolkit.box import Box, create_box
+from toolkit.box import Box
+from toolkit.new_box import create_box
 
 DAY = 86_400 * 10**9
 CANARY = "the-patient-in-bed-four"

@@ -24,7 +24,8 @@ from tests import kinds
 from tests.e2e.served import Served, bearer, holds, problem, verified
 from tests.kinds import DTYPES, LABELS
 from tests.unit.serve.test_serve_protocols_oip_inference import DATATYPES, rows
-from toolkit.box import Box, create_box
+from toolkit.box import Box
+from toolkit.new_box import create_box
 from toolkit.plan import planned
 
 PERSONAL = "write to jane.doe@example.org"

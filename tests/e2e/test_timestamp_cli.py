@@ -16,7 +16,7 @@ import pytest
 from compliance.timestamps import MAX_RESPONSE
 from tests.authorities import TimeAuthority
 from tests.commands import within
-from toolkit.box import create_box
+from toolkit.new_box import create_box
 
 AUTHORITY = TimeAuthority()
 

@@ -16,8 +16,8 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.e2e.served import Served, bearer, verified
-from toolkit.box import create_box
 from toolkit.compress.quiet import quiet
+from toolkit.new_box import create_box
 
 with quiet():
     pytest.importorskip("tensorflow", reason="needs the extra tensorflow: make test-tensorflow")

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from tests.e2e.served import Served, bearer
-from toolkit.box import create_box
 from toolkit.compress.intake import taken_in
 from toolkit.compress.quiet import quiet
 from toolkit.compress.sources.pictures import made_up_pictures
+from toolkit.new_box import create_box
 from toolkit.runtime.inputs import ImageInput
 
 with quiet():

@@ -15,7 +15,8 @@ from compliance.state.api_keys import ApiKeys
 from compliance.state.disposition import Disposition, Scope
 from tests.journals import DONE, opened
 from toolkit.backup import back_up
-from toolkit.box import Box, create_box
+from toolkit.box import Box
+from toolkit.new_box import create_box
 from toolkit.settings import NAME
 
 HERE = Path(__file__).resolve().parent / "backups"

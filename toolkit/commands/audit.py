@@ -18,7 +18,8 @@ from compliance.report.errors import ReportExists
 from compliance.report.evidence import Evidence, collect
 from compliance.verify.evidence import verify_evidence
 from compliance.verify.journal import Verified, verify_journal
-from toolkit.box import Box, exposed
+from toolkit.box import Box
+from toolkit.box_keys import exposed
 from toolkit.cli import output, with_settings
 from toolkit.commands.answer import answer
 from toolkit.commands.breach import breach

@@ -7,8 +7,8 @@ from pathlib import Path
 import rich_click as click
 
 from compliance.verify.statements import DAYS_AHEAD
-from toolkit.box import create_box
 from toolkit.cli import output, with_settings
+from toolkit.new_box import create_box
 
 __all__ = ["init"]
 

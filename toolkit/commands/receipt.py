@@ -16,7 +16,7 @@ from compliance.verify.journal import keyring
 from compliance.verify.mark import MAX_MARK, verify_mark
 from compliance.verify.receipt import MAX_RECEIPT, Receipt, check_promise, verify_receipt
 from compliance.verify.statements import Promise
-from toolkit.box import day_keys
+from toolkit.box_keys import day_keys
 from toolkit.cli import output, with_settings
 from toolkit.commands.copies import root_given, with_copy
 from toolkit.settings import found_settings, read_settings

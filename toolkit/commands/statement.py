@@ -26,7 +26,8 @@ from compliance.state.grants.statement import (
 )
 from compliance.state.grants.tariff import MAX_FILE as MAX_TARIFF
 from compliance.state.grants.tariff import Tariff, charged, read_tariff
-from toolkit.box import Box, day_keys
+from toolkit.box import Box
+from toolkit.box_keys import day_keys
 from toolkit.cli import output, with_settings
 from toolkit.reading import on_box
 

@@ -22,7 +22,8 @@ from serve.caller import Caller, ScopeError
 from serve.identity import FIELDS, Identity, context_of, issuer_of
 from serve.problems import RequestError
 from tests.issuers import ALGORITHMS, AUDIENCE, CLAIMS, ISSUER, said, token, write_jwks
-from toolkit.box import Box, create_box
+from toolkit.box import Box
+from toolkit.new_box import create_box
 from toolkit.settings import ServeSettings
 
 CALLER = Caller(id="4be1", actor="4be1", account="4be1", rate_per_s=1, burst=1)

@@ -18,7 +18,7 @@ from compliance.state.api_keys import ApiKeyError, ApiKeys
 from compliance.state.usage import Usage
 from serve.key_commands import key
 from tests.certificates import Authority
-from toolkit.box import create_box
+from toolkit.new_box import create_box
 
 Run = Callable[..., Any]
 

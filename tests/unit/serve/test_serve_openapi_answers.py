@@ -19,7 +19,8 @@ from compliance.journal.errors import JournalError
 from serve.openapi.document import document
 from tests import kinds
 from tests.serving import Running, serving
-from toolkit.box import Box, create_box
+from toolkit.box import Box
+from toolkit.new_box import create_box
 
 DOCUMENT = json.loads(json.dumps(document()))
 

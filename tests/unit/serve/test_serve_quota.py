@@ -16,7 +16,8 @@ from policies.facts import Manifest
 from policies.payload import InputError
 from serve.caller import Caller
 from serve.quota import counted
-from toolkit.box import Box, Context, create_box
+from toolkit.box import Box, Context
+from toolkit.new_box import create_box
 
 MODEL = Manifest(format=1, name="m", version="1", digest="ab" * 32, task="embed", licence="MIT", inputs=(), outputs=())
 CONTEXT = Context(purpose="search")

@@ -12,8 +12,9 @@ from msgspec.structs import replace
 from policies.errors import Fault
 from policies.facts import Manifest
 from serve.reloading import Reloading
-from toolkit.box import Box, Context, create_box
+from toolkit.box import Box, Context
 from toolkit.models import Models
+from toolkit.new_box import create_box
 
 MODEL = Manifest(format=1, name="m", version="1", digest="ab" * 32, task="embed", licence="MIT", inputs=(), outputs=())
 RULE = '@id("own.closed") @reason("The ward is closed.") forbid (principal, action, resource) when {{ {condition} }};'

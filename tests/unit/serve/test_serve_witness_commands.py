@@ -12,7 +12,7 @@ from compliance.witness.errors import WitnessError, WitnessMissing
 from policies.errors import Fault
 from serve.witness_commands import witness
 from tests.forge import Forge
-from toolkit.box import create_box
+from toolkit.new_box import create_box
 
 
 def run(*arguments: str | Path) -> Result:

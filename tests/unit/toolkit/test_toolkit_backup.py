@@ -41,7 +41,9 @@ from policies.errors import Fault
 from policies.payload import Payload
 from tests.journals import CHECKOUT, DONE, MODEL, YES, a_call
 from toolkit.backup import BackedUp, Restored, back_up, restore
-from toolkit.box import Box, create_box, day_keys
+from toolkit.box import Box
+from toolkit.box_keys import day_keys
+from toolkit.new_box import create_box
 from toolkit.settings import NAME, read_settings
 
 

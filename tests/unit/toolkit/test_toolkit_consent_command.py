@@ -9,8 +9,9 @@ from typing import Any
 
 from click.testing import CliRunner
 
-from toolkit.box import Box, Context, create_box
+from toolkit.box import Box, Context
 from toolkit.commands.consent import consent
+from toolkit.new_box import create_box
 
 
 def run(box: Path, *arguments: str) -> Any:

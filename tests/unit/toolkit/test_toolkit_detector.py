@@ -21,12 +21,13 @@ from policies.payload import Payload
 from policies.privacy import redact
 from tests.vectors.make_bundles import HERE, LABELS, SIGNER
 from toolkit import detector as detectors
-from toolkit.box import Box, Context, create_box
+from toolkit.box import Box, Context
 from toolkit.bundle import Bundle
 from toolkit.commands.journal.read import read
 from toolkit.commands.show import described
 from toolkit.detector import ModelDetector
 from toolkit.model import Model
+from toolkit.new_box import create_box
 from toolkit.runtime.entities import Entity
 from toolkit.settings import NAME, PrivacySettings
 

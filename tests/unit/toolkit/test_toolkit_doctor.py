@@ -23,9 +23,11 @@ from compliance.verify.statements import JointHead, day_of
 from tests.declaring import declaration, declaring_box
 from tests.journals import DONE, notes_of, opened, whole_call
 from toolkit.backup import back_up
-from toolkit.box import Box, create_box, day_keys
+from toolkit.box import Box
+from toolkit.box_keys import day_keys
 from toolkit.commands.doctor import doctor
 from toolkit.doctor import Finding, examine
+from toolkit.new_box import create_box
 from toolkit.settings import NAME, read_settings
 
 DAY_NS = 86_400 * 10**9

@@ -9,8 +9,9 @@ from click.testing import CliRunner
 
 from compliance.verify.note import Note
 from compliance.verify.statements import JointHead
-from toolkit.box import Box, create_box
+from toolkit.box import Box
 from toolkit.commands.journal.head import head
+from toolkit.new_box import create_box
 
 
 def test_the_head_covers_what_a_running_process_has_signed(tmp_path: Path) -> None:

@@ -19,8 +19,10 @@ from compliance.keys import KeyFault, read_key, write_key
 from compliance.state.salts import Salts
 from compliance.verify.journal import verify_journal
 from compliance.verify.statements import day_of
-from toolkit.box import Box, auditors, create_box, day_keys
+from toolkit.box import Box
+from toolkit.box_keys import auditors, day_keys
 from toolkit.commands.keys import keys
+from toolkit.new_box import create_box
 from toolkit.settings import read_settings
 
 

@@ -100,7 +100,7 @@ def test_explain_tells_which_texts_travel(tmp_path: Path) -> None:
 
 
 def test_explain_takes_no_bundle_of_a_stranger(tmp_path: Path) -> None:
-    from toolkit.box import create_box
+    from toolkit.new_box import create_box
 
     create_box(tmp_path / "box")
     assert refused("explain", GOLDEN, "--settings", tmp_path / "box" / "sealpress.toml") == "bundle_signer"

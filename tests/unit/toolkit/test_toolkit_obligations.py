@@ -29,9 +29,10 @@ from policies.payload import Payload
 from policies.privacy import categories
 from policies.privacy.redaction import MASK
 from tests.e2e.served import holds
-from toolkit.box import Box, Context, create_box
+from toolkit.box import Box, Context
 from toolkit.commands.journal.read import read as read_command
 from toolkit.commands.policy.replay import explain, simulate
+from toolkit.new_box import create_box
 from toolkit.settings import NAME
 
 CANARY = "jane.canary@example.org"

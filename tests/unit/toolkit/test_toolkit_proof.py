@@ -11,7 +11,7 @@ from compliance.crypto import Signer
 from compliance.keys import to_text
 from policies.cedar import PolicyError
 from policies.errors import Fault
-from toolkit.box import create_box
+from toolkit.new_box import create_box
 from toolkit.policy import Policy
 from toolkit.proof import must_be_proved, signed
 from toolkit.settings import read_settings

@@ -30,11 +30,12 @@ from compliance.verify.leaf import COMMITTED, HEADER
 from compliance.verify.receipt import verify_receipt
 from policies.payload import InputError, Payload
 from tests.journals import DONE, MODEL, NO, YES
-from toolkit.box import Box, Context, create_box
+from toolkit.box import Box, Context
 from toolkit.commands.journal.read import query
 from toolkit.commands.journal.read import read as read_command
 from toolkit.commands.journal.release import release, request
 from toolkit.commands.subject.export import export
+from toolkit.new_box import create_box
 from toolkit.settings import NAME
 
 CANARY = "the-patient-in-bed-four"

@@ -12,7 +12,9 @@ from compliance.crypto import Opener, Signer
 from compliance.keys import kind_of, read_key, to_text
 from compliance.verify.journal import verify_journal
 from policies.errors import Fault
-from toolkit.box import Box, Context, auditors, create_box, day_keys, exposed
+from toolkit.box import Box, Context
+from toolkit.box_keys import auditors, day_keys, exposed
+from toolkit.new_box import create_box
 from toolkit.policy import Policy
 from toolkit.settings import SettingsError, WitnessSettings, found_settings, read_settings, trusting
 

@@ -15,9 +15,9 @@ from compliance.state.disposition import Backup, Disposition
 from compliance.state.errors import HoldError
 from compliance.state.salts import Salts
 from policies.payload import InputError
-from toolkit.box import create_box
 from toolkit.commands.journal.retain import retain
 from toolkit.commands.subject import subject
+from toolkit.new_box import create_box
 from toolkit.settings import NAME
 
 INFER = ("infer", "search")

@@ -17,9 +17,10 @@ from compliance.verify.errors import NotVerified
 from compliance.verify.note import Note
 from tests.forge import FIRST_DAY, Forge, notes_file
 from tests.verifying import WITNESS, made, seen
-from toolkit.box import Box, create_box
+from toolkit.box import Box
 from toolkit.commands.journal.verify import prove, verify, verify_proof
 from toolkit.commands.receipt import receipt
+from toolkit.new_box import create_box
 from toolkit.settings import SettingsError
 
 KEY = to_text(Forge().root.public)

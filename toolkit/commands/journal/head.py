@@ -10,7 +10,7 @@ import rich_click as click
 from compliance.disk import put
 from compliance.journal.joint import join
 from compliance.witness.witnessed import last_joint_head
-from toolkit.box import day_keys
+from toolkit.box_keys import day_keys
 from toolkit.cli import output, with_settings
 from toolkit.settings import found_settings, read_settings
 

@@ -11,7 +11,8 @@ from compliance.disk import put
 from compliance.journal.release import MAX_FILE, Request, kinds, requested
 from compliance.journal.release import release as release_records
 from compliance.state.salts import Salts
-from toolkit.box import Box, auditors
+from toolkit.box import Box
+from toolkit.box_keys import auditors
 from toolkit.cli import output, with_settings
 from toolkit.commands.copies import auditor_key, opened, with_copy
 from toolkit.reading import on_box

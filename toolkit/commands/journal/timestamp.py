@@ -14,7 +14,8 @@ from compliance.journal.joint import join
 from compliance.timestamps import MAX_RESPONSE, TIMESTAMPS, TimestampError, ask, roots_of, take
 from compliance.verify.timestamp import Stamped
 from compliance.witness.witnessed import last_joint_head
-from toolkit.box import Box, day_keys
+from toolkit.box import Box
+from toolkit.box_keys import day_keys
 from toolkit.cli import output, with_settings
 from toolkit.stamping import asked
 

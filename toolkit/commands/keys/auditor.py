@@ -10,7 +10,8 @@ import rich_click as click
 from compliance.crypto import Opener, Sealer
 from compliance.journal.signing import MAX_AUDITORS
 from compliance.keys import KeyFault, fingerprint, read_key, write_key
-from toolkit.box import Box, auditors
+from toolkit.box import Box
+from toolkit.box_keys import auditors
 from toolkit.cli import output, with_settings
 
 __all__ = ["auditor"]

@@ -21,7 +21,7 @@ from compliance.keys import KeyFault, fingerprint, secret, to_text
 from compliance.state.disposition import Disposition
 from compliance.verify.keyring import Keyring
 from compliance.verify.statements import DAYS_AHEAD, Certificate, day_of
-from toolkit.box import auditors, day_keys, exposed
+from toolkit.box_keys import auditors, day_keys, exposed
 from toolkit.cli import output, with_settings
 from toolkit.settings import found_settings, read_settings
 

@@ -9,7 +9,8 @@ import rich_click as click
 
 from compliance.disk import staged
 from compliance.journal.export import export as exported
-from toolkit.box import Box, day_keys
+from toolkit.box import Box
+from toolkit.box_keys import day_keys
 from toolkit.cli import output, with_settings
 from toolkit.commands.copies import auditor_key
 from toolkit.commands.duty import answered, asked_for, linked

@@ -14,13 +14,13 @@ from policies import licences
 from policies.errors import Fault
 from policies.licences import OWN, UNKNOWN, LicenceError
 from tests.unit.toolkit.compress.steps.graphs import model_of, numbers
-from toolkit.box import create_box
 from toolkit.bundle import Bundle
 from toolkit.compress import compress, plan
 from toolkit.compress.ancestry import Ancestry, ancestors, stated, texts_of
 from toolkit.compress.errors import ParentError, SourceError
 from toolkit.compress.origin import origin
 from toolkit.compress.quiet import quiet
+from toolkit.new_box import create_box
 
 with quiet():
     import onnx

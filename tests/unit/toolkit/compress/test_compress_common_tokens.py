@@ -12,12 +12,13 @@ from tokenizers import Tokenizer
 
 from tests.commands import within
 from tests.decoders import TOKENS, tiny_decoder, tiny_gguf
-from toolkit.box import Box, Context, create_box
+from toolkit.box import Box, Context
 from toolkit.bundle import Bundle
 from toolkit.compress.calibration import Texts
 from toolkit.compress.common_tokens import CommonTokens
 from toolkit.compress.steps.trim_vocabulary import TrimVocabulary
 from toolkit.model import Model
+from toolkit.new_box import create_box
 from toolkit.plan import Plan
 from toolkit.runtime.inputs import Generation, TextInput
 from toolkit.runtime.sampling import Sampling

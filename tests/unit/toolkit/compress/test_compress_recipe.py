@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from msgspec import Struct
 
 from toolkit import compress
-from toolkit.box import create_box
 from toolkit.compress.calibration import Calibration
 from toolkit.compress.errors import CompressionError, RecipeError, SourceMissing
 from toolkit.compress.ladder import NAMES, named, only
 from toolkit.compress.recipe import Recipe
 from toolkit.compress.step import FLOAT, QUANTISED, Form, Step, StepReport
 from toolkit.compress.steps.dynamic_int8 import DynamicInt8
+from toolkit.new_box import create_box
 
 
 class Widen(Struct, frozen=True, tag_field="kind", tag="widen"):

@@ -23,13 +23,14 @@ from compliance.keys import read_key
 from compliance.state.salts import Salts
 from policies.errors import Denied, Failed, Fault
 from tests.kinds import CLASSIFIER, EMBEDDER, NUMBERS, PICTURES, write, write_golden_entities
-from toolkit.box import Box, create_box
+from toolkit.box import Box
 from toolkit.bundle import Bundle, write_bundle
 from toolkit.commands.compare import compare
 from toolkit.compress import measure
 from toolkit.compress.comparison import Comparison
 from toolkit.compress.errors import ComparisonError, ItemsError
 from toolkit.compress.side_by_side import SideBySide
+from toolkit.new_box import create_box
 from toolkit.settings import NAME
 
 Change = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]

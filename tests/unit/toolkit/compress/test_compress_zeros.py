@@ -10,11 +10,11 @@ from msgspec import UNSET
 
 from policies import licences
 from tests.unit.toolkit.compress.steps.graphs import model_of, numbers
-from toolkit.box import create_box
 from toolkit.bundle import Bundle
 from toolkit.commands.show import described
 from toolkit.compress import compress
 from toolkit.compress.quiet import quiet
+from toolkit.new_box import create_box
 
 with quiet():
     import onnx

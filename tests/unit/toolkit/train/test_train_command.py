@@ -18,9 +18,10 @@ from policies.errors import Denied, Fault
 from tests.commands import within
 from tests.unit.toolkit.compress.conftest import write_papers
 from tests.unit.toolkit.compress.steps.graphs import encoder, tokens
-from toolkit.box import Box, Context, create_box
+from toolkit.box import Box, Context
 from toolkit.bundle import Bundle
 from toolkit.compress.training import Personal, foreseen, train
+from toolkit.new_box import create_box
 from toolkit.train.errors import TrainingError, TrainingHalted
 from toolkit.train.place import Place
 

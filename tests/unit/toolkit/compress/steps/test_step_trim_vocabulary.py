@@ -15,7 +15,6 @@ from tokenizers import Tokenizer, models
 
 from tests.unit.toolkit.compress.conftest import Gated
 from tests.unit.toolkit.compress.steps.spelling import INPUT, PLAIN, TEXTS, changed, made, read_by
-from toolkit.box import create_box
 from toolkit.compress import compress
 from toolkit.compress.calibration import Calibration, Texts
 from toolkit.compress.data import Data, gathered
@@ -28,6 +27,7 @@ from toolkit.compress.sources import huggingface
 from toolkit.compress.step import StepReport
 from toolkit.compress.steps.trim_vocabulary import TrimVocabulary
 from toolkit.compress.vocabulary import trimmed
+from toolkit.new_box import create_box
 from toolkit.testing import StepFault, step_checks
 
 with quiet():
