@@ -7,7 +7,19 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LEVELS", "Grid", "Integers", "Numbers", "Scales", "grid", "integers", "rounded"]
+__all__ = [
+    "LEVELS",
+    "Grid",
+    "Integers",
+    "Numbers",
+    "Scales",
+    "grid",
+    "in_pairs",
+    "in_rows",
+    "integers",
+    "of_rows",
+    "rounded",
+]
 
 Numbers = NDArray[np.float32]
 
@@ -64,18 +76,33 @@ def integers(matrix: Numbers, *, scales: Scales, per_channel: bool) -> Integers:
     if scales in ("minmax", "seven-bits"):
         on = grid(matrix, per_channel=per_channel, seven_bits=scales == "seven-bits")
         return Integers(on.nearest(matrix), on.scale)
-    groups, outputs, inputs, positions = matrix.shape
-    # in the order of the kernel; that for one input a group works in more bits
-    rows = matrix.transpose(0, 1, 3, 2).reshape(groups * outputs, positions * inputs)
-    paired = scales == "pairs" and not (groups > 1 and inputs == 1)
+    groups, outputs, _, _ = matrix.shape
+    rows, paired = in_rows(matrix), scales == "pairs" and in_pairs(matrix)
     widest = grid(matrix, per_channel=per_channel, seven_bits=False).scale
     widest = np.broadcast_to(widest, (groups, outputs, 1, 1)).reshape(-1, 1)
     lost = np.array([_lost(rows, widest * share, paired) for share in SHARES])  # (shares, rows)
     best = SHARES[lost.argmin(axis=0) if per_channel else np.full(len(rows), lost.sum(axis=1).argmin())]
     scale = widest * best[:, None]
-    numbers = rounded(rows, scale, paired).reshape(groups, outputs, positions, inputs).transpose(0, 1, 3, 2)
-    scale = scale.reshape(groups, outputs, 1, 1) if per_channel else scale[:1, :1, None, None]
-    return Integers(np.ascontiguousarray(numbers), scale)
+    numbers = of_rows(rounded(rows, scale, paired), matrix)
+    return Integers(numbers, scale.reshape(groups, outputs, 1, 1) if per_channel else scale[:1, :1, None, None])
+
+
+def in_rows(matrix: Numbers) -> Numbers:
+    """(outputs of all groups, positions and inputs), in the order in which the kernel adds up."""
+    groups, outputs, inputs, positions = matrix.shape
+    return matrix.transpose(0, 1, 3, 2).reshape(groups * outputs, positions * inputs)
+
+
+def of_rows(rows: Numbers, like: Numbers) -> Numbers:
+    """The same back as a matrix with the shape of another."""
+    groups, outputs, inputs, positions = like.shape
+    return np.ascontiguousarray(rows.reshape(groups, outputs, positions, inputs).transpose(0, 1, 3, 2))
+
+
+def in_pairs(matrix: Numbers) -> bool:
+    """Whether the kernel adds products up in pairs, in 16 bits; that for one input a group works in more bits."""
+    groups, _, inputs, _ = matrix.shape
+    return not (groups > 1 and inputs == 1)
 
 
 def rounded(rows: Numbers, scale: Numbers, paired: bool, levels: int = LEVELS) -> Numbers:

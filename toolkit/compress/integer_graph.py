@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -12,14 +12,14 @@ from onnx import TensorProto, numpy_helper
 
 from toolkit.compress.calibration import Calibration
 from toolkit.compress.grid import LEVELS, Integers, Numbers, integers
-from toolkit.compress.layers import Graph
+from toolkit.compress.layers import Graph, Layer
 from toolkit.compress.quiet import quiet
 from toolkit.compress.ranges import ranges
 
 if TYPE_CHECKING:
     from toolkit.compress.steps.static_int8 import StaticInt8
 
-__all__ = ["integer_graph"]
+__all__ = ["InIntegers", "in_integers", "integer_graph", "wide_enough"]
 
 INT32 = np.iinfo(np.int32).max
 
@@ -62,32 +62,56 @@ def integer_graph(step: StaticInt8, graph: Graph, exclude: Collection[str], data
     return model
 
 
-def _rescale(model: onnx.ModelProto, graph: Graph, step: StaticInt8) -> None:
-    """Give the integers of the weights other scales than the quantiser's, and the biases with them."""
+class InIntegers(NamedTuple):
+    """A layer whose weights became integers, with the constants of the quantised graph that hold them: the whole
+    numbers and their scale; of its bias, if it has one, the whole numbers and what they are counted in."""
+
+    layer: Layer
+    numbers: onnx.TensorProto
+    scale: onnx.TensorProto
+    bias: onnx.TensorProto | None
+    unit: onnx.TensorProto | None
+
+    def put(self, graph: Graph, on: Integers, counted: NDArray[np.float64] | None) -> None:
+        """Give it other integers, for a bias that is `counted` in the old unit."""
+        before = numpy_helper.to_array(self.scale)
+        if self.bias is not None and self.unit is not None and counted is not None:
+            # a bias is counted in the scale of the weights times that of the input
+            factor = on.scale.reshape(before.shape).astype(np.float64) / before
+            _put(self.bias, np.rint(counted / factor).astype(np.int32))
+            _put(self.unit, (numpy_helper.to_array(self.unit) * factor).astype(np.float32))
+        _put(self.numbers, graph.laid(self.layer, on.numbers).astype(np.int8))
+        _put(self.scale, on.scale.reshape(before.shape))
+
+
+def in_integers(model: onnx.ModelProto, graph: Graph) -> Iterator[InIntegers]:
+    """The layers of a graph whose weights are integers in the quantised model of it; not those that were excluded, or
+    for which the runtime has none."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     makers = {name: node for node in model.graph.node for name in node.output}
     layers = {layer.name: layer for layer in graph.layers}
     for node in model.graph.node:
         weights = makers.get(node.input[1]) if node.name in layers and len(node.input) > 1 else None
         if weights is None or weights.op_type != "DequantizeLinear" or weights.input[0] not in constants:
-            continue  # it was excluded, or the runtime has no integers for it
-        layer = layers[node.name]
-        matrix = graph.matrix(layer)
-        on = integers(matrix, scales=step.scales, per_channel=step.per_channel)
-        before = numpy_helper.to_array(constants[weights.input[1]])
+            continue
         bias = makers.get(node.input[2]) if len(node.input) > 2 else None
-        if bias is not None and bias.op_type == "DequantizeLinear":
-            # a bias is counted in the scale of the weights times that of the input
-            counted, unit = (constants[name] for name in bias.input[:2])
-            on = _wide_enough(on, matrix, before, numpy_helper.to_array(counted))
-            factor = on.scale.reshape(before.shape).astype(np.float64) / before
-            _put(counted, np.rint(numpy_helper.to_array(counted) / factor).astype(np.int32))
-            _put(unit, (numpy_helper.to_array(unit) * factor).astype(np.float32))
-        _put(constants[weights.input[0]], graph.laid(layer, on.numbers).astype(np.int8))
-        _put(constants[weights.input[1]], on.scale.reshape(before.shape))
+        counted = bias is not None and bias.op_type == "DequantizeLinear"
+        of_bias = [constants[name] for name in bias.input[:2]] if bias is not None and counted else [None, None]
+        yield InIntegers(layers[node.name], *(constants[name] for name in weights.input[:2]), *of_bias)
 
 
-def _wide_enough(on: Integers, matrix: Numbers, before: Numbers, counted: NDArray[np.int32]) -> Integers:
+def _rescale(model: onnx.ModelProto, graph: Graph, step: StaticInt8) -> None:
+    """Give the integers of the weights other scales than the quantiser's, and the biases with them."""
+    for one in in_integers(model, graph):
+        matrix = graph.matrix(one.layer)
+        on = integers(matrix, scales=step.scales, per_channel=step.per_channel)
+        counted = None if one.bias is None else numpy_helper.to_array(one.bias).astype(np.float64)
+        if counted is not None:
+            on = wide_enough(on, matrix, numpy_helper.to_array(one.scale), counted)
+        one.put(graph, on, counted)
+
+
+def wide_enough(on: Integers, matrix: Numbers, before: Numbers, counted: NDArray[np.float64]) -> Integers:
     """Integers whose scale leaves the bias room in 32 bits. Where weights are next to nothing, as in channels that say
     the same whatever comes in, it would not; the quantiser's, `before`, does."""
     quantisers = before.reshape(on.scale.shape)

@@ -16,11 +16,12 @@ from toolkit.compress.integer_layers import IntegerLayers
 from toolkit.compress.layers import Graph, Layer
 from toolkit.compress.masks import masking
 from toolkit.compress.ranges import Affine, affine, ranges
+from toolkit.compress.rounded_graph import RoundedGraph
 from toolkit.compress.serialise import serialise
 from toolkit.compress.step import StepReport
 from toolkit.compress.steps.static_int8 import StaticInt8
 from toolkit.compress.steps.weight_bits import WeightBits
-from toolkit.train.lesson import Level, Levels
+from toolkit.train.lesson import Lesson, Level, Levels
 
 __all__ = ["Plan", "plan_of"]
 
@@ -29,12 +30,11 @@ Learned = Mapping[str, NDArray[Any]]
 
 
 class Plan(Protocol):
-    """`student` is the graph with the scales to begin with among its constants, `weights` and `inputs` are what is
-    rounded of it: see toolkit.train.lesson."""
+    """`student` is the graph with the scales to begin with among its constants, and the `lesson` says what is rounded
+    of it."""
 
     student: bytes
-    weights: dict[str, Levels]
-    inputs: dict[str, Level]
+    lesson: Lesson
 
     def finished(self, model: bytes, learned: Learned) -> tuple[bytes, StepReport]:
         """The quantised graph of the file that the plan is of, and the report."""
@@ -43,7 +43,9 @@ class Plan(Protocol):
 
 def plan_of(to: WeightBits | StaticInt8, graph: Graph, data: Calibration) -> Plan:
     """For a step that rounds. The graph is not to be used any more. Raises CompressionError "step_failed"."""
-    return _Blocks(to, graph) if isinstance(to, WeightBits) else _Int8(to, graph, data)
+    if isinstance(to, WeightBits):
+        return _Blocks(to, graph)
+    return RoundedGraph(to, graph, data) if to.whole(graph) else _Int8(to, graph, data)
 
 
 class _Blocks:
@@ -51,9 +53,8 @@ class _Blocks:
 
     def __init__(self, to: WeightBits, graph: Graph) -> None:
         self._to = to
-        self.weights: dict[str, Levels] = {}
-        self.inputs: dict[str, Level] = {}
         self._rasters: dict[str, Raster] = {}
+        weights: dict[str, Levels] = {}
         for layer in linear_layers(graph, to.exclude):
             weight = layer.node.input[1]
             found = raster(cut(graph.matrix(layer)[0, :, :, 0], to.block), bits=to.bits, scales=to.scales)
@@ -61,7 +62,7 @@ class _Blocks:
             if found.zero is not None:
                 zero = graph.add(f"{weight}.zero", found.zero)
             self._rasters[layer.name] = found
-            self.weights[weight] = Levels(
+            weights[weight] = Levels(
                 scale=graph.add(f"{weight}.scale", found.scale),
                 zero=zero,
                 low=0,
@@ -69,29 +70,28 @@ class _Blocks:
                 size=to.block,
                 by_output=graph.by_output(layer),
             )
+        self.lesson = Lesson(weights=weights)
         self.student = serialise(graph.model)
 
     def finished(self, model: bytes, learned: Learned) -> tuple[bytes, StepReport]:
         graph, to = _with(model, learned), self._to
         blocks = InBlocks(graph, bits=to.bits, size=to.block, compute=to.compute)
         for layer in linear_layers(graph, to.exclude):
-            scale = learned[self.weights[layer.node.input[1]].scale]
+            scale = learned[self.lesson.weights[layer.node.input[1]].scale]
             on = self._rasters[layer.name]._replace(scale=scale)
             blocks.put(layer, on.blocks(cut(graph.matrix(layer)[0, :, :, 0], to.block)))
         return graph.finished()
 
 
 class _Int8:
-    """Weights and what comes into the products as int8, tables too."""
+    """Weights and what comes into the products of linear layers as int8, tables too."""
 
     def __init__(self, to: StaticInt8, graph: Graph, data: Calibration) -> None:
-        if to.reach == "auto" and graph.convolves:
-            raise graph.failed("convolutions hold most of the weights: it takes linear layers")
         self._to = to
         self._paired, self._levels = to.scales == "pairs", 64 if to.scales == "seven-bits" else LEVELS
         self._exclude = frozenset(to.exclude) | (masking(graph.model) if to.keep_masks else frozenset())
-        self.weights: dict[str, Levels] = {}
-        self.inputs: dict[str, Level] = {}
+        weights: dict[str, Levels] = {}
+        inputs: dict[str, Level] = {}
         graph.known(to.exclude)
         layers = self._layers(graph)
         if not layers:
@@ -101,11 +101,11 @@ class _Int8:
         for name in names:
             one = affine(found[name], 8)
             scale = graph.add(f"{name}.scale", np.array([one.scale]))
-            self.inputs[name] = Level(scale=scale, zero=one.zero, high=255)
+            inputs[name] = Level(scale=scale, zero=one.zero, high=255)
         for layer in layers:
             weight = layer.node.input[1]
             on = integers(graph.matrix(layer), scales=to.scales, per_channel=to.per_channel)
-            self.weights[weight] = Levels(
+            weights[weight] = Levels(
                 scale=graph.add(f"{weight}.scale", on.scale.reshape(-1, 1)),
                 low=-self._levels,
                 high=self._levels,
@@ -116,13 +116,14 @@ class _Int8:
             rows = graph.rows(name)[None, :, :, None]
             on_grid = grid(rows, per_channel=to.per_channel, seven_bits=False)
             graph.assign(name, (on_grid.nearest(rows) * on_grid.scale)[0, :, :, 0])
+        self.lesson = Lesson(weights=weights, inputs=inputs)
         self.student = serialise(graph.model)
 
     def finished(self, model: bytes, learned: Learned) -> tuple[bytes, StepReport]:
         graph, to = _with(model, learned), self._to
         layers = self._layers(graph)
         known = {layer.name: self._known(graph, layer, learned) for layer in layers}
-        scales = {name: Affine(np.float32(learned[one.scale][0]), one.zero) for name, one in self.inputs.items()}
+        scales = {name: Affine(np.float32(learned[one.scale][0]), one.zero) for name, one in self.lesson.inputs.items()}
         whole = IntegerLayers(graph, per_channel=to.per_channel, scales=to.scales)
         whole.linear(layers, scales, 8, known)
         if to.tables:
@@ -137,7 +138,7 @@ class _Int8:
         return [layer for layer in linear if whole.takes(layer)]
 
     def _known(self, graph: Graph, layer: Layer, learned: Learned) -> Integers:
-        scale = learned[self.weights[layer.node.input[1]].scale]
+        scale = learned[self.lesson.weights[layer.node.input[1]].scale]
         numbers = rounded(graph.matrix(layer)[0, :, :, 0], scale, self._paired, self._levels)
         return Integers(
             numbers[None, :, :, None], scale[None, :, :, None] if len(scale) > 1 else scale.reshape(1, 1, 1, 1)

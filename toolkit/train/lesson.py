@@ -23,7 +23,8 @@ class Levels(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the numbers of a weight may stand: `scale` times (whole number - `zero`), from `low` to `high`, with one
     scale for each `size` inputs of an output, or for all with 0. The scale is a constant of the graph (outputs, blocks)
     or (1, 1), and so is the zero where it has a name; else it is a number. `by_output`: the weight lies as (outputs,
-    inputs). `paired`: no two neighbours may saturate together (see toolkit.compress.grid)."""
+    inputs), or as (outputs, inputs, positions ...) of a convolution. `paired`: no two neighbours may saturate together
+    (see toolkit.compress.grid)."""
 
     scale: str
     zero: str | int = 0
@@ -55,13 +56,16 @@ class Lesson(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The loss is the sum of the parts in `what`; those that are distances are one part. `temperature` softens the
     logits of both sides (Hinton et al., "Distilling the Knowledge in a Neural Network", 2015).
 
-    `weights` are rounded wherever the graph computes with them, and the tensors `inputs` where they come into products
-    with such weights, both by name. With `adapters` these alone are learned."""
+    `weights` are rounded wherever the graph computes with them, the tensors `inputs` where they come into products with
+    such weights, and the tensors `made` wherever they come into anything, on a scale that is held; all by name. Weights
+    that are `held` stay as they are. With `adapters` these alone are learned."""
 
     what: tuple[What, ...] = ("outputs", "hidden")
     temperature: Annotated[float, Meta(gt=0, le=100)] = 1.0
     weights: dict[str, Levels] = {}
     inputs: dict[str, Level] = {}
+    made: dict[str, Level] = {}
+    held: tuple[str, ...] = ()
     adapters: Adapters | None = None
 
     @property

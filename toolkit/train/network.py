@@ -89,7 +89,7 @@ class Network(nn.Module):
         """The tensors of some names, for inputs by name. Raises TrainingError "train_operator" for a way of using an
         operator that is not known."""
         values = {**self._constants, **{name: self._weight(name) for name in self._places}}
-        values |= {name: feeds[name] for name in self.names}
+        values |= {name: self._made(name, feeds[name]) for name in self.names}
         kept = {*wanted, *self._constants, *self._places}
         for number, (node, attributes) in enumerate(self.nodes):
             inputs = self._inputs(node, values)
@@ -101,7 +101,8 @@ class Network(nn.Module):
                 raise TrainingError("train_operator", f"not known in training: {told}") from None
             if not node.input:  # a constant of the graph
                 made = made.to(next(iter(feeds.values())).device)
-            values.update(zip(node.output, made if isinstance(made, tuple) else (made,), strict=False))
+            pairs = zip(node.output, made if isinstance(made, tuple) else (made,), strict=False)
+            values.update((name, self._made(name, value)) for name, value in pairs)
             for name in self._last[number]:
                 if name not in kept:
                     values.pop(name, None)
@@ -120,6 +121,10 @@ class Network(nn.Module):
     def _inputs(self, node: onnx.NodeProto, values: Mapping[str, Tensor]) -> list[Tensor | None]:
         """What a node takes."""
         return [values[name] if name else None for name in node.input]
+
+    def _made(self, name: str, value: Tensor) -> Tensor:
+        """What other nodes take of a tensor that came in, or was made."""
+        return value
 
     def _weight(self, name: str) -> Tensor:
         """What the graph computes with."""

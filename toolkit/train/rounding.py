@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 - its customary name
 
 from toolkit.train.errors import TrainingError
-from toolkit.train.lesson import Lesson, Levels
+from toolkit.train.lesson import Lesson, Level, Levels
 from toolkit.train.network import Network
 
 __all__ = ["Rounded"]
@@ -36,8 +36,13 @@ class Rounded(Network):
         super().__init__(model, learns=True)
         if missing := sorted(lesson.weights.keys() - self._places.keys()):
             raise TrainingError("train_weights", f"no weight that learns: {', '.join(missing[:5])}")
+        for name in lesson.held:
+            if (place := self._places.pop(name, None)) is not None:
+                self._constants[name] = getattr(self, place).detach()
+                delattr(self, place)
         self._levels = lesson.weights
         self._level = lesson.inputs
+        self._at_once = lesson.made
         self._factors: dict[str, str] = {}
         scales = [levels.scale for levels in lesson.weights.values()]
         scales += [level.scale for level in lesson.inputs.values()]
@@ -62,13 +67,19 @@ class Rounded(Network):
         first, *others = super()._inputs(node, values)
         level = self._level.get(node.input[0]) if len(node.input) > 1 and node.input[1] in self._levels else None
         if level is not None and first is not None:
-            scale = self._scale(level.scale)
-            near = _through(first / scale, torch.round) + level.zero
-            first = (torch.clamp(near, 0, level.high) - level.zero) * scale
+            first = _leveled(first, self._scale(level.scale), level)
         return [first, *others]
+
+    def _made(self, name: str, value: Tensor) -> Tensor:
+        level = self._at_once.get(name)
+        return value if level is None else _leveled(value, self._constants[level.scale], level)
 
     def _on(self, weight: Tensor, levels: Levels) -> Tensor:
         """A weight on its levels."""
+        if weight.ndim > 2:  # a convolution: its inputs stand side by side, as the kernel takes them
+            inputs_last = weight.flatten(2).mT
+            made = self._on(inputs_last.flatten(1), levels)
+            return made.reshape(inputs_last.shape).mT.reshape(weight.shape)
         rows = weight if levels.by_output else weight.T
         size = levels.size or rows.shape[1]
         blocks = F.pad(rows, (0, -rows.shape[1] % size)).reshape(len(rows), -1, size)
@@ -78,6 +89,11 @@ class Rounded(Network):
         near = _through(near, _paired if levels.paired else torch.round)
         made = ((near - zero) * scale).reshape(len(rows), -1)[:, : rows.shape[1]]
         return made if levels.by_output else made.T
+
+
+def _leveled(value: Tensor, scale: Tensor, level: Level) -> Tensor:
+    near = _through(value / scale, torch.round) + level.zero
+    return (torch.clamp(near, 0, level.high) - level.zero) * scale
 
 
 def _through(values: Tensor, rounded: Any) -> Tensor:

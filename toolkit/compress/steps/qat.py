@@ -20,9 +20,9 @@ __all__ = ["Qat"]
 class Qat(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="qat"):
     """Quantisation-aware training: what `to` would round, weights in blocks or to int8 with the activations that they
     are multiplied by, is rounded in each pass while it learns from the model that was brought, as in `distil`; so do
-    the scales. What comes out is the graph that `to` makes, with the integers that were learned. Zeros of matrices stay
-    zeros. It takes linear layers: "static-int8" with convolutions is left to that step, and weights with `scales`
-    "offset", among which zero is none, to `weight-bits`.
+    the scales of weights, and of what comes into linear layers; where the whole graph is in integers, those of
+    activations are held. What comes out is the graph that `to` makes, with the integers that were learned. Zeros of
+    matrices stay zeros. Weights with `scales` "offset", among which zero is none, are left to `weight-bits`.
 
     Esser et al., "Learned Step Size Quantization" (LSQ), 2020, with zero points held; Jacob et al., "Quantization and
     Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", 2018.
@@ -42,8 +42,6 @@ class Qat(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_fie
     def __post_init__(self) -> None:
         if isinstance(self.to, WeightBits) and self.to.scales == "offset":
             raise ValueError('`to` has `scales` "offset", among whose levels zero is none')
-        if isinstance(self.to, StaticInt8) and self.to.reach == "graph":
-            raise ValueError('`to` has the `reach` "graph": linear layers alone are taken')
         if isinstance(self.to, StaticInt8) and self.to.activation_bits != 8:
             raise ValueError("`to` has `activation_bits` 16, for which the runtime has no kernel that keeps to them")
 
@@ -54,18 +52,16 @@ class Qat(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_fie
             from toolkit.compress.layers import Graph
             from toolkit.compress.rounding import plan_of
             from toolkit.compress.taught import taught
-            from toolkit.train.lesson import Lesson
             from toolkit.train.settings import Settings
         graph = Graph(model, "qat")
         plan = plan_of(self.to, graph, data)
-        lesson = Lesson(weights=plan.weights, inputs=plan.inputs)
         settings = Settings(
             epochs=self.epochs,
             batch=self.batch,
             rate=self.rate,
             seed=self.seed,
             processes=self.processes,
-            lesson=lesson,
+            lesson=plan.lesson,
         )
         weights, outcome = taught(graph, plan.student, data, settings)
         made, report = plan.finished(model, weights)

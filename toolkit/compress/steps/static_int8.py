@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
@@ -12,6 +12,9 @@ from toolkit.compress.grid import Scales
 from toolkit.compress.quiet import quiet
 from toolkit.compress.step import FLOAT, FUSED, QUANTISED, Form, StepReport
 from toolkit.extras import needs
+
+if TYPE_CHECKING:
+    from toolkit.compress.layers import Graph
 
 __all__ = ["StaticInt8"]
 
@@ -63,7 +66,7 @@ class StaticInt8(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         integers_before = stored(graph.model).get("int8", 0)
         exclude = frozenset(self.exclude) | (masking(graph.model) if self.keep_masks else frozenset())
         layers = [layer for layer in graph.layers if layer.name not in exclude]
-        if self.reach == "graph" or (self.reach == "auto" and graph.convolves):
+        if self.whole(graph):
             result = integer_graph(self, graph, exclude, data)
             after, report = finished("static-int8", model, result, floats_left(result))
         else:
@@ -79,3 +82,7 @@ class StaticInt8(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         if report.weights.get("int8", 0) <= integers_before:
             raise CompressionError("step_failed", "static-int8: no weight became an integer")
         return after, report
+
+    def whole(self, graph: Graph) -> bool:
+        """Whether all of a graph becomes integers, and not layers alone."""
+        return self.reach == "graph" or (self.reach == "auto" and graph.convolves)

@@ -28,7 +28,6 @@ with quiet():
 
     from toolkit.compress.layers import Graph
     from toolkit.compress.rounding import plan_of
-    from toolkit.train.lesson import Lesson
     from toolkit.train.network import as_tensors
     from toolkit.train.student import student_of
 
@@ -81,7 +80,7 @@ def test_the_graph_gives_what_the_network_gave(taken: Taken, to: WeightBits | St
 
         def apply(self, model: bytes, data: Calibration) -> Any:
             plan = plan_of(to, Graph(model, "qat"), data)
-            network = student_of(plan.student, Lesson(weights=plan.weights, inputs=plan.inputs))
+            network = student_of(plan.student, plan.lesson)
             torch.manual_seed(0)
             with torch.no_grad():
                 for name, parameter in network.named_parameters():
@@ -140,7 +139,7 @@ def test_what_was_pruned_two_of_four_stays_so(taken: Taken, to: WeightBits | Sta
 
 def test_what_cannot_learn_while_it_is_rounded_is_refused(taken: Taken) -> None:
     blocks, whole = {"kind": "weight-bits"}, {"kind": "static-int8"}
-    for to in ({**blocks, "scales": "offset"}, {**whole, "reach": "graph"}, {**whole, "activation_bits": 16}):
+    for to in ({**blocks, "scales": "offset"}, {**whole, "activation_bits": 16}):
         with pytest.raises(RecipeError) as refused:
             Recipe.of([{"kind": "qat", "to": to}])
         assert refused.value.code == "recipe_field"
