@@ -53,6 +53,13 @@ __all__ = ["train"]
 @click.option(
     "--meet", help="HOST:PORT of the host 0, where all hosts meet: in a network of their own, nothing is secret."
 )
+@click.option(
+    "--patience",
+    type=click.IntRange(1, 86_400),
+    default=120,
+    show_default=True,
+    help="Seconds after which a host that is not heard is given up.",
+)
 @click.option("--shards", is_flag=True, help="Processes share moments and gradients (FSDP): less memory, more traffic.")
 @click.option("--bf16", is_flag=True, help="Products in halves of floats, where the processor has them.")
 @click.option("--memory", type=click.IntRange(1), help="MB (10^6) that it may take; one that needs more is refused.")
@@ -92,6 +99,7 @@ def train(
     hosts: int,
     host_rank: int,
     meet: str | None,
+    patience: int,
     shards: bool,
     bf16: bool,
     memory: int | None,
@@ -137,6 +145,7 @@ def train(
             meet=meet or "",
             shards=shards,
             bfloat16=bf16,
+            patience_s=patience,
         ),
         "licence": licence,
         "data_licence": data_licence,

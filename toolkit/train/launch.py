@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Thread
 
 import numpy as np
 import torch
@@ -20,14 +21,15 @@ from toolkit.train.items import Feeds
 from toolkit.train.place import Place
 from toolkit.train.settings import Outcome, Settings
 from toolkit.train.training import Progress, taught
-from toolkit.train.work import digest_of, result, shared
+from toolkit.train.way import way_to
+from toolkit.train.work import digest_of, ended, result, shared
 
 __all__ = ["halves", "launched", "teach"]
 
 RESTARTS = 3  # of processes that die
 LAST = 20  # lines of a process that are told when it died
-PORT = 29400  # of the first host, where none is named
 ENDING_S = 300  # for a step, once it is to be the last
+LOOKS_S = 0.2  # between two looks at whether the processes told how it ended
 
 
 def teach(
@@ -79,8 +81,9 @@ def launched(
     Raises TrainingError, TrainingHalted.
     """
     root = Path(__file__).resolve().parents[2]
+    meeting, interface = _meeting(place)
     command = [
-        *(sys.executable, "-m", "torch.distributed.run", *_meeting(place)),
+        *(sys.executable, "-m", "torch.distributed.run", *meeting),
         *(f"--nproc-per-node={place.processes}", f"--max-restarts={RESTARTS}", f"--shutdown-timeout={ENDING_S}"),
         *("-m", "toolkit.train.worker", str(work.resolve()), str(folder.resolve()), str(place.rank)),
     ]
@@ -89,6 +92,7 @@ def launched(
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": str(root),
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+        **interface,
     }
     lines: list[str] = []
     with subprocess.Popen(  # noqa: S603 - our own module, and folders that we made
@@ -103,12 +107,14 @@ def launched(
     ) as run:
         try:
             with heard(run.terminate) as stop:
+                Thread(target=_ends_in_time, args=(run, work, place.patience_s), daemon=True).start()
                 for line in run.stdout or ():
                     lines = [*lines[1 - LAST :], line.rstrip()]
                     if line.startswith("step "):
                         progress(line.rstrip())
         except BaseException:
             run.terminate()
+            _end(run, ENDING_S)
             raise
     found = result(work)
     if found is not None:
@@ -119,14 +125,34 @@ def launched(
     raise TrainingHalted("train_link", told) if place.hosts > 1 else TrainingError("train_worker", told)
 
 
-def _meeting(place: Place) -> list[str]:
-    """How the processes find each other. Who waits for a host waits no longer than a step may."""
+def _ends_in_time(run: subprocess.Popen[str], work: Path, patience_s: float) -> None:
+    """Once the processes told how the training ended, torchrun has as long as a host is waited for to end itself. It may
+    wait for one behind a cut wire without end, in a read that neither a limit nor a signal reaches."""
+    while not ended(work):
+        try:
+            run.wait(LOOKS_S)
+        except subprocess.TimeoutExpired:
+            continue
+        return
+    _end(run, patience_s)
+
+
+def _end(run: subprocess.Popen[str], after_s: float) -> None:
+    try:
+        run.wait(after_s)
+    except subprocess.TimeoutExpired:
+        run.kill()
+
+
+def _meeting(place: Place) -> tuple[list[str], dict[str, str]]:
+    """How the processes find each other: arguments of torchrun, and what gloo reads from the environment. Who waits for
+    a host waits no longer than a step may, in each of the places where one is waited for. Raises TrainingHalted."""
     if place.hosts == 1:
-        return ["--standalone", "--local-addr=127.0.0.1"]
-    host, _, port = place.meet.rpartition(":")
-    near = ["--local-addr=127.0.0.1"] if host in ("127.0.0.1", "localhost") else []
-    waits = f"is_host={int(place.leads)},join_timeout={place.patience_s:.0f},timeout={place.patience_s:.0f}"
+        return ["--standalone", "--local-addr=127.0.0.1"], {}
+    way = way_to(place.meet)
+    waits = {"is_host": int(place.leads)}
+    waits |= dict.fromkeys(("join_timeout", "timeout", "read_timeout"), max(1, round(place.patience_s)))
     return [
-        *(f"--nnodes={place.hosts}", "--rdzv-backend=c10d", f"--rdzv-endpoint={host}:{port or PORT}"),
-        *("--rdzv-id=sealpress", f"--rdzv-conf={waits}", *near),
-    ]
+        *(f"--nnodes={place.hosts}", "--rdzv-backend=c10d", f"--rdzv-endpoint={way.endpoint}", "--rdzv-id=sealpress"),
+        *(f"--rdzv-conf={','.join(f'{name}={value}' for name, value in waits.items())}", f"--local-addr={way.address}"),
+    ], {"GLOO_SOCKET_IFNAME": way.interface} if way.interface else {}

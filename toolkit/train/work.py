@@ -19,7 +19,7 @@ from toolkit.train.errors import TrainingError, TrainingHalted
 from toolkit.train.items import Feeds
 from toolkit.train.settings import Outcome, Settings
 
-__all__ = ["Work", "digest_of", "failed", "given", "result", "shared", "told"]
+__all__ = ["Work", "digest_of", "ended", "failed", "given", "result", "shared", "told"]
 
 STUDENT, TEACHER, ITEMS, SETTINGS = "student.onnx", "teacher.onnx", "items.safetensors", "settings.json"
 WEIGHTS, OUTCOME, FAULT = "weights.safetensors", "outcome.json", "fault.json"
@@ -85,6 +85,11 @@ def told(folder: Path, weights: dict[str, NDArray[np.float32]], outcome: Outcome
 def failed(folder: Path, error: TrainingError | TrainingHalted) -> None:
     """Put into the folder that the training came to nothing, and why. Raises Failed."""
     put(folder / FAULT, msgspec.json.encode(_Fault(error.code, str(error), isinstance(error, TrainingHalted))))
+
+
+def ended(folder: Path) -> bool:
+    """Whether a training in the folder is told to have ended, well or badly."""
+    return (folder / FAULT).exists() or (folder / OUTCOME).exists()
 
 
 def result(folder: Path) -> tuple[dict[str, NDArray[np.float32]], Outcome] | None:

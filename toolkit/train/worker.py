@@ -22,28 +22,40 @@ from toolkit.train.work import failed, given, told
 
 __all__ = ["main"]
 
+UNHEARD = ("Timed out waiting", "timed out", "wait timeout")  # what gloo and the store say of who is silent
+
 
 def main(folder: Path, keeps: Path, host: int) -> None:
     """Take part in the training in a folder."""
     torch.set_num_threads(1)
     work = given(folder)
     with heard() as stop:
-        # what trains is on the processor, also where there is another device
-        distributed.init_process_group("gloo", timeout=timedelta(seconds=work.settings.patience_s))
-        first = os.environ["LOCAL_RANK"] == "0"
         try:
+            # what trains is on the processor, also where there is another device
+            distributed.init_process_group("gloo", timeout=timedelta(seconds=work.settings.patience_s))
             weights, outcome = taught(
-                work.student, work.teacher, work.items, work.settings, keeps, _tell, stop=stop, host=host
+                work.student, work.teacher, work.items, work.settings, keeps, _say, stop=stop, host=host
             )
-            if first:
+            if _first():
                 told(folder, weights, outcome)
         except (TrainingError, TrainingHalted) as error:
-            if first:
+            if _first():
                 failed(folder, error)
+        except RuntimeError as error:
+            if os.environ["GROUP_WORLD_SIZE"] == "1" or not any(said in str(error) for said in UNHEARD):
+                raise
+            # whoever notices first tells: the others of this host may hear no more than that it went
+            failed(folder, TrainingHalted("train_link", f"another host was not heard: {str(error)[:200]}"))
+            return
         distributed.destroy_process_group()
 
 
-def _tell(line: str) -> None:
+def _first() -> bool:
+    """Whether this process speaks for its host."""
+    return os.environ["LOCAL_RANK"] == "0"
+
+
+def _say(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
