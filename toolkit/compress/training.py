@@ -112,12 +112,6 @@ def train(
         trial = kept.known(one.recipe)
         if trial is None:
             trial, model = _followed(press, one)
-            spent = [step.spent for step in trial.steps if step.spent is not None]
-            # whole numbers: operations by the milliard, and milliseconds
-            press.charge(
-                gflop=sum(part.flops for part in spent) // 10**9,
-                cpu_ms=round(1000 * sum(part.cpu_s for part in spent)),
-            )
             if not place.leads:
                 return None
             kept.keep(trial, model)

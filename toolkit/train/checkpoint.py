@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeGuard
 
 import msgspec
 import torch
 from msgspec import Struct
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from compliance.disk import put
 from toolkit.train.errors import TrainingError
 from toolkit.train.group import Group
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 __all__ = ["FILE", "Standing", "gone_on_with", "keep", "whole"]
 
@@ -39,7 +42,7 @@ class Standing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def whole(tensor: Tensor) -> Tensor:
     """All of a tensor of which this process may hold a shard; then every process of the group has to ask for it."""
     value = tensor.detach()
-    return value.full_tensor() if isinstance(value, DTensor) else value
+    return value.full_tensor() if _is_shard(value) else value
 
 
 def keep(
@@ -98,6 +101,13 @@ def _said(content: bytes) -> bytes:
 
 def _shard(value: Tensor, like: Tensor) -> Tensor:
     """The part of a tensor that this process holds of one of its shape."""
-    if not isinstance(like, DTensor) or value.shape != like.shape:
+    if not _is_shard(like) or value.shape != like.shape:
         return value
+    from torch.distributed.tensor import distribute_tensor
+
     return distribute_tensor(value, like.device_mesh, like.placements, src_data_rank=None)
+
+
+def _is_shard(tensor: Tensor) -> TypeGuard[DTensor]:
+    """A DTensor, without loading what makes them."""
+    return hasattr(tensor, "placements")

@@ -20,15 +20,16 @@ from toolkit.train.interruption import heard
 from toolkit.train.items import Feeds
 from toolkit.train.place import Place
 from toolkit.train.settings import Outcome, Settings
-from toolkit.train.training import Progress, taught
+from toolkit.train.training import Progress, Spends, taught, unheard
 from toolkit.train.way import way_to
-from toolkit.train.work import digest_of, ended, result, shared
+from toolkit.train.work import digest_of, ended, result, shared, spent
 
 __all__ = ["halves", "launched", "teach"]
 
 RESTARTS = 3  # of processes that die
 LAST = 20  # lines of a process that are told when it died
 ENDING_S = 300  # for a step, once it is to be the last
+BEGINS_S = 120  # that hosts may begin one after the other, at least
 LOOKS_S = 0.2  # between two looks at whether the processes told how it ended
 
 
@@ -39,12 +40,13 @@ def teach(
     settings: Settings,
     progress: Progress,
     place: Place = Place(),  # noqa: B008 - it is frozen
+    spends: Spends = unheard,
 ) -> tuple[dict[str, NDArray[np.float32]], Outcome]:
     """The weights that a student has learned, by their names in its graph, and what it took.
 
     A place with a folder keeps the training there: begun once more with the same arguments, it goes on. Several
-    processes compute on one thread each; one, on as many as torch was told. Raises TrainingError, TrainingHalted,
-    Failed.
+    processes compute on one thread each; one, on as many as torch was told. `spends` hears what this beginning took,
+    also where it ends badly. Raises TrainingError, TrainingHalted, Failed.
     """
     settings = replace(
         settings,
@@ -61,9 +63,12 @@ def teach(
         folder = work / "kept" if place.folder is None else place.folder / of[:16]
         if settings.processes * place.hosts == 1:
             with heard() as stop:
-                return taught(student, teacher, items, settings, folder, progress, stop=stop)
+                return taught(student, teacher, items, settings, folder, progress, stop=stop, spends=spends)
         shared(work, student, teacher, items, settings)
-        return launched(work, folder, replace(place, processes=settings.processes), progress)
+        try:
+            return launched(work, folder, replace(place, processes=settings.processes), progress)
+        finally:
+            spends(spent(work))
 
 
 def halves() -> bool:
@@ -126,7 +131,7 @@ def launched(
 
 
 def _ends_in_time(run: subprocess.Popen[str], work: Path, patience_s: float) -> None:
-    """Once the processes told how the training ended, torchrun has as long as a host is waited for to end itself. It may
+    """Once the processes told how the training ended, torchrun ends within the time that a host is waited for. It may
     wait for one behind a cut wire without end, in a read that neither a limit nor a signal reaches."""
     while not ended(work):
         try:
@@ -145,13 +150,13 @@ def _end(run: subprocess.Popen[str], after_s: float) -> None:
 
 
 def _meeting(place: Place) -> tuple[list[str], dict[str, str]]:
-    """How the processes find each other: arguments of torchrun, and what gloo reads from the environment. Who waits for
-    a host waits no longer than a step may, in each of the places where one is waited for. Raises TrainingHalted."""
+    """How the processes find each other: arguments of torchrun, and what gloo reads from the environment. Hosts are
+    waited for until they had the time to begin; then no longer than a step may take. Raises TrainingHalted."""
     if place.hosts == 1:
         return ["--standalone", "--local-addr=127.0.0.1"], {}
     way = way_to(place.meet)
-    waits = {"is_host": int(place.leads)}
-    waits |= dict.fromkeys(("join_timeout", "timeout", "read_timeout"), max(1, round(place.patience_s)))
+    patience = max(1, round(place.patience_s))
+    waits = {"is_host": int(place.leads), "join_timeout": max(patience, BEGINS_S), "read_timeout": patience}
     return [
         *(f"--nnodes={place.hosts}", "--rdzv-backend=c10d", f"--rdzv-endpoint={way.endpoint}", "--rdzv-id=sealpress"),
         *(f"--rdzv-conf={','.join(f'{name}={value}' for name, value in waits.items())}", f"--local-addr={way.address}"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,11 +18,12 @@ from torch import distributed
 
 from toolkit.train.errors import TrainingError, TrainingHalted
 from toolkit.train.interruption import heard
-from toolkit.train.training import taught
-from toolkit.train.work import failed, given, told
+from toolkit.train.training import taught, unheard
+from toolkit.train.work import failed, given, spends, told
 
 __all__ = ["main"]
 
+BEGINS_S = 120  # that processes may take to begin, at least
 UNHEARD = ("Timed out waiting", "timed out", "wait timeout")  # what gloo and the store say of who is silent
 
 
@@ -29,12 +31,12 @@ def main(folder: Path, keeps: Path, host: int) -> None:
     """Take part in the training in a folder."""
     torch.set_num_threads(1)
     work = given(folder)
+    note = partial(spends, folder) if _first() else unheard
     with heard() as stop:
         try:
-            # what trains is on the processor, also where there is another device
-            distributed.init_process_group("gloo", timeout=timedelta(seconds=work.settings.patience_s))
+            _meet(work.settings.patience_s)
             weights, outcome = taught(
-                work.student, work.teacher, work.items, work.settings, keeps, _say, stop=stop, host=host
+                work.student, work.teacher, work.items, work.settings, keeps, _say, stop=stop, host=host, spends=note
             )
             if _first():
                 told(folder, weights, outcome)
@@ -48,6 +50,16 @@ def main(folder: Path, keeps: Path, host: int) -> None:
             failed(folder, TrainingHalted("train_link", f"another host was not heard: {str(error)[:200]}"))
             return
         distributed.destroy_process_group()
+
+
+def _meet(patience_s: float) -> None:
+    """Begin the group. Processes are waited for until they had the time to begin; then each, until it is given up."""
+    place, size, rank = os.environ["MASTER_ADDR"], int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
+    begins, patience = (timedelta(seconds=one) for one in (max(BEGINS_S, patience_s), patience_s))
+    store = distributed.TCPStore(place, int(os.environ["MASTER_PORT"]), size, rank == 0, timeout=begins)
+    store.set_timeout(patience)
+    # what trains is on the processor, also where there is another device
+    distributed.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=patience)
 
 
 def _first() -> bool:
