@@ -128,6 +128,8 @@ class _Taught:
         together = distributed.is_initialized() and not self._sharded
         self._model = DistributedDataParallel(self._learner) if together else self._learner
         self._order = list(batches(len(items), settings.batch, settings.epochs, settings.seed))
+        if self._standing.steps > len(self._order):
+            raise TrainingError("train_checkpoint", f"{folder} holds a checkpoint of more steps than there are")
         self._flops: dict[tuple[tuple[str, tuple[int, ...]], ...], int] = {}
         self._log: Log | None = None
         if group.leads:
