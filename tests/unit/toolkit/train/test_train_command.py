@@ -242,6 +242,16 @@ def test_the_command_estimates_and_trains(site: Path) -> None:
     dry = within(site / "box", "train", *asked, "--dry-run")
     assert dry.returncode == 0, dry.stdout + dry.stderr
     assert json.loads(dry.stdout)["plan"]["recipes"][0]["steps"] == ["prune-neurons", "distil"]
+    assert json.loads(dry.stdout)["plan"]["stated_until"] > "2027"
+    short = within(site / "box", "train", *asked, "--dry-run", "--memory", "1")
+    assert (short.returncode, json.loads(short.stdout)["code"]) == (3, "train_memory")
+    over = within(site / "box", "train", *asked, "--dry-run", "--licence-until", "2026-01-01")
+    assert (over.returncode, json.loads(over.stdout)["code"]) == (1, "licence_expired")
+    said = within(
+        site / "box", "train", *(one for one in asked if one != "--json"), "--dry-run", "--licence-until", "2999-01-01"
+    )
+    # the last day that the time of a record can name
+    assert "MIT, as it is stated until 2262-04-11;" in said.stdout
     assert not list(site.glob("command.*"))
     done = within(site / "box", "train", *asked)
     assert done.returncode == 0, done.stdout + done.stderr
