@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,12 +10,13 @@ import rich_click as click
 from toolkit import compress as pressing
 from toolkit.cli import output, with_settings
 from toolkit.commands.diagnose import diagnose
+from toolkit.commands.licences import with_licences
 from toolkit.commands.progress import spinner
 from toolkit.commands.show import described
 from toolkit.compress.plan import Plan
 from toolkit.settings import found_settings
 
-__all__ = ["compress"]
+__all__ = ["ITEMS", "compress", "until"]
 
 ITEMS = "Texts (.txt: one a line, .jsonl: {text, label?, score?, slice?}), images (the same with paths, or a folder)"
 
@@ -50,20 +50,7 @@ class _WithDiagnose(click.RichCommand):
 )
 @click.option("--resume", is_flag=True, help="Go on with the run in OUT.run, instead of refusing to touch it.")
 @click.option("--plan", is_flag=True, help="Show the steps, the time and the memory, and do nothing.")
-@click.option("--licence", help="SPDX identifier, where the source's own papers name none.")
-@click.option(
-    "--licence-until",
-    type=click.DateTime(["%Y-%m-%d"]),
-    help="The first day on which --licence and --parent count no more, in UTC.  [default: in 365 days]",
-)
-@click.option("--data-licence", help="SPDX identifier for --calibrate; LicenseRef-own for your own data.")
-@click.option(
-    "--parent",
-    "parents",
-    multiple=True,
-    metavar="NAME=LICENCE|./FOLDER",
-    help="Of a model that SOURCE was made from: its SPDX identifier, or the folder where its own papers lie.",
-)
+@with_licences
 @with_settings
 def compress(
     source: str,
@@ -77,10 +64,7 @@ def compress(
     memory: int | None,
     resume: bool,
     plan: bool,
-    licence: str | None,
-    licence_until: datetime | None,
-    data_licence: str | None,
-    parents: tuple[str, ...],
+    licences: dict[str, Any],
     settings: str | None,
     as_json: bool,
 ) -> None:
@@ -99,10 +83,9 @@ def compress(
         "recipe": recipe,
         "calibrate": calibrate,
         "evaluate": evaluate,
-        "licence": licence,
-        "data_licence": data_licence,
-        "parents": parents,
+        **licences,
         "trials": trials,
+        "memory": None if memory is None else 1_000_000 * memory,
         "settings": found_settings(settings),
     }
     with spinner() as progress:
@@ -112,9 +95,7 @@ def compress(
             bundle = pressing.compress(
                 source,
                 out=out,
-                licence_until=licence_until and licence_until.date(),
                 minutes=minutes,
-                memory=None if memory is None else 1_000_000 * memory,
                 resume=resume,
                 progress=progress,
                 **given,
@@ -132,10 +113,15 @@ def compress(
     output(value, as_json, f"{described(bundle)}\n  bundle   {bundle.path}\n  report   {report}")
 
 
+def until(plan: Plan) -> str:
+    """Until when what was stated about licences counts; nothing where the papers say it all."""
+    return "" if plan.stated_until is None else f", as it is stated until {plan.stated_until}"
+
+
 def _shown(plan: Plan) -> str:
     """A line for each recipe, the sum below."""
     lines = [
-        f"{plan.name}: {plan.task}, {plan.licence}",
+        f"{plan.name}: {plan.task}, {plan.licence}{until(plan)}",
         f"{plan.parameters:,} parameters, {plan.fp32_bytes / 1e6:.1f} MB in FP32",
         f"{plan.calibrate} items to calibrate on, {plan.evaluate} to evaluate on",
         *(

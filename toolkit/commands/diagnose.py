@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import rich_click as click
 
 from toolkit import compress as pressing
 from toolkit.cli import output, with_settings
+from toolkit.commands.licences import with_licences
 from toolkit.commands.progress import spinner
 from toolkit.compress.results import Diagnosis
 from toolkit.settings import found_settings
@@ -22,18 +24,14 @@ SHOWN = 10
 @click.option("--recipe", help="A .toml file or a name. Default: int8-static with --calibrate, else int8.")
 @click.option("--calibrate", type=click.Path(path_type=Path), help="What steps learn from, as in `sealpress compress`.")
 @click.option("--evaluate", type=click.Path(path_type=Path), help="What is measured on; none of those above.")
-@click.option("--licence", help="SPDX identifier, where the source's own papers name none.")
-@click.option("--data-licence", help="SPDX identifier for --calibrate; LicenseRef-own for your own data.")
-@click.option("--parent", "parents", multiple=True, metavar="NAME=LICENCE|./FOLDER", help="As in `sealpress compress`.")
+@with_licences
 @with_settings
 def diagnose(
     source: str,
     recipe: str | None,
     calibrate: Path | None,
     evaluate: Path | None,
-    licence: str | None,
-    data_licence: str | None,
-    parents: tuple[str, ...],
+    licences: dict[str, Any],
     settings: str | None,
     as_json: bool,
 ) -> None:
@@ -49,11 +47,9 @@ def diagnose(
             recipe=recipe,
             calibrate=calibrate,
             evaluate=evaluate,
-            licence=licence,
-            data_licence=data_licence,
-            parents=parents,
             settings=found_settings(settings),
             progress=progress,
+            **licences,
         )
     output(found, as_json, _shown(found))
 

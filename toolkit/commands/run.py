@@ -9,6 +9,7 @@ import rich_click as click
 
 from toolkit.box import Context
 from toolkit.cli import output, with_settings
+from toolkit.commands.context import with_context
 from toolkit.model import load
 from toolkit.runtime.entities import Entity
 from toolkit.runtime.readers import checked_texts
@@ -20,24 +21,12 @@ __all__ = ["run"]
 @click.command()
 @click.argument("bundle", type=click.Path())
 @click.option("--text", "texts", multiple=True, required=True, help="A text; may be given several times.")
-@click.option("--purpose", help="What for: one of the purposes that the settings declare.")
-@click.option("--basis", help="The legal basis, needed when the text holds personal data.")
-@click.option("--subject", help="Whose data it is, under a name of your own choice.")
-@click.option("--consent", help="The receipt of a consent.  [default: the newest of the subject for the purpose]")
-@click.option("--region", help="Where the data belongs, as a country code.")
-@click.option("--override", help="The name of an override that two persons opened: sealpress override.")
-@click.option("--data", multiple=True, help="A category of personal data in the text, e.g. health; repeatable.")
+@with_context
 @with_settings
 def run(
     bundle: str,
     texts: tuple[str, ...],
-    purpose: str | None,
-    basis: str | None,
-    subject: str | None,
-    consent: str | None,
-    region: str | None,
-    override: str | None,
-    data: tuple[str, ...],
+    context: Context,
     settings: str | None,
     as_json: bool,
 ) -> None:
@@ -48,15 +37,6 @@ def run(
     Example: sealpress run model.bundle --text "where is the ward?" --purpose search
     """
     model = load(bundle, found_settings(settings))
-    context = Context(
-        purpose=purpose,
-        basis=basis,
-        consent=consent,
-        subject=subject,
-        region=region,
-        override=override,
-        data=frozenset(data),
-    )
     answer = model.ask({"texts": checked_texts(texts)}, context)
     (name, given), *_ = answer.outputs.items()
     if name == "entities":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,9 @@ import rich_click as click
 
 from toolkit.box import Context
 from toolkit.cli import output, with_settings
-from toolkit.commands.compress import ITEMS
+from toolkit.commands.compress import ITEMS, until
+from toolkit.commands.context import with_context
+from toolkit.commands.licences import with_licences
 from toolkit.commands.progress import spinner
 from toolkit.commands.show import described
 from toolkit.compress.plan import Plan
@@ -29,13 +30,7 @@ __all__ = ["train"]
     "--calibrate", type=click.Path(path_type=Path), required=True, help=f"{ITEMS} that the model learns from."
 )
 @click.option("--evaluate", type=click.Path(path_type=Path), help="The same to measure on; none of those above.")
-@click.option("--purpose", help="What the model is trained for: one of the purposes that the settings declare.")
-@click.option("--basis", help="The legal basis, needed when the texts hold personal data.")
-@click.option("--subject", help="Whose data it is, under a name of your own choice.")
-@click.option("--consent", help="The receipt of a consent.  [default: the newest of the subject for the purpose]")
-@click.option("--region", help="Where the data belongs, as a country code.")
-@click.option("--override", help="The name of an override that two persons opened: sealpress override.")
-@click.option("--data", multiple=True, help="A category of personal data in the items, e.g. health; repeatable.")
+@with_context
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -53,38 +48,26 @@ __all__ = ["train"]
 @click.option(
     "--meet", help="HOST:PORT of the host 0, where all hosts meet: in a network of their own, nothing is secret."
 )
+@click.option(
+    "--patience",
+    type=click.IntRange(1, 86_400),
+    default=120,
+    show_default=True,
+    help="Seconds after which a host that is not heard is given up.",
+)
 @click.option("--shards", is_flag=True, help="Processes share moments and gradients (FSDP): less memory, more traffic.")
 @click.option("--bf16", is_flag=True, help="Products in halves of floats, where the processor has them.")
 @click.option("--memory", type=click.IntRange(1), help="MB (10^6) that it may take; one that needs more is refused.")
 @click.option("--resume", is_flag=True, help="Go on with the run in the folder, instead of refusing to touch it.")
 @click.option("--dry-run", is_flag=True, help="Estimate time and memory, count personal data, and write nothing.")
-@click.option("--licence", help="SPDX identifier, where the source's own papers name none.")
-@click.option(
-    "--licence-until",
-    type=click.DateTime(["%Y-%m-%d"]),
-    help="The first day on which --licence and --parent count no more, in UTC.  [default: in 365 days]",
-)
-@click.option("--data-licence", help="SPDX identifier for --calibrate; LicenseRef-own for your own data.")
-@click.option(
-    "--parent",
-    "parents",
-    multiple=True,
-    metavar="NAME=LICENCE|./FOLDER",
-    help="Of a model that SOURCE was made from: its SPDX identifier, or the folder where its own papers lie.",
-)
+@with_licences
 @with_settings
 def train(
     recipe: str,
     source: str,
     calibrate: Path,
     evaluate: Path | None,
-    purpose: str | None,
-    basis: str | None,
-    subject: str | None,
-    consent: str | None,
-    region: str | None,
-    override: str | None,
-    data: tuple[str, ...],
+    context: Context,
     out: Path | None,
     run: Path | None,
     budget: str | None,
@@ -92,15 +75,13 @@ def train(
     hosts: int,
     host_rank: int,
     meet: str | None,
+    patience: int,
     shards: bool,
     bf16: bool,
     memory: int | None,
     resume: bool,
     dry_run: bool,
-    licence: str | None,
-    licence_until: datetime | None,
-    data_licence: str | None,
-    parents: tuple[str, ...],
+    licences: dict[str, Any],
     settings: str | None,
     as_json: bool,
 ) -> None:
@@ -116,15 +97,6 @@ def train(
         raise click.UsageError("several --hosts need to know where they --meet")
     if host_rank >= hosts:
         raise click.UsageError(f"--host-rank is below --hosts, {hosts}")
-    context = Context(
-        purpose=purpose,
-        basis=basis,
-        consent=consent,
-        subject=subject,
-        region=region,
-        override=override,
-        data=frozenset(data),
-    )
     given: dict[str, Any] = {
         "calibrate": calibrate,
         "evaluate": evaluate,
@@ -137,10 +109,10 @@ def train(
             meet=meet or "",
             shards=shards,
             bfloat16=bf16,
+            patience_s=patience,
         ),
-        "licence": licence,
-        "data_licence": data_licence,
-        "parents": parents,
+        **licences,
+        "memory": None if memory is None else 1_000_000 * memory,
         "settings": found_settings(settings),
     }
     with spinner() as progress:
@@ -152,8 +124,6 @@ def train(
                 recipe,
                 out=out,
                 budget=budget,
-                licence_until=licence_until and licence_until.date(),
-                memory=None if memory is None else 1_000_000 * memory,
                 resume=resume,
                 progress=progress,
                 **given,
@@ -178,7 +148,7 @@ def _foreseen(plan: Plan, personal: Personal) -> str:
     found = ", ".join(f"{count} {kind}" for kind, count in personal.kinds.items()) or "none"
     return "\n".join(
         [
-            f"{plan.name}: {plan.task}, {plan.licence}; {plan.parameters:,} parameters",
+            f"{plan.name}: {plan.task}, {plan.licence}{until(plan)}; {plan.parameters:,} parameters",
             f"{plan.calibrate} items to learn from, {plan.evaluate} to evaluate on",
             f"personal data in {personal.personal} of {personal.scanned} texts that were scanned: {found}",
             f"about {plan.seconds:.0f} s and {plan.memory_bytes / 1e6:.0f} MB by the cost model, give or take",

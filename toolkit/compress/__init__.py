@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
 from compliance.crypto import Signer
 from toolkit.box import Box
@@ -18,18 +19,17 @@ from toolkit.compress import labelled, measure
 from toolkit.compress.ancestry import texts_of
 from toolkit.compress.budget import Budget
 from toolkit.compress.calibration import Texts
+from toolkit.compress.choice import chosen_of, refusal, steps_of
 from toolkit.compress.combine import Candidate
 from toolkit.compress.data import Items
 from toolkit.compress.engine import Press
-from toolkit.compress.errors import CompressionError, SourceError
+from toolkit.compress.errors import SourceError
 from toolkit.compress.ladder import NAMES as RECIPES
 from toolkit.compress.ladder import default_of, ladder_of, only
 from toolkit.compress.plan import Plan, planned
-from toolkit.compress.recipe import Recipe
 from toolkit.compress.results import Diagnosis, Result, Run, Trial
-from toolkit.compress.search import Ladder, Limits, keeping, nearest, search
+from toolkit.compress.search import Ladder, Limits, nearest, search
 from toolkit.compress.source import Generates, Source
-from toolkit.compress.step import Step
 from toolkit.compress.task import SEED, Given, Task
 from toolkit.compress.trials import Trials
 from toolkit.compress.versions import versions
@@ -121,9 +121,7 @@ def compress(
     if one is None and budget is None:
         one = _alone(default_of(found), calibrate, box)
     ladder = Ladder((one,)) if one is not None else ladder_of(found, data)
-    expected = planned(found, spdx, data, ladder, trials).memory_bytes
-    if memory is not None and expected > memory:
-        raise SourceError("source_too_large", f"the run takes about {expected} bytes, and may take {memory}")
+    _refuse_larger(planned(found, spdx, data, ladder, trials), memory)
     target = Path(out) if out is not None else Path(f"{found.name}.bundle")
     _refuse_existing(target)
 
@@ -160,7 +158,7 @@ def handed_out(
             f"the weights came in few bits already ({found.generation.rounded}): what stands here as FP32 and as the "
             "original are these weights made floats, which few bits in like blocks come near more easily"
         )
-    chosen, result = _chosen(press, kept, tried, bound, foreign)
+    chosen, result = chosen_of(press, kept, tried, bound, foreign)
     shown = chosen or nearest(tried, bound)
     task.progress("write the report")
     kept.report(
@@ -177,9 +175,9 @@ def handed_out(
         )
     )
     if chosen is None or result is None:
-        raise _refused(tried, shown, bound)
+        raise refusal(tried, shown, bound)
     model = kept.model(chosen)
-    read = press.texts(_steps(chosen, foreign))
+    read = press.texts(steps_of(chosen, foreign))
     draft = _manifest(press, task, chosen, result, model, read)
     files = {"model.onnx": model, **texts_of(task.lineage, task.texts)}
     if found.tokenizer is not None:
@@ -203,8 +201,10 @@ def plan(
     evaluate: Given | None = None,
     licence: str | None = None,
     data_licence: str | None = None,
+    licence_until: date | None = None,
     parents: Sequence[str] = (),
     trials: int = TRIALS,
+    memory: int | None = None,
     settings: str | os.PathLike[str] | None = None,
     progress: Callable[[str], None] = _silent,
 ) -> Plan:
@@ -222,13 +222,17 @@ def plan(
         evaluate=evaluate,
         licence=licence,
         data_licence=data_licence,
+        licence_until=licence_until,
         parents=parents,
         progress=progress,
+        memory=memory,
     )
     if one is None and budget is None:
         one = _alone(default_of(task.source), calibrate, box)
     ladder = Ladder((one,)) if one is not None else ladder_of(task.source, task.data)
-    return planned(task.source, task.licence, task.data, ladder, trials)
+    found = planned(task.source, task.licence, task.data, ladder, trials)
+    _refuse_larger(found, memory)
+    return replace(found, stated_until=task.stated_until)
 
 
 def diagnose(
@@ -239,6 +243,7 @@ def diagnose(
     evaluate: Given | None = None,
     licence: str | None = None,
     data_licence: str | None = None,
+    licence_until: date | None = None,
     parents: Sequence[str] = (),
     settings: str | os.PathLike[str] | None = None,
     progress: Callable[[str], None] = _silent,
@@ -257,11 +262,18 @@ def diagnose(
         evaluate=evaluate,
         licence=licence,
         data_licence=data_licence,
+        licence_until=licence_until,
         parents=parents,
         progress=progress,
     )
     asked = {"diagnose": chosen.name, "recipe": chosen.recipe.plain()}
     return task.gated(asked, lambda press: press.diagnosis(chosen.name, chosen.recipe))
+
+
+def _refuse_larger(expected: Plan, memory: int | None) -> None:
+    if memory is not None and expected.memory_bytes > memory:
+        told = f"the run takes about {expected.memory_bytes} bytes, and may take {memory}"
+        raise SourceError("source_too_large", told)
 
 
 def _alone(recipe: str | os.PathLike[str], calibrate: Given | None, box: Box) -> Candidate:
@@ -284,43 +296,6 @@ def _said(source: Source, items: Items, given: bool) -> str:
     if isinstance(items.items[0], str):
         return f"{len(items.items)} English passages from pydoc_data.topics, Python {platform.python_version()}"
     return f"{len(items.items)} inputs that were made up: they show that two models compute the same, no more"
-
-
-def _chosen(
-    press: Press, kept: Trials, tried: Sequence[Trial], bound: Budget, foreign: Collection[str]
-) -> tuple[Trial, Result] | tuple[None, None]:
-    """The best of the trials that keeps to the budget when it is measured once more: the best of many figures is
-    often the luckiest one, and those of an earlier session may be of another day."""
-    for trial in keeping(tried, bound):
-        result = press.result(kept.model(trial), _steps(trial, foreign))
-        if not bound.missed(result):
-            return trial, result
-    return None, None
-
-
-def _refused(tried: Sequence[Trial], shown: Trial | None, bound: Budget) -> CompressionError:
-    if shown is None or shown.result is None:
-        why = "; ".join(f"{trial.name}: {', '.join(trial.missed)}" for trial in tried[:3])
-        return CompressionError("step_failed", why)
-    unfaithful = not shown.result.fidelity.score.low >= bound.fidelity
-    told = f"{len(tried)} recipes were tried; the nearest, {shown.name}: " if len(tried) > 1 else ""
-    broke = _broke(shown, bound.fidelity) if unfaithful else ""
-    missed = " and ".join(shown.missed) or "it kept to the budget once, and not when it was measured again"
-    return CompressionError("not_faithful" if unfaithful else "budget_missed", f"{told}{missed}{broke}")
-
-
-def _steps(trial: Trial, foreign: Collection[str]) -> tuple[Step, ...]:
-    return Recipe.of(trial.recipe, foreign).steps
-
-
-def _broke(trial: Trial, bound: float) -> str:
-    """Which step it was after which the fidelity was too low."""
-    lows = [(step.kind, step.fidelity) for step in trial.steps if step.fidelity is not None]
-    broken = next((number for number, (_, low) in enumerate(lows) if not low >= bound), None)
-    if broken is None:
-        return ""
-    before = f" from {lows[broken - 1][1]:.4f}" if broken else ""
-    return f"; step {broken + 1} of {len(trial.steps)}, {lows[broken][0]}, brought it{before} to {lows[broken][1]:.4f}"
 
 
 def _run(
@@ -352,7 +327,7 @@ def _run(
         chosen=None if chosen is None else chosen.number,
         nearest=None if shown is None else shown.number,
         sizes=() if model is None else press.sizes(model),
-        layers=() if model is None or shown is None else press.layers(model, _steps(shown, foreign)),
+        layers=() if model is None or shown is None else press.layers(model, steps_of(shown, foreign)),
         worst=() if shown is None or shown.result is None else press.worst(shown.result.fidelity),
     )
 

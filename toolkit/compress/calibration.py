@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from policies.gate import Grant, covers
+from policies.gate import Grant, charge, covers
 from policies.payload import Payload
 from toolkit.runtime.inputs import Generation, TextInput
 from toolkit.runtime.session import Feeds, Session
@@ -114,6 +114,10 @@ class Calibration:
             progress=self.progress,
             place=self.place,
         )
+
+    def charge(self, **usage: int) -> None:
+        """Add what was used to the outcome that will be on record."""
+        charge(self._grant, **usage)
 
     def outputs(self, model: bytes) -> Iterator[dict[str, NDArray[Any]]]:
         """What an ONNX file gives for each batch in turn, by the names of its outputs; one batch is held at a time.

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from policies.facts import Tensor
-from policies.gate import Grant, charge, covers, redeem
+from policies.gate import Grant, covers, redeem
 from policies.payload import Payload
 from toolkit.bundle import Found
 from toolkit.compress import labelled, likelihood, measure
@@ -104,10 +104,6 @@ class Press:
     def before(self) -> Result:
         """The FP32 export, measured like everything that is made of it."""
         return self.result(self.exported)
-
-    def charge(self, **usage: int) -> None:
-        """Add what was used to the outcome that will be on record."""
-        charge(self._grant, **usage)
 
     def lane_of(self, model: bytes, steps: Sequence[Step] = ()) -> Lane:
         """A lane for a model that was derived under the grant, by some steps."""

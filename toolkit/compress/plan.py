@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
 from msgspec import Struct
@@ -65,6 +66,7 @@ class Planned(Struct, frozen=True, kw_only=True):
 class Plan(Struct, frozen=True, kw_only=True):
     """`recipes` in the order in which they are tried; where `halves`, more follow between the gentlest and the roughest
     that hold, and where `combines`, some with a step before them that prunes or factorises, up to `trials` in all.
+    `stated_until` is the first day on which a licence that somebody stated counts no more, None where papers name it.
     Seconds and bytes are estimates: a factor of two or three is to be expected."""
 
     name: str
@@ -81,6 +83,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     trials: int
     seconds: float
     memory_bytes: int
+    stated_until: date | None = None
 
 
 def planned(source: Source, licence: str, data: Data, ladder: Ladder, trials: int) -> Plan:

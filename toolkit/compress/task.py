@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
-from datetime import date
+from datetime import date, timedelta
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -35,6 +35,7 @@ __all__ = ["SEED", "Given", "Task"]
 
 EXAMPLES = 64  # items to measure on, where none are given
 SEED = 0  # of inputs that are made up
+LAST_DAY = (2**63 - 1) // DAY  # since 1970, that nanoseconds of 64 bits can name
 STATED_DAYS = 365  # that a stated licence counts for, unless something else is said
 
 Given = str | os.PathLike[str] | Iterable[Any]
@@ -116,6 +117,11 @@ class Task(Struct, frozen=True, kw_only=True):
             training=training,
         )
 
+    @property
+    def stated_until(self) -> date | None:
+        """The first day on which what somebody stated of licences counts no more; None where nobody had to."""
+        return None if self.stated is UNSET else date(1970, 1, 1) + timedelta(days=self.stated.ends // DAY)
+
     def gated(
         self,
         asked: dict[str, Any],
@@ -163,9 +169,9 @@ class Task(Struct, frozen=True, kw_only=True):
 
 def _stated(said: Collection[str], until: date | None, at: int) -> Stated:
     """That somebody stated these licences at the time `at` (ns): that counts from the beginning of that day, for a year
-    where nothing else is said. Raises LicenceError."""
+    where nothing else is said, and no longer than a record can name. Raises LicenceError."""
     day = at // DAY
-    ends = day + STATED_DAYS if until is None else (until - date(1970, 1, 1)).days
+    ends = day + STATED_DAYS if until is None else min((until - date(1970, 1, 1)).days, LAST_DAY)
     if ends <= day:
         raise LicenceError("licence_expired", f"the statement would be over on {until}, before it begins")
     return Stated(licence=licences.together(sorted(said)), starts=day * DAY, ends=ends * DAY)

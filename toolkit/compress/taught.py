@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from toolkit.compress.calibration import Calibration
 from toolkit.compress.nodes import Nodes
 from toolkit.compress.one_thread import one_thread
+from toolkit.modification import Spent
 from toolkit.runtime.session import Feeds
 from toolkit.runtime.slots import PAST
 from toolkit.train.errors import TrainingError
@@ -25,7 +26,8 @@ def taught(
     graph: Nodes, student: bytes, data: Calibration, settings: Settings, items: Sequence[Feeds] = ()
 ) -> tuple[dict[str, NDArray[Any]], Outcome]:
     """What a student learned, by the names of constants of its graph, and what it took: from the calibration data, or
-    from other items, and where the lesson wants one, from the model that was brought.
+    from other items, and where the lesson wants one, from the model that was brought. What this call took is put on its
+    record, also where it fails or is interrupted.
 
     Raises TrainingError, "train_tokenizer" where a token has no row in a table of the graph, and the CompressionError
     of the step on `graph` where the model takes other tokens than the one that was brought.
@@ -35,8 +37,15 @@ def taught(
     teacher = data.parent if settings.lesson.teacher else None
     given = tuple(items or data.feeds())
     _looked_up(graph, given)
-    with one_thread():
-        return teach(student, teacher, given, settings, data.progress, data.place)
+    took: list[Spent] = []
+    try:
+        with one_thread():
+            return teach(student, teacher, given, settings, data.progress, data.place, took.append)
+    finally:
+        # whole numbers: operations by the milliard, and milliseconds
+        data.charge(
+            gflop=sum(part.flops for part in took) // 10**9, cpu_ms=round(1000 * sum(part.cpu_s for part in took))
+        )
 
 
 def generates(graph: Nodes) -> bool:

@@ -91,9 +91,7 @@ def train(
     found = task.source
     target = Path(out) if out is not None else Path(f"{found.name}-trained.bundle")
     _refuse_existing(target)
-    expected = _plan(task, one, place).memory_bytes
-    if memory is not None and expected > memory:
-        raise TrainingHalted("train_memory", f"the training takes about {expected} bytes, and may take {memory}")
+    _plan(task, one, place, memory)
     folder = place.folder or target.with_suffix(".run")
     steps = one.recipe.plain()
     personal = _personal(task.data.calibrate)
@@ -112,12 +110,6 @@ def train(
         trial = kept.known(one.recipe)
         if trial is None:
             trial, model = _followed(press, one)
-            spent = [step.spent for step in trial.steps if step.spent is not None]
-            # whole numbers: operations by the milliard, and milliseconds
-            press.charge(
-                gflop=sum(part.flops for part in spent) // 10**9,
-                cpu_ms=round(1000 * sum(part.cpu_s for part in spent)),
-            )
             if not place.leads:
                 return None
             kept.keep(trial, model)
@@ -137,7 +129,9 @@ def foreseen(
     place: Place = Place(),  # noqa: B008 - it is frozen
     licence: str | None = None,
     data_licence: str | None = None,
+    licence_until: date | None = None,
     parents: Sequence[str] = (),
+    memory: int | None = None,
     settings: str | os.PathLike[str] | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[Plan, Personal]:
@@ -148,8 +142,8 @@ def foreseen(
     """
     box = Box.embedded(settings)
     one = _training(recipe, box)
-    task = _task(source, box, calibrate, evaluate, licence, data_licence, None, parents, context, progress)
-    return _plan(task, one, place), _personal(task.data.calibrate)
+    task = _task(source, box, calibrate, evaluate, licence, data_licence, licence_until, parents, context, progress)
+    return _plan(task, one, place, memory), _personal(task.data.calibrate)
 
 
 def _training(recipe: str | os.PathLike[str], box: Box) -> Candidate:
@@ -185,15 +179,19 @@ def _task(
     )
 
 
-def _plan(task: Task, one: Candidate, place: Place) -> Plan:
-    """With the processes of the place in those steps that train."""
+def _plan(task: Task, one: Candidate, place: Place, memory: int | None) -> Plan:
+    """With the processes of the place in those steps that train. Raises TrainingHalted "train_memory"."""
     count = min(MOST, (place.processes or 0) * place.hosts)
     steps: list[dict[str, Any]] = [
         {**step, "processes": count} if count and "epochs" in step else step for step in one.recipe.plain()
     ]
     recipe = Recipe.of(steps, task.box.settings.compress.steps)
     ladder = Ladder((Candidate(name=one.name, recipe=recipe),))
-    return planned(task.source, task.licence, task.data, ladder, 1)
+    plan = planned(task.source, task.licence, task.data, ladder, 1)
+    if memory is not None and plan.memory_bytes > memory:
+        told = f"the training takes about {plan.memory_bytes} bytes, and may take {memory}"
+        raise TrainingHalted("train_memory", told)
+    return msgspec.structs.replace(plan, stated_until=task.stated_until)
 
 
 def _followed(press: Press, one: Candidate) -> tuple[Trial, bytes]:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Thread
 
 import numpy as np
 from msgspec.structs import replace
@@ -19,15 +20,17 @@ from toolkit.train.interruption import heard
 from toolkit.train.items import Feeds
 from toolkit.train.place import Place
 from toolkit.train.settings import Outcome, Settings
-from toolkit.train.training import Progress, taught
-from toolkit.train.work import digest_of, result, shared
+from toolkit.train.training import Progress, Spends, taught, unheard
+from toolkit.train.way import way_to
+from toolkit.train.work import digest_of, ended, result, shared, spent
 
 __all__ = ["launched", "teach"]
 
 RESTARTS = 3  # of processes that die
 LAST = 20  # lines of a process that are told when it died
-PORT = 29400  # of the first host, where none is named
 ENDING_S = 300  # for a step, once it is to be the last
+BEGINS_S = 120  # that hosts may begin one after the other, at least
+LOOKS_S = 0.2  # between two looks at whether the processes told how it ended
 
 
 def teach(
@@ -37,12 +40,13 @@ def teach(
     settings: Settings,
     progress: Progress,
     place: Place = Place(),  # noqa: B008 - it is frozen
+    spends: Spends = unheard,
 ) -> tuple[dict[str, NDArray[np.float32]], Outcome]:
     """The weights that a student has learned, by their names in its graph, and what it took.
 
     A place with a folder keeps the training there: begun once more with the same arguments, it goes on. Several
-    processes compute on one thread each; one, on as many as torch was told. Raises TrainingError, TrainingHalted,
-    Failed.
+    processes compute on one thread each; one, on as many as torch was told. `spends` hears what this beginning took,
+    also where it ends badly. Raises TrainingError, TrainingHalted, Failed.
     """
     settings = replace(
         settings,
@@ -60,9 +64,14 @@ def teach(
         folder = work / "kept" if place.folder is None else place.folder / of[:16]
         if settings.processes * place.hosts == 1:
             with heard() as stop:
-                return taught(student, teacher, items, settings, folder, progress, stop=stop, device=device)
+                return taught(
+                    student, teacher, items, settings, folder, progress, stop=stop, device=device, spends=spends
+                )
         shared(work, student, teacher, items, settings)
-        return launched(work, folder, replace(place, processes=settings.processes), progress)
+        try:
+            return launched(work, folder, replace(place, processes=settings.processes), progress)
+        finally:
+            spends(spent(work))
 
 
 def launched(
@@ -74,8 +83,9 @@ def launched(
     Raises TrainingError, TrainingHalted.
     """
     root = Path(__file__).resolve().parents[2]
+    meeting, interface = _meeting(place)
     command = [
-        *(sys.executable, "-m", "torch.distributed.run", *_meeting(place)),
+        *(sys.executable, "-m", "torch.distributed.run", *meeting),
         *(f"--nproc-per-node={place.processes}", f"--max-restarts={RESTARTS}", f"--shutdown-timeout={ENDING_S}"),
         *("-m", "toolkit.train.worker", str(work.resolve()), str(folder.resolve()), str(place.rank)),
     ]
@@ -84,6 +94,7 @@ def launched(
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": str(root),
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+        **interface,
     }
     lines: list[str] = []
     with subprocess.Popen(  # noqa: S603 - our own module, and folders that we made
@@ -98,12 +109,14 @@ def launched(
     ) as run:
         try:
             with heard(run.terminate) as stop:
+                Thread(target=_ends_in_time, args=(run, work, place.patience_s), daemon=True).start()
                 for line in run.stdout or ():
                     lines = [*lines[1 - LAST :], line.rstrip()]
                     if line.startswith("step "):
                         progress(line.rstrip())
         except BaseException:
             run.terminate()
+            _end(run, ENDING_S)
             raise
     found = result(work)
     if found is not None:
@@ -114,14 +127,34 @@ def launched(
     raise TrainingHalted("train_link", told) if place.hosts > 1 else TrainingError("train_worker", told)
 
 
-def _meeting(place: Place) -> list[str]:
-    """How the processes find each other. Who waits for a host waits no longer than a step may."""
+def _ends_in_time(run: subprocess.Popen[str], work: Path, patience_s: float) -> None:
+    """Once the processes told how the training ended, torchrun ends within the time that a host is waited for. It may
+    wait for one behind a cut wire without end, in a read that neither a limit nor a signal reaches."""
+    while not ended(work):
+        try:
+            run.wait(LOOKS_S)
+        except subprocess.TimeoutExpired:
+            continue
+        return
+    _end(run, patience_s)
+
+
+def _end(run: subprocess.Popen[str], after_s: float) -> None:
+    try:
+        run.wait(after_s)
+    except subprocess.TimeoutExpired:
+        run.kill()
+
+
+def _meeting(place: Place) -> tuple[list[str], dict[str, str]]:
+    """How the processes find each other: arguments of torchrun, and what gloo reads from the environment. Hosts are
+    waited for until they had the time to begin; then no longer than a step may take. Raises TrainingHalted."""
     if place.hosts == 1:
-        return ["--standalone", "--local-addr=127.0.0.1"]
-    host, _, port = place.meet.rpartition(":")
-    near = ["--local-addr=127.0.0.1"] if host in ("127.0.0.1", "localhost") else []
-    waits = f"is_host={int(place.leads)},join_timeout={place.patience_s:.0f},timeout={place.patience_s:.0f}"
+        return ["--standalone", "--local-addr=127.0.0.1"], {}
+    way = way_to(place.meet)
+    patience = max(1, round(place.patience_s))
+    waits = {"is_host": int(place.leads), "join_timeout": max(patience, BEGINS_S), "read_timeout": patience}
     return [
-        *(f"--nnodes={place.hosts}", "--rdzv-backend=c10d", f"--rdzv-endpoint={host}:{port or PORT}"),
-        *("--rdzv-id=sealpress", f"--rdzv-conf={waits}", *near),
-    ]
+        *(f"--nnodes={place.hosts}", "--rdzv-backend=c10d", f"--rdzv-endpoint={way.endpoint}", "--rdzv-id=sealpress"),
+        *(f"--rdzv-conf={','.join(f'{name}={value}' for name, value in waits.items())}", f"--local-addr={way.address}"),
+    ], {"GLOO_SOCKET_IFNAME": way.interface} if way.interface else {}

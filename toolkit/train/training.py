@@ -17,10 +17,10 @@ import torch
 from msgspec.structs import replace
 from numpy.typing import NDArray
 from torch import distributed
-from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.flop_counter import FlopCounterMode
 
+from toolkit.modification import Spent
 from toolkit.train.checkpoint import gone_on_with, keep, whole
 from toolkit.train.device import PROCESSOR
 from toolkit.train.errors import TrainingError, TrainingHalted
@@ -33,9 +33,10 @@ from toolkit.train.settings import Outcome, Settings
 from toolkit.train.student import student_of
 from toolkit.train.work import digest_of
 
-__all__ = ["Progress", "taught"]
+__all__ = ["Progress", "Spends", "taught", "unheard"]
 
 Progress = Callable[[str], None]
+Spends = Callable[[Spent], None]
 Tensor = torch.Tensor
 
 WARM = 0.1  # of the steps, over which the rate rises
@@ -48,6 +49,10 @@ def never() -> bool:
     return False
 
 
+def unheard(_: Spent) -> None:
+    pass
+
+
 def taught(
     student: bytes,
     teacher: bytes | None,
@@ -58,6 +63,7 @@ def taught(
     stop: Callable[[], bool] = never,
     host: int = 0,
     device: torch.device = PROCESSOR,
+    spends: Spends = unheard,
 ) -> tuple[dict[str, NDArray[np.float32]], Outcome]:
     """The weights that a student has learned, by their names in its graph, and what it took.
 
@@ -65,6 +71,7 @@ def taught(
     lesson wants of an item. A lesson that holds nothing against a teacher has none. A checkpoint in `folder` is gone on
     from, and left there when it ends, also where it ends badly. Every process of a group calls this with the same
     arguments, and the number of its host and its device. Where one is told to `stop`, all do after the same step.
+    `spends` hears what each step took in all processes, and of one that did not come to its end what it took in this.
 
     Raises TrainingError, TrainingHalted, Failed.
     """
@@ -75,7 +82,7 @@ def taught(
         told = f"batches of {min(settings.batch, len(items))} items are dealt out to {group.size} processes"
         raise TrainingError("train_shards", told)
     try:
-        return _Taught(student, teacher, items, settings, folder, progress, stop, group, device).followed()
+        return _Taught(student, teacher, items, settings, folder, progress, stop, group, device, spends).followed()
     except MemoryError:
         raise TrainingHalted("train_memory", "there is not enough memory") from None
     except RuntimeError as error:
@@ -98,12 +105,14 @@ class _Taught:
         stop: Callable[[], bool],
         group: Group,
         device: torch.device,
+        spends: Spends,
     ) -> None:
         of = digest_of(student, teacher, items, settings)
         if not group.agrees(bytes.fromhex(of)):
             raise TrainingError("train_differs", f"this host holds the training {of[:16]}, another one another")
         self._student, self._items, self._settings, self._folder = student, items, settings, folder
-        self._progress, self._stop, self._group, self._device = progress, stop, group, device
+        self._progress, self._stop, self._group = progress, stop, group
+        self._device, self._spends = device, spends
         self._learner = student_of(student, settings.lesson).to(device)
         self._master = None if teacher is None else Network(teacher, learns=False).to(device)
         if self._master is not None and set(self._learner.names) != set(self._master.names):
@@ -113,6 +122,9 @@ class _Taught:
         parameters = sum(value.numel() for value in self._learner.parameters())
         self._sharded = settings.shards and group.size > 1
         if self._sharded:
+            # it brings a compiler along, which takes as long to load as to teach a small model
+            from torch.distributed.fsdp import fully_shard
+
             fully_shard(self._learner)
         self._optimiser = torch.optim.AdamW(self._learner.parameters(), lr=settings.rate, eps=LEAST, weight_decay=0.0)
         self._standing = gone_on_with(folder, of, self._learner, self._optimiser, group)
@@ -120,6 +132,8 @@ class _Taught:
         together = distributed.is_initialized() and not self._sharded
         self._model = DistributedDataParallel(self._learner) if together else self._learner
         self._order = list(batches(len(items), settings.batch, settings.epochs, settings.seed))
+        if self._standing.steps > len(self._order):
+            raise TrainingError("train_checkpoint", f"{folder} holds a checkpoint of more steps than there are")
         self._flops: dict[tuple[tuple[str, tuple[int, ...]], ...], int] = {}
         self._log: Log | None = None
         if group.leads:
@@ -137,6 +151,7 @@ class _Taught:
                 late = self._group.leads and time.monotonic() - saved >= self._settings.keep_s
                 sums = self._group.sums([loss, flops, now - spent, self._stop(), late])
                 spent = now
+                self._spends(Spent(flops=int(sums[1]), cpu_s=sums[2]))
                 self._refuse_infinite(sums[0], "loss")
                 norm = torch.nn.utils.clip_grad_norm_(self._learner.parameters(), NORM, error_if_nonfinite=False)
                 self._refuse_infinite(float(whole(norm)), "gradient")
@@ -152,6 +167,7 @@ class _Taught:
                     told = f"after step {self._standing.steps} of {steps}; the checkpoint is in {self._folder}"
                     raise TrainingHalted("train_interrupted", told)
         except BaseException:
+            self._spends(Spent(flops=0, cpu_s=time.process_time() - spent))
             # those who hold shards have to gather them together, which who is cut off cannot
             if not moving and not self._sharded and self._standing.steps > self._kept:
                 self._keep()

@@ -15,14 +15,16 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from compliance.disk import put
+from toolkit.modification import Spent
 from toolkit.train.errors import TrainingError, TrainingHalted
 from toolkit.train.items import Feeds
 from toolkit.train.settings import Outcome, Settings
 
-__all__ = ["Work", "digest_of", "failed", "given", "result", "shared", "told"]
+__all__ = ["Work", "digest_of", "ended", "failed", "given", "result", "shared", "spends", "spent", "told"]
 
 STUDENT, TEACHER, ITEMS, SETTINGS = "student.onnx", "teacher.onnx", "items.safetensors", "settings.json"
 WEIGHTS, OUTCOME, FAULT = "weights.safetensors", "outcome.json", "fault.json"
+SPENT = "spent.jsonl"
 
 
 class Work(Struct, frozen=True):
@@ -85,6 +87,25 @@ def told(folder: Path, weights: dict[str, NDArray[np.float32]], outcome: Outcome
 def failed(folder: Path, error: TrainingError | TrainingHalted) -> None:
     """Put into the folder that the training came to nothing, and why. Raises Failed."""
     put(folder / FAULT, msgspec.json.encode(_Fault(error.code, str(error), isinstance(error, TrainingHalted))))
+
+
+def spends(folder: Path, took: Spent) -> None:
+    """Note in the folder what a step took: at once, whatever becomes of the process."""
+    with (folder / SPENT).open("ab") as file:
+        file.write(msgspec.json.encode(took) + b"\n")
+
+
+def spent(folder: Path) -> Spent:
+    """What all steps took that were noted in a folder, also those that had to be made once more."""
+    path = folder / SPENT
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    steps = [msgspec.json.decode(line, type=Spent) for line in lines]
+    return Spent(flops=sum(step.flops for step in steps), cpu_s=sum(step.cpu_s for step in steps))
+
+
+def ended(folder: Path) -> bool:
+    """Whether a training in the folder is told to have ended, well or badly."""
+    return (folder / FAULT).exists() or (folder / OUTCOME).exists()
 
 
 def result(folder: Path) -> tuple[dict[str, NDArray[np.float32]], Outcome] | None:

@@ -17,13 +17,21 @@ from safetensors.numpy import save_file
 from policies.errors import Denied, Fault
 from tests.commands import within
 from tests.unit.toolkit.compress.conftest import write_papers
-from tests.unit.toolkit.compress.steps.graphs import encoder, tokens
+from tests.unit.toolkit.compress.steps.graphs import encoder, model_of, numbers, tokens
 from toolkit.box import Box, Context
 from toolkit.bundle import Bundle
+from toolkit.compress.quiet import quiet
 from toolkit.compress.training import Personal, foreseen, train
 from toolkit.new_box import create_box
 from toolkit.train.errors import TrainingError, TrainingHalted
 from toolkit.train.place import Place
+
+with quiet():
+    import onnx
+    from onnx import helper
+
+    from toolkit.train.checkpoint import FILE, read_checkpoint
+    from toolkit.train.log import read_log
 
 RECIPE = (
     '[[step]]\nkind = "prune-neurons"\nkeep = 0.5\n\n[[step]]\nkind = "distil"\nepochs = {}\nbatch = 4\nrate = 1e-3\n'
@@ -93,6 +101,65 @@ def test_an_interrupted_training_ends_as_one_that_was_not(site: Path) -> None:
     steps = [line for line in lines if line.startswith("step ") and "items/s" in line]
     assert [line.split(":")[0] for line in steps] == ["step 5 of 6", "step 6 of 6"]
     assert (whole.path / "model.onnx").read_bytes() == (again.path / "model.onnx").read_bytes()
+
+
+def test_what_was_spent_is_on_record_however_it_ends_and_comes_together_in_the_manifest(site: Path) -> None:
+    def interrupt(line: str) -> None:
+        if line.startswith("step 3 of 6"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    assert refused(site, "parts.bundle", progress=interrupt).code == "train_interrupted"
+    halted = outcome(site)
+    assert (halted["ok"], halted["code"]) == (False, "train_interrupted")
+    assert halted["usage"]["cpu_ms"] > 0
+    manifest = trained(site, "parts.bundle", resume=True).manifest
+    done = outcome(site)
+    assert done["ok"]
+    assert manifest.spent is not UNSET
+    # the record of the first has the last checkpoint on top; each rounds once
+    both = halted["usage"]["cpu_ms"] + done["usage"]["cpu_ms"]
+    assert done["usage"]["cpu_ms"] + 1 < 1000 * manifest.spent.cpu_s <= both + 2
+
+
+def test_a_loss_that_is_no_number_leaves_what_was_there_and_what_it_took_on_record(site: Path) -> None:
+    rows = [{"x": numbers(1, 4)} for _ in range(5)]
+    (site / "infinite").mkdir()
+    # of products with such numbers nothing is left that is a number
+    for number, row in enumerate([*rows, {"x": np.full((1, 4), 3e38, np.float32)}]):
+        save_file(row, site / "infinite" / f"{number}.safetensors")
+    product = helper.make_node("MatMul", ["x", "a"], ["y"])
+    linear = onnx.load_from_string(model_of([product], {"a": 10 * numbers(4, 3)}, ("n", 4)))
+    linear.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ("n", 3)))
+    onnx.save(linear, site / "linear.onnx")
+    (site / "alone.toml").write_text('[[step]]\nkind = "distil"\nepochs = 9\nbatch = 1\n')
+    given: dict[str, Any] = {"context": FOR_SEARCH, "data_licence": "LicenseRef-own", "licence": "MIT"}
+    with pytest.raises(TrainingError) as error:
+        train(
+            site / "linear.onnx",
+            site / "alone.toml",
+            calibrate=site / "infinite",
+            out=site / "infinite.bundle",
+            settings=site / "box" / "sealpress.toml",
+            **given,
+        )
+    assert error.value.code == "train_diverged"
+    failed = outcome(site)
+    assert failed["code"] == "train_diverged"
+    assert failed["usage"]["cpu_ms"] > 0
+    assert not (site / "infinite.bundle").exists()
+    [training] = (site / "infinite.run" / "training").iterdir()
+    done = len(read_log(training / "log.jsonl"))
+    assert 0 < done < 6
+    assert read_checkpoint((training / FILE).read_bytes())[0].steps == done
+
+
+def outcome(site: Path) -> dict[str, Any]:
+    """How the last call of the box ended, as its auditor reads it."""
+    key = site / "box-auditor" / "auditor.key"
+    read = within(site / "box", "journal", "read", "--auditor-key", key, "--json")
+    closed = [one["metadata"] for one in json.loads(read.stdout)["records"] if "outcome" in (one["metadata"] or {})]
+    last: dict[str, Any] = max(closed, key=lambda one: one["at"])["outcome"]
+    return last
 
 
 def test_a_bundle_tells_what_it_learned_from_and_what_that_took(site: Path) -> None:
@@ -176,6 +243,16 @@ def test_the_command_estimates_and_trains(site: Path) -> None:
     dry = within(site / "box", "train", *asked, "--dry-run")
     assert dry.returncode == 0, dry.stdout + dry.stderr
     assert json.loads(dry.stdout)["plan"]["recipes"][0]["steps"] == ["prune-neurons", "distil"]
+    assert json.loads(dry.stdout)["plan"]["stated_until"] > "2027"
+    short = within(site / "box", "train", *asked, "--dry-run", "--memory", "1")
+    assert (short.returncode, json.loads(short.stdout)["code"]) == (3, "train_memory")
+    over = within(site / "box", "train", *asked, "--dry-run", "--licence-until", "2026-01-01")
+    assert (over.returncode, json.loads(over.stdout)["code"]) == (1, "licence_expired")
+    said = within(
+        site / "box", "train", *(one for one in asked if one != "--json"), "--dry-run", "--licence-until", "2999-01-01"
+    )
+    # the last day that the time of a record can name
+    assert "MIT, as it is stated until 2262-04-11;" in said.stdout
     assert not list(site.glob("command.*"))
     done = within(site / "box", "train", *asked)
     assert done.returncode == 0, done.stdout + done.stderr
