@@ -2,7 +2,7 @@
 # CPU build of torch there, if the default one would bring more than the machine can use.
 
 PYTHON ?= python3
-EXTRAS ?= compress,constrained,images,serve,telemetry,report,pdf,dev
+EXTRAS ?= compress,constrained,images,serve,telemetry,report,pdf,bom,dev
 
 VENV := .venv
 BIN := $(VENV)/bin
