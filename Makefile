@@ -2,18 +2,20 @@
 # CPU build of torch there, if the default one would bring more than the machine can use.
 
 PYTHON ?= python3
-EXTRAS ?= compress,constrained,images,serve,telemetry,report,pdf,dev
+EXTRAS ?= compress,constrained,images,serve,telemetry,report,pdf,bom,dev
 
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TORCH := $(shell grep '^torch==' constraints.txt)
 TRESTLE := compliance-trestle==5.2.0
+# the second does not come with the first, which does not start without it
+OMS := model-signing==1.1.1 pyopenssl==26.4.0
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup models demo test test-tensorflow oscal-checker check bench audit.pyz clean
+.PHONY: help setup models demo test test-tensorflow oscal-checker oms-checker check bench audit.pyz clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,11 +48,19 @@ test-tensorflow: ## run the tests that need TensorFlow, in an environment of the
 
 oscal-checker: .venv-oscal/.ready ## make .venv-oscal, in which a test has compliance-trestle check the OSCAL of a report
 
-# an environment of its own, since its pins are not ours
+oms-checker: .venv-oms/.ready ## make .venv-oms, in which a test has model-signing check a signature of ours
+
+# environments of their own, since their pins are not ours
 .venv-oscal/.ready: Makefile
 	@echo "setup: .venv-oscal with $(TRESTLE)"
 	@$(PYTHON) -m venv .venv-oscal
 	@.venv-oscal/bin/python -m pip install --quiet --disable-pip-version-check '$(TRESTLE)'
+	@touch $@
+
+.venv-oms/.ready: Makefile
+	@echo "setup: .venv-oms with $(OMS)"
+	@$(PYTHON) -m venv .venv-oms
+	@.venv-oms/bin/python -m pip install --quiet --disable-pip-version-check $(OMS)
 	@touch $@
 
 check: $(READY) ## lint, format, types, arrows between packages
@@ -67,5 +77,5 @@ audit.pyz: $(READY) ## write the verifier of evidence as one file
 	@$(BIN)/sealpress audit verifier --out $@
 
 clean: ## remove what can be made again; the fetched models stay
-	@rm -rf $(VENV) .venv-tensorflow .venv-oscal build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) .venv-tensorflow .venv-oscal .venv-oms build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,8 +2,8 @@
 
 SHA-256 and HMAC (FIPS 180-4, RFC 2104), keyed BLAKE2b (RFC 7693), Ed25519 (RFC 8032), AES-256-GCM with random nonces
 (NIST SP 800-38D), AES-256-SIV (RFC 5297), and HPKE (RFC 9180) over X-Wing, the hybrid of ML-KEM-768 and X25519, so that
-a journal or a sealed model copied today stays closed to a quantum computer of tomorrow. Everything that checks returns
-what it checked or raises; nothing returns a bool.
+a journal or a sealed model copied today stays closed to a quantum computer of tomorrow; ECDSA (FIPS 186-5) for what
+tools of others check. Everything that checks returns what it checked or raises; nothing returns a bool.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import os
 from collections.abc import Mapping
 from typing import ClassVar
 
-from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -26,6 +28,7 @@ from policies.errors import Refused
 __all__ = [
     "NONCE",
     "TAG",
+    "CurveSigner",
     "Opener",
     "Sealer",
     "Signer",
@@ -51,6 +54,11 @@ _SMALL_ORDER = {
     b"\xec" + b"\xff" * 30 + b"\x7f",
     b"\xed" + b"\xff" * 30 + b"\x7f",
     b"\xee" + b"\xff" * 30 + b"\x7f",
+}
+_CURVES: Mapping[str, hashes.HashAlgorithm] = {
+    "secp256r1": hashes.SHA256(),
+    "secp384r1": hashes.SHA384(),
+    "secp521r1": hashes.SHA512(),
 }
 _MLKEM_SEED, _MLKEM_PUBLIC, _X25519 = 64, 1184, 32
 NONCE, TAG = 12, 16  # bytes before and behind a ciphertext of AES-GCM
@@ -186,6 +194,29 @@ def verify(public: bytes, signature: bytes, message: bytes) -> None:
         Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
     except (InvalidSignature, ValueError):
         raise Unauthentic("signature", "the signature does not belong to this key and this text") from None
+
+
+class CurveSigner:
+    """A private key on P-256, P-384 or P-521, of somebody who signs for tools that do not take Ed25519. `public` is its
+    public half as PEM (SubjectPublicKeyInfo)."""
+
+    def __init__(self, pem: bytes) -> None:
+        """Raises Unauthentic for what is no such key in PEM, or one under a password."""
+        try:
+            key = serialization.load_pem_private_key(pem, None)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            raise Unauthentic("key_invalid", "this is no private key in PEM, or one under a password") from None
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name not in _CURVES:
+            raise Unauthentic("key_invalid", "this is no key on P-256, P-384 or P-521")
+        self._key = key
+        self.public = key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+
+    def sign(self, message: bytes) -> bytes:
+        """An ECDSA signature in DER over the SHA-2 hash that has the size of the curve; the same message gives the same
+        bytes (RFC 6979)."""
+        return self._key.sign(message, ec.ECDSA(_CURVES[self._key.curve.name], deterministic_signing=True))
 
 
 class Sealer:

@@ -24,7 +24,18 @@ from compliance.crypto import sha256
 from compliance.verify.statements import key_bytes, key_text
 from policies.errors import Unusable
 
-__all__ = ["KeyFault", "Kind", "fingerprint", "from_text", "kind_of", "read_key", "secret", "to_text", "write_key"]
+__all__ = [
+    "KeyFault",
+    "Kind",
+    "fingerprint",
+    "from_text",
+    "kind_of",
+    "pem",
+    "read_key",
+    "secret",
+    "to_text",
+    "write_key",
+]
 
 Kind = Literal[
     "approver-signing",
@@ -145,6 +156,16 @@ def secret(source: str, kind: Kind, folder: Path = Path()) -> bytes:
     return read_key(folder / Path(source.removeprefix("file:")).expanduser(), kind)
 
 
+def pem(source: str) -> bytes:
+    """The text of a private key that another tool made, from a source as `secret` takes them. Raises KeyFault."""
+    scheme, _, rest = source.partition(":")
+    if scheme == "env":
+        return _variable(rest, "PEM")
+    if scheme == "command":
+        return _printed(rest)
+    return _file(Path(source.removeprefix("file:")).expanduser(), "PEM")
+
+
 def kind_of(path: Path) -> Kind | None:
     """Of what kind the key in a file is; None for what is no key file, or cannot be read."""
     try:
@@ -193,7 +214,7 @@ def _file(path: Path, kind: str) -> bytes:
         raise KeyFault("key_missing", f"{path}: no {kind} key can be read here ({error.strerror})") from None
 
 
-def _variable(name: str, kind: Kind) -> bytes:
+def _variable(name: str, kind: str) -> bytes:
     if name not in os.environ:
         raise KeyFault("key_missing", f"the environment has no {name}, from which a {kind} key is read")
     text = os.environb[os.fsencode(name)][:_MAX_FILE]

@@ -29,6 +29,7 @@ line turns them into its exit status.
         │   ├── ModelError              toolkit/runtime: a model file that is not taken, or is fed something else
         │   ├── GenerationStopped       toolkit/generating: an answer that was stopped before its end
         │   ├── BundleError             toolkit/bundle: a bundle that is broken, foreign or altered
+        │   ├── BomError                toolkit/bom: a bundle that says what a bill of materials has no place for
         │   ├── ApiKeyError             compliance/state: a key that opens nothing at the server of this box
         │   ├── JwtError                compliance/issuer: a token that says nothing at the server of this box
         │   ├── ScopeError              serve: a caller who is known, and asks for what is not theirs

@@ -135,13 +135,15 @@ class Unsealed(Struct, frozen=True, kw_only=True):
 
 class Described(Struct, frozen=True, kw_only=True):
     """What a trusted signer says of a bundle, whose readable files hold; `papers` are its texts, by their files;
-    `modification` is None in bundles of before there was one."""
+    `digests` the SHA-256 of every file, the signature and what is hidden included; `modification` is None in bundles of
+    before there was one."""
 
     path: Path
     manifest: BundleManifest
     measurements: Measurements
     signer: str
     papers: dict[str, bytes]
+    digests: dict[str, str]
     modification: Modification | None = None
 
     @classmethod
@@ -196,6 +198,7 @@ class Bundle(Described, frozen=True, kw_only=True):
             measurements=said.measurements,
             signer=said.signer,
             papers=said.papers,
+            digests=said.digests,
             modification=said.modification,
             model=content["model.onnx"],
             tokenizer=content.get("tokenizer.json"),
@@ -275,6 +278,7 @@ def _described(path: Path, files: Files, trusted: Collection[str]) -> tuple[Desc
         measurements=measurements,
         signer=signer,
         papers=papers,
+        digests={**signed, SIGNATURE: sha256(content[SIGNATURE]).hex()},
         modification=None if changed is None else read_json(path, MODIFICATION, Modification, changed),
     )
     return said, content

@@ -24,6 +24,7 @@ __all__ = [
     "BundleMissing",
     "Files",
     "Folder",
+    "pre_authentication",
     "pretty",
     "read_json",
     "sign",
@@ -76,7 +77,7 @@ def sign(content: Mapping[str, bytes], signer: Signer) -> bytes:
     statement = msgspec.json.encode(
         _Statement(subject=tuple(_Subject(name, {"sha256": sha256(content[name]).hex()}) for name in sorted(content)))
     )
-    signature = _Signature(keyid=to_text(signer.public), sig=signer.sign(_pre_authentication(statement)))
+    signature = _Signature(keyid=to_text(signer.public), sig=signer.sign(pre_authentication(statement)))
     return pretty(_Envelope(payload=statement, signatures=(signature,)))
 
 
@@ -138,6 +139,11 @@ def read_json(path: Path, name: str, kind: type[_T], data: bytes) -> _T:
         raise BundleError("bundle_malformed", f"{path / name}: {error}") from None
 
 
+def pre_authentication(payload: bytes) -> bytes:
+    """The bytes that DSSE signs (PAE of the DSSE protocol v1)."""
+    return b"DSSEv1 %d %s %d %s" % (len(_PAYLOAD_TYPE), _PAYLOAD_TYPE.encode(), len(payload), payload)
+
+
 def pretty(value: object) -> bytes:
     """JSON as it is written into a bundle."""
     return msgspec.json.format(msgspec.json.encode(value, order="deterministic"), indent=2) + b"\n"
@@ -173,12 +179,7 @@ def _signer(path: Path, envelope: _Envelope, trusted: Collection[str]) -> str:
         raise BundleError("bundle_signer", f"{path} is signed by somebody whom the settings do not trust")
     try:
         public = base64.b64decode(signature.keyid.removeprefix("ed25519:"), validate=True)
-        verify(public, signature.sig, _pre_authentication(envelope.payload))
+        verify(public, signature.sig, pre_authentication(envelope.payload))
     except (Unauthentic, binascii.Error):
         raise BundleError("bundle_signature", f"{path / SIGNATURE} does not hold") from None
     return signature.keyid
-
-
-def _pre_authentication(payload: bytes) -> bytes:
-    """The bytes that DSSE signs (PAE of the DSSE protocol v1)."""
-    return b"DSSEv1 %d %s %d %s" % (len(_PAYLOAD_TYPE), _PAYLOAD_TYPE.encode(), len(payload), payload)

@@ -31,6 +31,7 @@ RUNTIME = "Home of ONNX Runtime: toolkit.runtime (and its quantiser: toolkit.com
 CONSTRAINTS = "Home of constraints: toolkit.runtime.constraint"
 TRAINING = "Home of training frameworks: toolkit.compress and toolkit.train"
 TERMINAL = "Home of the terminal: toolkit.cli and the commands"
+BOMS = "Home of bills of materials: toolkit.bom"
 TRACES = "Home of traces: serve.telemetry.spans"
 HTTP = "Home of HTTP: serve"
 PRINT = "Home of print: compliance.report.audit.printed"
@@ -70,6 +71,8 @@ VIOLATIONS = [
     ("serve/telemetry/observed.py", "from opentelemetry import trace", TRACES),
     ("toolkit/model.py", "import requests", TRACES),
     ("toolkit/model.py", "import litestar", HTTP),
+    ("toolkit/export.py", "import cyclonedx", BOMS),
+    ("toolkit/bundle.py", "def late():\n    import toolkit.bom", TOOLKIT),
     ("compliance/report/page.py", "import weasyprint", PRINT),
 ]
 

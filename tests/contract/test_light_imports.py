@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 EXTRAS = {
     "backports",
+    "cyclonedx",
     "h5py",
     "huggingface_hub",
     "jwt",
@@ -25,6 +26,7 @@ EXTRAS = {
     "prometheus_client",
     "requests",
     "safetensors",
+    "spdx_python_model",
     "tensorflow",
     "tf2onnx",
     "torch",

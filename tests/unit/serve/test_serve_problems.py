@@ -25,6 +25,7 @@ from toolkit.runtime.sampling import GenerationError
 # what cannot happen to a request unless we did something wrong, or the box is not as it was at the start
 OUR_FAULT = {
     "BackupError",
+    "BomError",
     "BudgetError",
     "BundleError",
     "BundleMissing",
