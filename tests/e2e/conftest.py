@@ -1,12 +1,14 @@
-"""A way to see from outside whether any ONNX Runtime session ran."""
+"""A way to see from outside whether any ONNX Runtime session ran, and a browser."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.browser import PAGE, Browser
 from tests.commands import within
 from tests.conftest import Shared
 from tests.unit.toolkit.compress.conftest import CONFIG, make_tiny
@@ -68,3 +70,21 @@ def pressed_nc(shared: Shared, pressed: Path) -> Path:
         assert done.returncode == 0, done.stderr
 
     return shared.made("noncommercial", make) / "box"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    command = shutil.which("chromium")
+    if command is None:
+        pytest.skip("there is no chromium on this machine")
+    started = Browser(command, tmp_path_factory.mktemp("chromium"))
+    started.open(PAGE.as_uri())
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Browser:
+    """The page as a person finds it: nothing is filled in."""
+    browser.open(PAGE.as_uri())
+    return browser

@@ -1,15 +1,12 @@
-"""Tokens of time: what holds, and for each way in which one does not its reason."""
+"""Tokens of time: what holds, what is asked of an authority, and what of its answers is kept."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from compliance.evidence.make import Papers, make
 from compliance.evidence.period import bounds
@@ -23,36 +20,15 @@ from compliance.verify.leaf import Broken
 from compliance.verify.note import Note
 from compliance.verify.spoken import said
 from compliance.verify.statements import JointHead, key_text
-from compliance.verify.timestamp import CLOCKS, MAX_AGE, Kept, imprint
+from compliance.verify.timestamp import Kept, imprint
 from tests.authorities import TimeAuthority
-from tests.forge import SECOND, Forge, ForgedShard
-from tests.periods import Period, parts_of, zipped
-
-NONCE = 0x5EA1
-HOUR = 3600 * SECOND
-AUTHORITY = TimeAuthority()
-
-
-def kept(note: str, *, authority: TimeAuthority = AUTHORITY, after: int = HOUR, **changes: int | bytes) -> Kept:
-    head = Note.parsed(note).first()
-    at = JointHead.parsed(head.text).at
-    token = authority.token(imprint(head), NONCE, at + after)
-    fields = {"note": head, "head": JointHead.parsed(head.text), "nonce": NONCE, "token": token} | changes
-    return Kept(**fields)  # type: ignore[arg-type]  # the fields by their names
+from tests.periods import Period
+from tests.stamps import AUTHORITY, HOUR, NONCE, kept, stamped, told_of
 
 
 @pytest.fixture(scope="module")
 def period(tmp_path_factory: pytest.TempPathFactory) -> Period:
-    """A journal that tells of a token over a head within the period of its evidence."""
-
-    def tells(shard: ForgedShard) -> None:
-        # what holds of any forged journal: the head before this note is the first of the period
-        one = kept(shard.forge.joints[-1])
-        told.append(one)
-        shard.noted("timestamped", {"token": one.digest, "head": imprint(one.note).hex(), "head_at": one.head.at})
-
-    told: list[Kept] = []
-    return Period.forged(tmp_path_factory.mktemp("period") / "journal", odd=tells)
+    return stamped(tmp_path_factory.mktemp("period") / "journal")
 
 
 def evidence(period: Period, path: Path, *tokens: Kept) -> Path:
@@ -60,19 +36,6 @@ def evidence(period: Period, path: Path, *tokens: Kept) -> Path:
     found = bounds(period.folder, None, None)
     make(path, period.folder, found, period.walk(), period.source(), papers)
     return path
-
-
-def refused(path: Path, period: Period, roots: tuple[bytes, ...] | None = AUTHORITY.roots) -> str:
-    with pytest.raises(NotVerified) as refusal:
-        verify_evidence(path, period.root, tsa_roots=roots)
-    [(_, code)] = refusal.value.failures
-    return code
-
-
-def told_of(period: Period) -> Kept:
-    """The token that the journal tells of."""
-    within = period.forge.joints.index(period.kept["joint within"])
-    return kept(period.forge.joints[within - 1])
 
 
 def test_a_token_over_a_head_holds_and_is_said_by_both_programs(
@@ -97,118 +60,6 @@ def test_a_root_that_is_none_is_refused_by_the_program(tmp_path: Path) -> None:
     (tmp_path / "root.pem").write_text("no certificate")
     with pytest.raises(SystemExit):
         verifier.main(["e.zip", "--key", "0" * 64, "--tsa-root", str(tmp_path / "root.pem")])
-
-
-def test_a_removed_token_is_missed(period: Period, tmp_path: Path) -> None:
-    path = evidence(period, tmp_path / "e.zip", told_of(period))
-    parts = {name: content for name, content in parts_of(path).items() if not name.startswith("timestamps/")}
-    assert refused(zipped(tmp_path / "m.zip", parts), period) == "timestamp_missing"
-
-
-def _other_authority() -> TimeAuthority:
-    return TimeAuthority("A thief")
-
-
-FLAWS: dict[str, tuple[str, Callable[[str], Kept]]] = {
-    "another imprint": (
-        "timestamp_imprint",
-        lambda note: kept(note, token=AUTHORITY.token(bytes(32), NONCE, JointHead.parsed(Note.parsed(note).text).at)),
-    ),
-    "another nonce": ("timestamp_nonce", lambda note: kept(note, nonce=NONCE + 1)),
-    "no nonce": (
-        "timestamp_nonce",
-        lambda note: kept(
-            note,
-            token=AUTHORITY.token(imprint(Note.parsed(note)), None, JointHead.parsed(Note.parsed(note).text).at),
-        ),
-    ),
-    "older than the head": ("timestamp_early", lambda note: kept(note, after=-CLOCKS - SECOND)),
-    "long behind the head": ("timestamp_late", lambda note: kept(note, after=MAX_AGE + SECOND)),
-    "an expired certificate": (
-        "timestamp_chain",
-        lambda note: kept(
-            note,
-            authority=TimeAuthority(until=_head_day(note) - timedelta(days=1)),
-        ),
-    ),
-    "a certificate of tomorrow": (
-        "timestamp_chain",
-        lambda note: kept(note, authority=TimeAuthority(since=_head_day(note) + timedelta(days=2))),
-    ),
-    "an authority that nobody trusts": ("timestamp_chain", lambda note: kept(note, authority=_other_authority())),
-    "a certificate for servers": (
-        "timestamp_usage",
-        lambda note: kept(note, authority=TimeAuthority(usage=((ExtendedKeyUsageOID.SERVER_AUTH,), True))),
-    ),
-    "a certificate for more than time": (
-        "timestamp_usage",
-        lambda note: kept(
-            note,
-            authority=TimeAuthority(usage=((ExtendedKeyUsageOID.TIME_STAMPING, ExtendedKeyUsageOID.SERVER_AUTH), True)),
-        ),
-    ),
-    "a certificate that may be read as for all": (
-        "timestamp_usage",
-        lambda note: kept(note, authority=TimeAuthority(usage=((ExtendedKeyUsageOID.TIME_STAMPING,), False))),
-    ),
-    "a certificate for nothing": ("timestamp_usage", lambda note: kept(note, authority=TimeAuthority(usage=None))),
-    "another certificate in the signed attributes": (
-        "timestamp_signature",
-        lambda note: kept(
-            note,
-            token=AUTHORITY.token(
-                imprint(Note.parsed(note)), NONCE, JointHead.parsed(Note.parsed(note).text).at, named=bytes(32)
-            ),
-        ),
-    ),
-}
-
-
-def _head_day(note: str) -> datetime:
-    return datetime.fromtimestamp(JointHead.parsed(Note.parsed(note).text).at // SECOND, UTC)
-
-
-@pytest.mark.parametrize("name", FLAWS)
-def test_a_token_that_does_not_hold_is_refused_with_its_reason(period: Period, tmp_path: Path, name: str) -> None:
-    code, flawed = FLAWS[name]
-    one = flawed(period.kept["joint within"])
-    path = evidence(period, tmp_path / "e.zip", told_of(period), one)
-    assert refused(path, period) == code
-    with pytest.raises(Broken) as refusal:
-        one.check(AUTHORITY.roots)
-    assert refusal.value.code == code
-
-
-def test_a_token_of_another_head_beside_this_one_is_of_another_imprint(period: Period) -> None:
-    one, other = kept(period.kept["joint within"]), kept(period.kept["joint after"])
-    with pytest.raises(Broken) as refusal:
-        Kept(one.note, one.head, NONCE, other.token).check(None)
-    assert refusal.value.code == "timestamp_imprint"
-
-
-def test_a_head_of_another_history_is_refused(period: Period, tmp_path: Path) -> None:
-    parts = parts_of(evidence(period, tmp_path / "e.zip", told_of(period)))
-    head = JointHead.parsed(Note.parsed(period.kept["joint within"]).text)
-    (size, _), *rest = head.shards
-    forge: Forge = period.forge
-    rewritten = forge.by_day(JointHead(head.id, head.at, ((size, bytes(32)), *rest)).text(), head.at)
-    foreign = Forge("other")
-    foreign.shard().epoch()
-    for note in (rewritten, foreign.joint()):
-        one = kept(note)
-        mutated = parts | {f"timestamps/{one.digest}.json": one.written()}
-        assert refused(zipped(tmp_path / f"{one.digest[:8]}.zip", mutated), period) == "timestamp_head"
-
-
-def test_a_file_in_another_spelling_or_under_another_name_is_refused(period: Period, tmp_path: Path) -> None:
-    one = told_of(period)
-    parts = parts_of(evidence(period, tmp_path / "e.zip", one))
-    name = f"timestamps/{one.digest}.json"
-    for number, content in enumerate((one.written() + b" ", one.written()[:-9], b"{}", b"\xff")):
-        path = zipped(tmp_path / f"{number}.zip", parts | {name: content})
-        assert refused(path, period) == "timestamp_malformed"
-    path = zipped(tmp_path / "n.zip", parts | {f"timestamps/{'0' * 64}.json": one.written()})
-    assert refused(path, period) == "timestamp_malformed"
 
 
 def test_no_flipped_bit_of_a_token_passes(period: Period) -> None:
@@ -250,7 +101,7 @@ def test_what_an_authority_answers_is_checked_before_it_is_kept(period: Period, 
     of_another = AUTHORITY.answer(ask(tmp_path / "elsewhere", other), at)
     refusal = der.encoded(der.SEQUENCE, der.encoded(der.SEQUENCE, der.integer(2)))
     empty = der.encoded(der.SEQUENCE, der.encoded(der.SEQUENCE, der.integer(0)))
-    thief = _other_authority().answer(request, at)
+    thief = TimeAuthority("A thief").answer(request, at)
     for response, code in (
         (replayed, "timestamp_nonce"),
         (of_another, "timestamp_imprint"),
