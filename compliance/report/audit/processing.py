@@ -1,8 +1,7 @@
 """The record of processing (GDPR Art. 30(1)) by purpose: what settings declare against what the leaves show.
 
 Declared is what the policy says that decided a call. Observed are calls that were allowed to run a model for somebody.
-Where two laws disagree on how long records may be kept, that is a difference, too: a high-risk purpose has to be kept
-for six months at least (AI Act Art. 26(6)), and a pack may allow fewer days for personal data.
+Where two laws disagree on how long records may be kept (report/audit/retained.py), that is a difference, too.
 """
 
 from __future__ import annotations
@@ -11,14 +10,13 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
+from compliance.controls.catalogue import Lang
 from compliance.controls.per_call import Known, known
 from compliance.evidence.model import Evidence, OpenedCall
 from compliance.report.audit.figures import Figure, figure
+from compliance.report.audit.retained import disagreeing
 
 __all__ = ["Difference", "Processing", "processing"]
-
-# the longest that six months can be
-_SIX_MONTHS = 184
 
 
 class Difference(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,7 +56,7 @@ class _Seen:
         self.different: dict[tuple[str, str], list[str]] = {}
 
 
-def processing(evidence: Evidence) -> tuple[Processing, ...]:
+def processing(evidence: Evidence, lang: Lang) -> tuple[Processing, ...]:
     """Every purpose that was observed, and those that the policy of the last call declares and nobody used."""
     beside, seen = known(evidence), dict[str, _Seen]()
     latest: OpenedCall | None = None
@@ -67,7 +65,7 @@ def processing(evidence: Evidence) -> tuple[Processing, ...]:
             latest = one
         if one.allowed and one.call.action == "infer":
             of = seen.setdefault(one.call.purpose or "", _Seen(one))
-            _take(of, one, beside)
+            _take(of, one, beside, lang)
     policy = None if latest is None else beside.policies.get(latest.policy)
     unused = [] if policy is None else sorted(set(policy.purposes) - set(seen))
     return (
@@ -76,7 +74,7 @@ def processing(evidence: Evidence) -> tuple[Processing, ...]:
     )
 
 
-def _take(of: _Seen, one: OpenedCall, beside: Known) -> None:
+def _take(of: _Seen, one: OpenedCall, beside: Known, lang: Lang) -> None:
     call = one.call
     if call.at >= of.last.call.at:
         of.last = one
@@ -84,11 +82,11 @@ def _take(of: _Seen, one: OpenedCall, beside: Known) -> None:
     of.data |= call.data | call.detected
     of.bases |= {call.basis} if call.basis else set()
     of.regions |= {region for region in (call.region, call.host) if region}
-    for difference in _different(one, beside):
+    for difference in _different(one, beside, lang):
         of.different.setdefault(difference, []).append(one.record)
 
 
-def _different(one: OpenedCall, beside: Known) -> Iterator[tuple[str, str]]:
+def _different(one: OpenedCall, beside: Known, lang: Lang) -> Iterator[tuple[str, str]]:
     call, declared = one.call, beside.purpose(one)
     if declared is None:
         yield "undeclared_purpose", ""
@@ -101,11 +99,9 @@ def _different(one: OpenedCall, beside: Known) -> Iterator[tuple[str, str]]:
         yield "kept_longer", f"{call.retain_days} > {declared.retain_days}"
     if call.region and call.host and call.region != call.host:
         yield "transferred", f"{call.region} → {call.host}"
-    if call.purpose in beside.named(one, "ai_act", "high_risk"):
-        limits = (beside.number(one, pack, "retain_days") for pack in ("gdpr", "pipl"))
-        most = min((days for days in limits if days is not None), default=_SIX_MONTHS)
-        if (call.data or call.detected) and most < _SIX_MONTHS:
-            yield "laws_disagree", f"{_SIX_MONTHS} > {most}"
+    for least, most in disagreeing(one, beside):
+        sides = (f"{side.law.name.said(lang)} {side.law.at}" for side in (least, most))
+        yield "laws_disagree", f" {least.days} > {most.days} ".join(sides)
 
 
 def _observed(name: str, of: _Seen, beside: Known) -> Processing:
