@@ -29,7 +29,8 @@ _Count = Annotated[int, Meta(ge=1, le=1000)]
 class Deadline(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a law wants done, by its paragraph. Without hours, days and months it gives no number: at once.
 
-    `read` is the day on which its words were read in the `text` that is named; without it they were not checked.
+    Where `affected` is there, it applies from so many persons on. `read` is the day on which its words were read in the
+    `text` that is named; without it they were not checked.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Deadline(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     days: _Count | None = None
     months: _Count | None = None
     extension_months: _Count | None = None
+    affected: Annotated[int, Meta(ge=1)] | None = None
     read: date | None = None
     text: str = ""
 

@@ -58,7 +58,8 @@ class Fix(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Control(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A control and its result. `said` is the sentence of the check with its numbers, which are also in `n` and `of`.
 
-    `read` is the day on which the paragraph was read; without it the wording was not checked.
+    `read` is the day on which the paragraph was read; without it the wording was not checked. `unread` are the items of
+    the crosswalk that were not read in a text of their framework, left out where all were.
     """
 
     id: str
@@ -74,6 +75,7 @@ class Control(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     question: str | None
     answered: Answered | None
     crosswalk: Crosswalk
+    unread: tuple[str, ...] | UnsetType = UNSET
 
 
 class Event(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -116,6 +116,7 @@ def _control(asked: Asked, result: Result, answers: Mapping[str, tuple[Answer, S
         question=None if asked.question is None else asked.question.said(lang),
         answered=None if answer is None else answered(*answer),
         crosswalk=asked.crosswalk,
+        unread=asked.crosswalk.unread() or UNSET,
     )
 
 

@@ -25,7 +25,7 @@ from policies.facts import Purpose
 from tests.evidences import MODEL, POLICY, a_call, evidence
 
 ROOT = Path(__file__).resolve().parents[3]
-INPUTS = Inputs(profile="all", lang="en", made=1_795_000_000 * 10**9, version="0.1.0", witnessed=True)
+INPUTS = Inputs(profile="gdpr", lang="en", made=1_795_000_000 * 10**9, version="0.1.0", witnessed=True)
 Parameters = dict[str, dict[str, Any]]
 HIGH_RISK: Parameters = {"ai_act": {"high_risk": ["search"], "log_days": 183}, "gdpr": {"retain_days": 90}}
 
