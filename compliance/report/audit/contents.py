@@ -13,7 +13,7 @@ from compliance.controls.result import Kind
 from compliance.report.audit.duties import Reported
 from compliance.report.audit.figures import Figure, Table
 from compliance.report.audit.processing import Processing
-from compliance.report.audit.record import Answered, Record
+from compliance.report.audit.record import Answered, Asked, Record
 from compliance.report.audit.retained import Disagreement
 
 __all__ = ["Changed", "Contents", "Control", "Event", "Fix", "Inputs", "Model", "Parent", "Previous", "Quality"]
@@ -132,8 +132,8 @@ class Changed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 class Contents(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A report, format 1. `evidence` is the SHA-256 of the evidence; the period is in ns since 1970. `duties` and
-    `retention` are left out where there are none, `more_events` where the time line has all. Reports of before have no
-    `record`."""
+    `retention` are left out where there are none, `more_events` where the time line has all. `role` is
+    who runs the box for whom, as a person answered or is asked. Reports of before have neither that nor a `record`."""
 
     format: Literal[1] = 1
     inputs: Inputs
@@ -164,6 +164,7 @@ class Contents(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     retention: tuple[Disagreement, ...] | UnsetType = UNSET
     record: Record | UnsetType = UNSET
     more_events: Figure | UnsetType = UNSET
+    role: Asked | UnsetType = UNSET
 
     def figures(self) -> tuple[Figure, ...]:
         """Every number of the report, in its order. An id may come twice, with the same number."""

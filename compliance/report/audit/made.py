@@ -23,7 +23,8 @@ from compliance.report.audit.duties import duties
 from compliance.report.audit.figures import Figure, Row, Table, figure
 from compliance.report.audit.models import models
 from compliance.report.audit.processing import processing
-from compliance.report.audit.record import Recorded, answered
+from compliance.report.audit.quota import quota
+from compliance.report.audit.record import Recorded, answered, asked_of
 from compliance.report.audit.retained import Retained
 from compliance.report.audit.served import Served, tables
 from compliance.report.wording import plain
@@ -84,13 +85,14 @@ def made(evidence: Evidence, inputs: Inputs) -> Contents:
             figure(f"acts.{name}", [one.record for one in evidence.notes if one.kind in kinds])
             for name, kinds in _ACTS.items()
         ),
-        licences=tables(found, ("licences", "grants")),
+        licences=(*tables(found, ("licences", "grants")), *(table for table in (quota(evidence),) if table.rows)),
         incidents=tuple(table for table in (found.failures(), _unread(evidence)) if table.rows),
         heads=_heads(evidence),
         changed=(),
         duties=duties(evidence, inputs.made, inputs.lang) or UNSET,
         retention=retained.told(inputs.lang) or UNSET,
         record=recorded.told(evidence, answers, inputs.lang),
+        role=asked_of("gdpr-processor", answers, inputs.lang),
         more_events=figure("timeline.more", more) if more else UNSET,
     )
     return contents if inputs.previous is None else since(contents, inputs.previous)

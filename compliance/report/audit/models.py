@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from msgspec import UNSET
 
@@ -68,15 +68,17 @@ def _quality(digest: str, papers: ModelPapers) -> Iterator[Quality]:
     after = papers.measurements.get("after")
     slices = after.get("slices") if isinstance(after, dict) else None
     for one in slices[:_MOST_SLICES] if isinstance(slices, list) else ():
-        values = {name: one.get(name) for name in _NUMBERS} if isinstance(one, dict) else {}
-        if values and all(_number(value) for value in values.values()):
-            name = plain(str(one.get("name", "")), 100)
-            numbers = {
-                key: Figure(id=f"model.{digest}.slice.{name}.{key}", value=value, leaves=(papers.record,))
-                for key, value in values.items()
-            }
+        if not isinstance(one, dict):
+            continue
+        name = plain(str(one.get("name", "")), 100)
+        numbers = {
+            key: Figure(id=f"model.{digest}.slice.{name}.{key}", value=value, leaves=(papers.record,))
+            for key in _NUMBERS
+            if _number(value := one.get(key))
+        }
+        if len(numbers) == len(_NUMBERS):
             yield Quality(slice=name, **numbers)
 
 
-def _number(value: object) -> bool:
+def _number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)

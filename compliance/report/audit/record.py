@@ -18,7 +18,7 @@ from compliance.evidence.model import Evidence, OpenedCall
 from compliance.keys import fingerprint, from_text
 from compliance.report.audit.figures import Row, Table, figure
 
-__all__ = ["Answered", "Asked", "Record", "Recorded", "answered"]
+__all__ = ["Answered", "Asked", "Record", "Recorded", "answered", "asked_of"]
 
 # the questions that a record asks, in the order of the article
 _QUESTIONS = (
@@ -84,19 +84,10 @@ class Recorded:
 
     def told(self, evidence: Evidence, answers: Mapping[str, tuple[Answer, Signed]], lang: Lang) -> Record:
         """The record, with a person's answers by the control that they are about."""
-        asked = (catalogue().control(id_) for id_ in _QUESTIONS)
         return Record(
             declared=dict(sorted(evidence.box.declared.items())),
             tables=(*(self._table(name) for name in ("tenants", "recipients", "transfers", "kept")), self._measures()),
-            asked=tuple(
-                Asked(
-                    control=one.id,
-                    at=one.at,
-                    question="" if one.question is None else one.question.said(lang),
-                    answered=answered(*answers[one.id]) if one.id in answers else None,
-                )
-                for one in asked
-            ),
+            asked=tuple(asked_of(id_, answers, lang) for id_ in _QUESTIONS),
         )
 
     def _add(self, group: str, name: str, one: OpenedCall) -> None:
@@ -130,6 +121,17 @@ class Recorded:
             heads=("record_shown", "record_of"),
             rows=rows,
         )
+
+
+def asked_of(control: str, answers: Mapping[str, tuple[Answer, Signed]], lang: Lang) -> Asked:
+    """The question of a control with the answer that stands, if there is one."""
+    one = catalogue().control(control)
+    return Asked(
+        control=one.id,
+        at=one.at,
+        question="" if one.question is None else one.question.said(lang),
+        answered=answered(*answers[one.id]) if one.id in answers else None,
+    )
 
 
 def answered(answer: Answer, one: Signed) -> Answered:

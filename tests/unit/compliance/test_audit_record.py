@@ -107,6 +107,18 @@ def test_what_no_leaf_has_is_a_question_with_the_answer_of_a_person() -> None:
     assert page.count("<strong>open</strong>") == 5
 
 
+def test_the_role_stands_at_the_top_as_a_person_said_it_or_as_what_is_asked() -> None:
+    of = period(a_call(1))
+    open_ = written(made(of, INPUTS), "html").decode()
+    assert words("en")["role_open"] in open_[: open_.index("<main>")]
+    answer = Answer(
+        control="gdpr-processor", journal="12" * 16, says="met", text="For itself.", name="Ann", role="DPO", at=1
+    )
+    told = structs.replace(INPUTS, answers=(signed(answer, signer("root")),))
+    page = written(made(of, told), "html").decode()
+    assert "For itself. (Answered by Ann, DPO)" in page[: page.index("<main>")]
+
+
 def test_it_is_shown_in_either_language_and_counted_again() -> None:
     box = Box(
         journal="12" * 16, root=evidence().box.root, made="", declared={"name": HOSTILE, "tls": "yes", HOSTILE: "x"}

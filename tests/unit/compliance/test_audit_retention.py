@@ -109,7 +109,8 @@ def test_both_laws_are_named_with_their_paragraphs_days_and_files() -> None:
 def test_each_pair_of_laws_that_disagrees(
     parameters: Parameters, task: str, call: dict[str, set[str]], sides: set[tuple[str, int, str, int]]
 ) -> None:
-    one = a_call(1, **{name: frozenset(data) for name, data in call.items()})
+    fields: dict[str, Any] = {name: frozenset(data) for name, data in call.items()}
+    one = a_call(1, **fields)
     assert {tuple(each.id.split(".")[1:]) for each in found(period(one, parameters=parameters, task=task))} == {
         tuple(str(part) for part in side) for side in sides
     }
