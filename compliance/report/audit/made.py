@@ -80,7 +80,7 @@ def made(evidence: Evidence, inputs: Inputs) -> Contents:
         controls=controls,
         models=models(evidence, found),
         personal=tables(found, ("data",)),
-        processing=processing(evidence, inputs.lang),
+        processing=processing(evidence),
         acts=tuple(
             figure(f"acts.{name}", [one.record for one in evidence.notes if one.kind in kinds])
             for name, kinds in _ACTS.items()

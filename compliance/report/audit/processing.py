@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from compliance.controls.catalogue import Lang
 from compliance.controls.per_call import Known, known
 from compliance.evidence.model import Evidence, OpenedCall
 from compliance.report.audit.figures import Figure, figure
@@ -56,7 +55,7 @@ class _Seen:
         self.different: dict[tuple[str, str], list[str]] = {}
 
 
-def processing(evidence: Evidence, lang: Lang) -> tuple[Processing, ...]:
+def processing(evidence: Evidence) -> tuple[Processing, ...]:
     """Every purpose that was observed, and those that the policy of the last call declares and nobody used."""
     beside, seen = known(evidence), dict[str, _Seen]()
     latest: OpenedCall | None = None
@@ -65,7 +64,7 @@ def processing(evidence: Evidence, lang: Lang) -> tuple[Processing, ...]:
             latest = one
         if one.allowed and one.call.action == "infer":
             of = seen.setdefault(one.call.purpose or "", _Seen(one))
-            _take(of, one, beside, lang)
+            _take(of, one, beside)
     policy = None if latest is None else beside.policies.get(latest.policy)
     unused = [] if policy is None else sorted(set(policy.purposes) - set(seen))
     return (
@@ -74,7 +73,7 @@ def processing(evidence: Evidence, lang: Lang) -> tuple[Processing, ...]:
     )
 
 
-def _take(of: _Seen, one: OpenedCall, beside: Known, lang: Lang) -> None:
+def _take(of: _Seen, one: OpenedCall, beside: Known) -> None:
     call = one.call
     if call.at >= of.last.call.at:
         of.last = one
@@ -82,11 +81,11 @@ def _take(of: _Seen, one: OpenedCall, beside: Known, lang: Lang) -> None:
     of.data |= call.data | call.detected
     of.bases |= {call.basis} if call.basis else set()
     of.regions |= {region for region in (call.region, call.host) if region}
-    for difference in _different(one, beside, lang):
+    for difference in _different(one, beside):
         of.different.setdefault(difference, []).append(one.record)
 
 
-def _different(one: OpenedCall, beside: Known, lang: Lang) -> Iterator[tuple[str, str]]:
+def _different(one: OpenedCall, beside: Known) -> Iterator[tuple[str, str]]:
     call, declared = one.call, beside.purpose(one)
     if declared is None:
         yield "undeclared_purpose", ""
@@ -99,9 +98,8 @@ def _different(one: OpenedCall, beside: Known, lang: Lang) -> Iterator[tuple[str
         yield "kept_longer", f"{call.retain_days} > {declared.retain_days}"
     if call.region and call.host and call.region != call.host:
         yield "transferred", f"{call.region} → {call.host}"
-    for least, most in disagreeing(one, beside):
-        sides = (f"{side.law.name.said(lang)} {side.law.at}" for side in (least, most))
-        yield "laws_disagree", f" {least.days} > {most.days} ".join(sides)
+    if any(disagreeing(one, beside)):
+        yield "laws_disagree", ""
 
 
 def _observed(name: str, of: _Seen, beside: Known) -> Processing:
