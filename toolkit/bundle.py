@@ -42,6 +42,7 @@ __all__ = [
     "Found",
     "Measured",
     "Measurements",
+    "Sliced",
     "Unsealed",
     "must_stand",
     "write_bundle",
@@ -104,16 +105,28 @@ class BundleManifest(Manifest, frozen=True, kw_only=True, forbid_unknown_fields=
         return sha256(msgspec.json.encode(content, order="deterministic")).hex()
 
 
+class Sliced(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The fidelity of some of the items, such as "length 16-31": how many they are, its mean, and the bounds of its
+    two-sided 90 % bootstrap interval, so that `low` is the lower 95 % bound."""
+
+    name: str
+    items: int
+    mean: float
+    low: float
+    high: float
+
+
 class Measured(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`latency_ms` is the median at batch 1 and 32 tokens on one lane; `fidelity` the mean cosine to the original,
     as the lower 95 % bound of a bootstrap; `transport_bytes` the size when packed, `task` the means of the task's own
-    metrics by name."""
+    metrics by name, `slices` the fidelity by slice, the lowest bound first, at most 64 of them."""
 
     size_bytes: int
     latency_ms: float
     fidelity: float
     transport_bytes: int | UnsetType = UNSET
     task: dict[str, float] | UnsetType = UNSET
+    slices: tuple[Sliced, ...] | UnsetType = UNSET
 
 
 class Measurements(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -2,6 +2,7 @@
 
     catalogue/NAME.toml     format, the sources, and the controls of one family; its name is the profile
     wording.toml            what each check says when it passes, fails, or does not apply, and what to do
+    frameworks.toml         which items of the frameworks that controls name were read, in which text
 
 Requirements are in our own words. `read` is the day on which the paragraph was read in a text of the law; a control
 without it is shown as not checked. Thresholds are fields of a control, so that no number of a law stands in code.
@@ -19,7 +20,20 @@ from msgspec import Meta, Struct
 
 from compliance.controls.errors import ControlError
 
-__all__ = ["PROFILES", "Catalogue", "Control", "Lang", "Profile", "Source", "Text", "Wording", "catalogue", "wordings"]
+__all__ = [
+    "PROFILES",
+    "Catalogue",
+    "Control",
+    "Crosswalk",
+    "Lang",
+    "Profile",
+    "Source",
+    "Text",
+    "Wording",
+    "catalogue",
+    "frameworks",
+    "wordings",
+]
 
 Profile = Literal["gdpr", "ai-act", "pipl", "hipaa", "licence", "all"]
 PROFILES: tuple[Profile, ...] = ("ai-act", "gdpr", "pipl", "hipaa", "licence")
@@ -53,6 +67,11 @@ class Crosswalk(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     nist: tuple[_Filled, ...] = ()
     iso42001: tuple[_Filled, ...] = ()
     soc2: tuple[_Filled, ...] = ()
+
+    def unread(self) -> tuple[str, ...]:
+        """The items that were not read in a text of their framework."""
+        read = frameworks()
+        return tuple(one for of in self.__struct_fields__ for one in getattr(self, of) if one not in read[of].items)
 
 
 class Control(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -91,6 +110,21 @@ class Wording(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     fails: Text
     none: Text
     fix: Text
+
+
+class Framework(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A framework that controls name, the day on which `items` of it were read, and in which text."""
+
+    id: Literal["nist", "iso42001", "soc2"]
+    name: _Filled
+    read: date | None = None
+    text: _Filled
+    items: frozenset[_Filled]
+
+
+class _Frameworks(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    format: Literal[1]
+    framework: tuple[Framework, ...]
 
 
 class _Wordings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -142,3 +176,10 @@ def parsed(content: bytes) -> _File:
 def wordings() -> dict[str, Wording]:
     content = files("compliance.controls").joinpath("wording.toml").read_bytes()
     return msgspec.toml.decode(content, type=_Wordings).check
+
+
+@cache
+def frameworks() -> dict[str, Framework]:
+    """Every framework by its id."""
+    content = files("compliance.controls").joinpath("frameworks.toml").read_bytes()
+    return {one.id: one for one in msgspec.toml.decode(content, type=_Frameworks).framework}

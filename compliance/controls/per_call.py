@@ -12,10 +12,10 @@ from compliance.controls.result import Finding
 from compliance.evidence.model import Evidence, ModelPapers, OpenedCall, PolicyText
 from policies.facts import Purpose
 
-__all__ = ["PER_CALL", "Known", "Per", "asked", "known"]
+__all__ = ["PER_CALL", "SENSITIVE", "Known", "Per", "asked", "known"]
 
 _SPECIAL = frozenset({"health", "genetic", "biometric", "ethnic", "political", "religious", "union", "sex_life"})
-_SENSITIVE = frozenset({"biometric", "religious", "health", "financial", "location", "minor", "card", "bank_account"})
+SENSITIVE = frozenset({"biometric", "religious", "health", "financial", "location", "minor", "card", "bank_account"})
 _ANSWERS = ("infer", "scan", "measure")
 _NO_LICENCE = ("", "NONE", "NOASSERTION")
 # in effect where a call brings no identity of its own
@@ -40,6 +40,11 @@ class Known(Struct, frozen=True, kw_only=True):
         policy = self.policies.get(one.policy)
         value: Any = None if policy is None else policy.parameters.get(pack, {}).get(parameter)
         return value if isinstance(value, int) else None
+
+    def packed(self, one: OpenedCall, pack: str) -> bool:
+        """Whether a pack was in force when the call was decided."""
+        policy = self.policies.get(one.policy)
+        return policy is not None and pack in policy.parameters
 
     def purpose(self, one: OpenedCall) -> Purpose | None:
         """The purpose of a call, as the policy that decided it declared it."""
@@ -210,13 +215,11 @@ PER_CALL: Mapping[str, Per] = {
     "consent": Per(lambda one, _: one.allowed and one.call.basis == "consent", _consented),
     "special": Per(lambda one, beside: _inferred(one, beside) and bool(_found_in(one) & _SPECIAL), _special_held),
     "separate": Per(
-        lambda one, beside: (
-            _inferred(one, beside) and one.call.basis == "consent" and bool(_found_in(one) & _SENSITIVE)
-        ),
+        lambda one, beside: _inferred(one, beside) and one.call.basis == "consent" and bool(_found_in(one) & SENSITIVE),
         lambda one, _, __: _explicit(one),
     ),
     "necessary": Per(
-        lambda one, beside: _inferred(one, beside) and bool(_found_in(one) & _SENSITIVE), _listed("pipl", "necessary")
+        lambda one, beside: _inferred(one, beside) and bool(_found_in(one) & SENSITIVE), _listed("pipl", "necessary")
     ),
     "guardian": Per(
         lambda one, _: one.allowed and "minor" in _found_in(one) and one.call.basis == "consent",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import calendar
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from importlib.resources import files
 from typing import Annotated, Literal
@@ -27,7 +27,11 @@ _Count = Annotated[int, Meta(ge=1, le=1000)]
 
 
 class Deadline(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a law wants done, by its paragraph. Without hours, days and months it gives no number: at once."""
+    """What a law wants done, by its paragraph. Without hours, days and months it gives no number: at once.
+
+    Where `affected` is there, it applies from so many persons on. `read` is the day on which its words were read in the
+    `text` that is named; without it they were not checked.
+    """
 
     id: str
     source: str
@@ -38,8 +42,13 @@ class Deadline(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     days: _Count | None = None
     months: _Count | None = None
     extension_months: _Count | None = None
+    affected: Annotated[int, Meta(ge=1)] | None = None
+    read: date | None = None
+    text: str = ""
 
     def __post_init__(self) -> None:
+        if (self.read is not None) != bool(self.text):
+            raise ValueError("what was read has a text, and what has a text was read")
         if sum(one is not None for one in (self.hours, self.days, self.months)) > 1:
             raise ValueError("a deadline is in one unit")
 

@@ -108,7 +108,11 @@ def clocks(duty: Duty) -> tuple[tuple[Deadline, int | None], ...]:
 
 
 def _applying(duty: Duty) -> tuple[Deadline, ...]:
-    return tuple(one for one in deadlines() if duty.kind in one.kinds)
+    return tuple(
+        one
+        for one in deadlines()
+        if duty.kind in one.kinds and (one.affected is None or (duty.affected or 0) >= one.affected)
+    )
 
 
 def _checked(duty: Duty) -> Duty:

@@ -11,7 +11,7 @@ from compliance.report.recount import Day
 from compliance.report.svg import line, picture, rect, text
 from compliance.report.wording import counted, day, number
 
-__all__ = ["bar", "calls_over_time", "swatch"]
+__all__ = ["Words", "bar", "calls_over_time", "swatch"]
 
 ALLOWED, REFUSED = "#3a6ea5", "#b3261e"
 _WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 540, 180, 44, 30, 24
@@ -21,25 +21,55 @@ _LABELS = 6
 _TICKS = 4
 
 
+class Words(NamedTuple):
+    """What a chart says in another language than English, as templates of str.format.
+
+    `title` takes {per}, {allowed} and {refused} as numbers, `bar` {day}, {allowed} and {refused}, `days` {n}; `day` and
+    `short` take the {year}, {month} and {day} of a date, which `short` stands for below a bar.
+    """
+
+    allowed: str
+    refused: str
+    title: str
+    bar: str
+    one_day: str
+    days: str
+    day: str
+    short: str
+
+
 class _Bin(NamedTuple):
     first: date
     allowed: int
     refused: int
 
 
-def calls_over_time(days: Sequence[Day]) -> str:
+_ENGLISH = Words(
+    allowed="allowed",
+    refused="refused",
+    title="Calls {per}: {allowed} allowed, {refused} refused",
+    bar="{day}: {allowed} allowed, {refused} refused",
+    one_day="per day",
+    days="per {n} days",
+    day="",
+    short="",
+)
+
+
+def calls_over_time(days: Sequence[Day], words: Words | None = None) -> str:
     """Allowed and refused calls as stacked bars, a bar a day, or several days where there are more than 62.
 
-    `days` are in order, and at least one; days without calls need not be among them.
+    `days` are in order, and at least one; days without calls need not be among them. Without `words` it is in English.
     """
     width, bins = _binned(days)
     tall = max(b.allowed + b.refused for b in bins)
     top = _HEIGHT - _BOTTOM - _TOP
     allowed, refused = sum(b.allowed for b in bins), sum(b.refused for b in bins)
-    what = f"Calls {_per(width)}: {number(allowed)} allowed, {number(refused)} refused"
-    svg = picture(_WIDTH, _HEIGHT, what)
+    said = words or _ENGLISH
+    per_bar = said.one_day if width == 1 else said.days.format(n=width)
+    svg = picture(_WIDTH, _HEIGHT, said.title.format(per=per_bar, allowed=number(allowed), refused=number(refused)))
     _hatch(svg)
-    _legend(svg)
+    _legend(svg, said)
     for tick in _ticks(tall):
         y = _HEIGHT - _BOTTOM - top * tick / tall
         line(svg, _LEFT, y, _WIDTH, y)
@@ -50,8 +80,9 @@ def calls_over_time(days: Sequence[Day]) -> str:
     for i, each in enumerate(bins):
         x, base = _LEFT + i * pitch + gap / 2, float(_HEIGHT - _BOTTOM)
         group = SubElement(svg, "g")
-        share = f"{number(each.allowed)} allowed, {number(each.refused)} refused"
-        SubElement(group, "title").text = f"{day(each.first)}: {share}"
+        SubElement(group, "title").text = said.bar.format(
+            day=_date(each.first, words), allowed=number(each.allowed), refused=number(each.refused)
+        )
         for count, fill in ((each.allowed, ALLOWED), (each.refused, "url(#hatch)")):
             if count:
                 # a single call among thousands must still be seen
@@ -61,7 +92,9 @@ def calls_over_time(days: Sequence[Day]) -> str:
         if i % every == 0:
             # kept from the edge, since a narrow page sets it larger
             middle = min(max(x + (pitch - gap) / 2, _LEFT + 14), _WIDTH - 30)
-            text(svg, middle, _HEIGHT - 6, f"{each.first.day} {each.first:%b}")
+            text(
+                svg, middle, _HEIGHT - 6, f"{each.first.day} {each.first:%b}" if words is None else _short(each, words)
+            )
     return tostring(svg, encoding="unicode")
 
 
@@ -110,8 +143,16 @@ def _ticks(tall: int) -> Iterable[int]:
     return range(0, tall + 1, step)
 
 
-def _legend(svg: Element) -> None:
-    for x, label, refused in ((_LEFT, "allowed", False), (_LEFT + 90, "refused", True)):
+def _date(value: date, words: Words | None) -> str:
+    return day(value) if words is None else words.day.format(year=value.year, month=value.month, day=value.day)
+
+
+def _short(each: _Bin, words: Words) -> str:
+    return words.short.format(year=each.first.year, month=each.first.month, day=each.first.day)
+
+
+def _legend(svg: Element, said: Words) -> None:
+    for x, label, refused in ((_LEFT, said.allowed, False), (_LEFT + 90, said.refused, True)):
         _swatch(svg, x, 4, refused)
         text(svg, x + 17, 14, label, anchor="start")
 

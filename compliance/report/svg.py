@@ -10,7 +10,9 @@ from xml.etree.ElementTree import Element, SubElement
 __all__ = ["line", "picture", "rect", "text"]
 
 _GRID, _TEXT = "#d9d9d9", "#444444"
-_FONT = "Noto Sans, Segoe UI, Helvetica, Arial, sans-serif"
+_FONT = (
+    "Noto Sans, Segoe UI, Helvetica, Arial, Noto Sans CJK SC, Noto Sans SC, PingFang SC, Microsoft YaHei, sans-serif"
+)
 
 
 def picture(width: int, height: int, label: str, *, stretched: bool = False) -> Element:

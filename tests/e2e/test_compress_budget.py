@@ -68,7 +68,11 @@ def test_the_smallest_that_keeps_to_the_budget_is_handed_out_and_runs(place: Pat
     assert chosen["result"]["size_bytes"] == min(trial["result"]["size_bytes"] for trial in keeping)
     assert said["measurements"]["after"]["size_bytes"] == chosen["result"]["size_bytes"]
     assert said["measurements"]["after"]["fidelity"] >= 0.99
-    assert {one["name"] for one in chosen["result"]["fidelity"]["slices"]} >= {"class long", "class short"}
+    slices = {one["name"]: one for one in chosen["result"]["fidelity"]["slices"]}
+    assert slices.keys() >= {"class long", "class short"}
+    assert {one["name"]: one["low"] for one in said["measurements"]["after"]["slices"]} == {
+        name: one["score"]["low"] for name, one in slices.items()
+    }
     assert said["manifest"]["data"].keys() == {"calibrate", "evaluate"}
     assert len(list((place / "box" / "small.run" / "trials").iterdir())) == 3
     assert "Compression report: tiny" in (place / "box" / "small.run" / "report.html").read_text()

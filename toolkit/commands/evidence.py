@@ -174,8 +174,23 @@ def evidence_of(out: Path, box: Box, reading: BoxReading, found: Bounds, heads: 
 
 
 def _declared(settings: Settings) -> dict[str, str]:
-    said = {"name": settings.box.name, "tenant": settings.box.tenant, "region": settings.box.region}
+    """What the settings say of the box, and of how it protects what it records (GDPR Art. 30(1)(g)); no path or key."""
+    days = settings.journal.retain_days
+    said = {
+        "name": settings.box.name,
+        "tenant": settings.box.tenant,
+        "region": settings.box.region,
+        "durability": settings.journal.durability,
+        "retain_days": None if days is None else str(days),
+        "tls": _yes(settings.serve.tls is not None),
+        "tokens": _yes(settings.serve.jwt is not None),
+        "witness": _yes(settings.witness is not None),
+    }
     return {name: value for name, value in said.items() if value is not None}
+
+
+def _yes(said: bool) -> str:
+    return "yes" if said else "no"
 
 
 def _planned(found: Bounds) -> dict[str, Any]:

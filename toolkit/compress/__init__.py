@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from compliance.crypto import Signer
 from toolkit.box import Box
-from toolkit.bundle import Bundle, BundleError, BundleManifest, Entities, Measured, Measurements, write_bundle
+from toolkit.bundle import Bundle, BundleError, BundleManifest, Entities, Measurements, write_bundle
 from toolkit.compress import labelled, measure
 from toolkit.compress.ancestry import texts_of
 from toolkit.compress.budget import Budget
@@ -24,6 +24,7 @@ from toolkit.compress.combine import Candidate
 from toolkit.compress.data import Items
 from toolkit.compress.engine import Press
 from toolkit.compress.errors import SourceError
+from toolkit.compress.figures import figures
 from toolkit.compress.ladder import NAMES as RECIPES
 from toolkit.compress.ladder import default_of, ladder_of, only
 from toolkit.compress.plan import Plan, planned
@@ -183,8 +184,8 @@ def handed_out(
     if found.tokenizer is not None:
         files["tokenizer.json"] = read.tokenizer if read else found.tokenizer
     measurements = Measurements(
-        before=_measured(press.before, result.latency_before_ms),
-        after=_measured(result, result.latency_ms),
+        before=figures(press.before, result.latency_before_ms, sliced=False),
+        after=figures(result, result.latency_ms, sliced=True),
         machine=measure.machine(),
         method=method,
     )
@@ -385,13 +386,3 @@ def _spent(trial: Trial) -> Spent | UnsetType:
     if not spent:
         return UNSET
     return Spent(flops=sum(one.flops for one in spent), cpu_s=round(sum(one.cpu_s for one in spent), 3))
-
-
-def _measured(result: Result, latency_ms: float) -> Measured:
-    return Measured(
-        size_bytes=result.size_bytes,
-        latency_ms=latency_ms,
-        fidelity=result.fidelity.score.low,
-        transport_bytes=result.transport_bytes,
-        task={name: value.mean for name, value in result.task.items()} or UNSET,
-    )

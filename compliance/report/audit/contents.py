@@ -13,16 +13,21 @@ from compliance.controls.result import Kind
 from compliance.report.audit.duties import Reported
 from compliance.report.audit.figures import Figure, Table
 from compliance.report.audit.processing import Processing
+from compliance.report.audit.record import Answered, Asked, Record
+from compliance.report.audit.retained import Disagreement
 
-__all__ = ["Answered", "Changed", "Contents", "Control", "Event", "Fix", "Inputs", "Model", "Parent", "Previous"]
+__all__ = ["Changed", "Contents", "Control", "Event", "Fix", "Inputs", "Model", "Parent", "Previous", "Quality"]
 
 
 class Previous(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the report before this one said: its time (ns), the kind of each control, and its main numbers."""
+    """What the report before this one said: its time (ns), the kind of each control, its main numbers, and which models
+    and policies it named, by their digests. Those of before it had a table of policies say none of the last two."""
 
     made: int
     kinds: dict[str, Kind]
     values: dict[str, int | float]
+    models: dict[str, str] | UnsetType = UNSET
+    policies: tuple[str, ...] | UnsetType = UNSET
 
 
 class Inputs(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,21 +55,11 @@ class Fix(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     starts: date | None
 
 
-class Answered(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a person said, and with the key of which fingerprint they signed it."""
-
-    says: str
-    text: str
-    name: str
-    role: str
-    at: int
-    key: str
-
-
 class Control(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A control and its result. `said` is the sentence of the check with its numbers, which are also in `n` and `of`.
 
-    `read` is the day on which the paragraph was read; without it the wording was not checked.
+    `read` is the day on which the paragraph was read; without it the wording was not checked. `unread` are the items of
+    the crosswalk that were not read in a text of their framework, left out where all were.
     """
 
     id: str
@@ -80,6 +75,7 @@ class Control(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     question: str | None
     answered: Answered | None
     crosswalk: Crosswalk
+    unread: tuple[str, ...] | UnsetType = UNSET
 
 
 class Event(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -98,8 +94,20 @@ class Parent(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     relation: str
 
 
+class Quality(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How near a model is to its original on a slice of what it was measured on: the number of items, the mean, and the
+    bounds of its two-sided 90 % bootstrap interval."""
+
+    slice: str
+    items: Figure
+    mean: Figure
+    low: Figure
+    high: Figure
+
+
 class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A model that answered. Without papers it has no chain. `measured` are bytes, ms and fidelity before and after."""
+    """A model that answered. Without papers it has no chain. `measured` are bytes, ms and fidelity before and after;
+    `quality` is left out where the papers have no slices."""
 
     name: str
     version: str
@@ -111,6 +119,7 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     machine: str
     answered: Figure
     measured: tuple[Figure, ...]
+    quality: tuple[Quality, ...] | UnsetType = UNSET
 
 
 class Changed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -122,8 +131,9 @@ class Changed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Contents(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A report, format 1. `evidence` is the SHA-256 of the evidence; the period is in ns since 1970. `duties` is left
-    out where there are none."""
+    """A report, format 1. `evidence` is the SHA-256 of the evidence; the period is in ns since 1970. `duties` and
+    `retention` are left out where there are none, `more_events` where the time line has all. `role` is
+    who runs the box for whom, as a person answered or is asked. Reports of before have neither that nor a `record`."""
 
     format: Literal[1] = 1
     inputs: Inputs
@@ -151,6 +161,10 @@ class Contents(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     heads: Table
     changed: tuple[Changed, ...]
     duties: tuple[Reported, ...] | UnsetType = UNSET
+    retention: tuple[Disagreement, ...] | UnsetType = UNSET
+    record: Record | UnsetType = UNSET
+    more_events: Figure | UnsetType = UNSET
+    role: Asked | UnsetType = UNSET
 
     def figures(self) -> tuple[Figure, ...]:
         """Every number of the report, in its order. An id may come twice, with the same number."""
@@ -166,4 +180,21 @@ class Contents(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             *(different.calls for one in self.processing for different in one.differences),
             *self.acts,
             *(one.told for one in self.duties or ()),
+            *(one for model in self.models for part in model.quality or () for one in _of_slice(part)),
+            *(one for found in self.retention or () for one in _of_laws(found)),
+            *(
+                one
+                for table in (self.record.tables if self.record else ())
+                for row in table.rows
+                for one in row.figures
+            ),
+            *((self.more_events,) if self.more_events else ()),
         )
+
+
+def _of_slice(part: Quality) -> tuple[Figure, ...]:
+    return part.items, part.mean, part.low, part.high
+
+
+def _of_laws(found: Disagreement) -> tuple[Figure, ...]:
+    return found.least.days, found.most.days, found.calls, found.shortest, found.longest

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from compliance.controls.catalogue import Lang
 from compliance.duties.deadlines import INCIDENTS
@@ -25,7 +26,8 @@ State = Literal["running", "over", "in_time", "late", "at_once"]
 
 class Clock(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A deadline: `due` in ns, None where the law says at once. How it stands when the report is made is `state`, a key
-    of words.toml; `left_h` are the hours left then."""
+    of words.toml; `left_h` are the hours left then. `read` is the day on which its words were read in a text of the
+    law, left out where they were not checked."""
 
     source: str
     at: str
@@ -33,6 +35,7 @@ class Clock(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     due: int | None
     state: State
     left_h: int | None
+    read: date | UnsetType = UNSET
 
 
 class Reported(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -90,6 +93,7 @@ def _reported(duty: Duty, records: list[str], made: int, lang: Lang) -> Reported
                 left_h=(end - made) // (3600 * 10**9)
                 if end is not None and duty.ended is None and end > made
                 else None,
+                read=one.read or UNSET,
             )
             for one, end in clocks(duty)
         ),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from msgspec import UNSET
 from msgspec.structs import replace
@@ -14,26 +13,21 @@ from compliance.controls.catalogue import Control as Asked
 from compliance.controls.catalogue import Lang, Text, catalogue, wordings
 from compliance.controls.leaves import ranges
 from compliance.controls.over_all import spanned
+from compliance.controls.per_call import known
 from compliance.controls.result import KINDS, Finding, Kind, Result
-from compliance.evidence.model import Evidence, ModelPapers, Told
+from compliance.evidence.model import Evidence, Told
 from compliance.keys import fingerprint, from_text
-from compliance.report.audit.contents import (
-    Answered,
-    Changed,
-    Contents,
-    Control,
-    Event,
-    Fix,
-    Inputs,
-    Model,
-    Parent,
-    Previous,
-)
+from compliance.report.audit.changes import kept, since
+from compliance.report.audit.contents import Contents, Control, Event, Fix, Inputs
 from compliance.report.audit.duties import duties
 from compliance.report.audit.figures import Figure, Row, Table, figure
+from compliance.report.audit.models import models
 from compliance.report.audit.processing import processing
-from compliance.report.audit.served import Served, served, tables
-from compliance.report.wording import plain, step
+from compliance.report.audit.quota import quota
+from compliance.report.audit.record import Recorded, answered, asked_of
+from compliance.report.audit.retained import Retained
+from compliance.report.audit.served import Served, tables
+from compliance.report.wording import plain
 
 __all__ = ["kept", "made"]
 
@@ -48,20 +42,25 @@ _ACTS = {
     "exports": ("exported",),
     "reads": ("read", "released"),
 }
-_MEASURES = ("size_bytes", "latency_ms", "fidelity")
 _MOST_EVENTS = 200
 
 
 def made(evidence: Evidence, inputs: Inputs) -> Contents:
     """Raises ControlError: answer_forged, where an answer does not hold."""
     evidence = replace(evidence, witnessed=inputs.witnessed)
-    found = served(evidence)
+    beside = known(evidence)
+    found, recorded, retained = Served(), Recorded(beside), Retained(beside)
+    for one in evidence.calls:
+        for part in (found, recorded, retained):
+            part.take(one)
     asked = catalogue().of(inputs.profile)
     answers = standing(inputs.answers, evidence.box.journal)
     controls = tuple(
         _control(one, result, answers, inputs.lang) for one, result in zip(asked, results(evidence, asked), strict=True)
     )
     controls = tuple(sorted(controls, key=lambda one: KINDS.index(one.kind)))
+    events = _timeline(evidence)
+    more = [one.record for one in events[_MOST_EVENTS:]]
     contents = Contents(
         inputs=inputs,
         box=evidence.box.declared.get("name", ""),
@@ -76,33 +75,27 @@ def made(evidence: Evidence, inputs: Inputs) -> Contents:
         fixes=tuple(_fix(one, inputs.lang) for one in controls if one.kind == "fail"),
         calls=(*found.pair("calls", "all"), figure("calls.unfinished", found.unfinished)),
         days=found.table("days", ordered=True),
-        served=tables(found, ("purposes", "rules", "actions", "models", "overrides")),
-        timeline=_timeline(evidence),
+        served=tables(found, ("purposes", "rules", "actions", "models", "policies", "overrides")),
+        timeline=events[:_MOST_EVENTS],
         controls=controls,
-        models=_models(evidence, found),
+        models=models(evidence, found),
         personal=tables(found, ("data",)),
         processing=processing(evidence),
         acts=tuple(
             figure(f"acts.{name}", [one.record for one in evidence.notes if one.kind in kinds])
             for name, kinds in _ACTS.items()
         ),
-        licences=tables(found, ("licences", "grants")),
+        licences=(*tables(found, ("licences", "grants")), *(table for table in (quota(evidence),) if table.rows)),
         incidents=tuple(table for table in (found.failures(), _unread(evidence)) if table.rows),
         heads=_heads(evidence),
         changed=(),
         duties=duties(evidence, inputs.made, inputs.lang) or UNSET,
+        retention=retained.told(inputs.lang) or UNSET,
+        record=recorded.told(evidence, answers, inputs.lang),
+        role=asked_of("gdpr-processor", answers, inputs.lang),
+        more_events=figure("timeline.more", more) if more else UNSET,
     )
-    return contents if inputs.previous is None else _since(contents, inputs.previous)
-
-
-def kept(contents: Contents) -> Previous:
-    """What the report after this one compares itself with."""
-    main = (contents.records, *contents.counts, *contents.calls, *contents.acts)
-    return Previous(
-        made=contents.inputs.made,
-        kinds={one.id: one.kind for one in contents.controls},
-        values={one.id: one.value for one in main},
-    )
+    return contents if inputs.previous is None else since(contents, inputs.previous)
 
 
 def _control(asked: Asked, result: Result, answers: Mapping[str, tuple[Answer, Signed]], lang: Lang) -> Control:
@@ -123,8 +116,9 @@ def _control(asked: Asked, result: Result, answers: Mapping[str, tuple[Answer, S
         n=Figure(id=f"{asked.id}.n", value=found.n, leaves=found.leaves) if numbers else None,
         of=Figure(id=f"{asked.id}.of", value=found.of, leaves=found.out_of) if numbers else None,
         question=None if asked.question is None else asked.question.said(lang),
-        answered=None if answer is None else _answered(*answer),
+        answered=None if answer is None else answered(*answer),
         crosswalk=asked.crosswalk,
+        unread=asked.crosswalk.unread() or UNSET,
     )
 
 
@@ -140,17 +134,6 @@ def _said(asked: Asked, found: Finding, lang: Lang) -> str:
         "not_measured": words.none,
     }
     return by[found.kind].said(lang).format(n=f"{found.n:,}", of=f"{found.of:,}", days=asked.days)
-
-
-def _answered(answer: Answer, one: Signed) -> Answered:
-    return Answered(
-        says=answer.says,
-        text=answer.text,
-        name=answer.name,
-        role=answer.role,
-        at=answer.at,
-        key=fingerprint(from_text(one.key)),
-    )
 
 
 def _count(kind: Kind, controls: Iterable[Control]) -> Figure:
@@ -170,7 +153,7 @@ def _fix(control: Control, lang: Lang) -> Fix:
 
 def _timeline(evidence: Evidence) -> tuple[Event, ...]:
     notes = sorted((one for one in evidence.notes if one.kind in _TIMELINE), key=lambda one: (one.at, one.record))
-    return tuple(Event(at=one.at, record=one.record, kind=one.kind, about=_about(one)) for one in notes[:_MOST_EVENTS])
+    return tuple(Event(at=one.at, record=one.record, kind=one.kind, about=_about(one)) for one in notes)
 
 
 def _about(one: Told) -> str:
@@ -178,47 +161,6 @@ def _about(one: Told) -> str:
     if isinstance(manifest, dict):
         return plain(f"{manifest.get('name', '')} {manifest.get('version', '')} {manifest.get('digest', '')}", 200)
     return plain(str(one.data.get("policy", one.data.get("model", one.data.get("code", "")))), 200)
-
-
-def _models(evidence: Evidence, found: Served) -> tuple[Model, ...]:
-    papers = {one.digest: one for one in evidence.models}
-    made = []
-    for digest, (allowed, _) in sorted(found.groups.get("models", {}).items()):
-        if not allowed:
-            continue
-        answered = figure(f"model.{digest}.answered", allowed)
-        made.append(_model(digest, papers.get(digest), answered))
-    return tuple(made)
-
-
-def _model(digest: str, papers: ModelPapers | None, answered: Figure) -> Model:
-    manifest: Mapping[str, Any] = {} if papers is None else papers.manifest
-    parents = tuple(
-        Parent(**{name: str(one.get(name, "")) for name in Parent.__struct_fields__})
-        for one in manifest.get("lineage", ())
-        if isinstance(one, dict)
-    )
-    return Model(
-        name=str(manifest.get("name", "")),
-        version=str(manifest.get("version", "")),
-        digest=digest,
-        licence=str(manifest.get("licence", "")),
-        papers=papers is not None,
-        parents=parents,
-        steps=tuple(step(one) for one in manifest.get("recipe", ()) if isinstance(one, dict)),
-        machine="" if papers is None else plain(str(papers.measurements.get("machine", "")), 200),
-        answered=answered,
-        measured=() if papers is None else tuple(_measured(digest, papers)),
-    )
-
-
-def _measured(digest: str, papers: ModelPapers) -> Iterable[Figure]:
-    for when in ("before", "after"):
-        values = papers.measurements.get(when)
-        for name in _MEASURES:
-            value = values.get(name) if isinstance(values, dict) else None
-            if isinstance(value, int | float):
-                yield Figure(id=f"model.{digest}.{when}.{name}", value=value, leaves=(papers.record,))
 
 
 def _unread(evidence: Evidence) -> Table:
@@ -236,18 +178,3 @@ def _heads(evidence: Evidence) -> Table:
         figures = (Figure(id=f"head.{span.shard}", value=span.last.size, leaves=leaves),)
         rows.append(Row(name=span.shard, figures=figures, note=span.last.root))
     return Table(id="heads", title="heads", column="heads_column", heads=("records",), rows=tuple(rows))
-
-
-def _since(contents: Contents, previous: Previous) -> Contents:
-    now = kept(contents)
-    changed = [
-        Changed(about=control, before=previous.kinds[control], now=kind)
-        for control, kind in now.kinds.items()
-        if control in previous.kinds and previous.kinds[control] != kind
-    ]
-    changed += [
-        Changed(about=name, before=f"{previous.values[name]}", now=f"{value}")
-        for name, value in now.values.items()
-        if name in previous.values and previous.values[name] != value
-    ]
-    return replace(contents, changed=tuple(changed))

@@ -10,6 +10,7 @@ import msgspec
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
+from compliance.controls.catalogue import Lang
 from compliance.report import charts, wording
 from compliance.report.audit.contents import Contents
 from compliance.report.audit.figures import Figure, Table
@@ -30,7 +31,7 @@ def render(contents: Contents, ending: str = "html") -> str:
     places = {one: place for place, one in enumerate(figures)}
     return _template().render(
         by_id={one.id: one for one in contents.controls},
-        chart=_chart(contents.days),
+        chart=_chart(contents.days, contents.inputs.lang),
         ending=ending,
         fig=lambda one: _figure(one, places[one]),
         figures=figures,
@@ -63,10 +64,12 @@ def _value(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
 
 
-def _chart(days: Table) -> Markup | str:
+def _chart(days: Table, lang: Lang) -> Markup | str:
     found = [
         Day(day=date.fromisoformat(row.name), allowed=int(row.figures[0].value), refused=int(row.figures[1].value))
         for row in days.rows
         if row.name
     ]
-    return Markup(charts.calls_over_time(found)) if found else ""  # noqa: S704 - made as an XML tree
+    said = words(lang)
+    spoken = charts.Words(*(said[f"chart_{name}"] for name in charts.Words._fields)) if lang != "en" else None
+    return Markup(charts.calls_over_time(found, spoken)) if found else ""  # noqa: S704 - made as an XML tree

@@ -1,8 +1,7 @@
 """The record of processing (GDPR Art. 30(1)) by purpose: what settings declare against what the leaves show.
 
 Declared is what the policy says that decided a call. Observed are calls that were allowed to run a model for somebody.
-Where two laws disagree on how long records may be kept, that is a difference, too: a high-risk purpose has to be kept
-for six months at least (AI Act Art. 26(6)), and a pack may allow fewer days for personal data.
+Where two laws disagree on how long records may be kept (report/audit/retained.py), that is a difference, too.
 """
 
 from __future__ import annotations
@@ -14,11 +13,9 @@ from msgspec import Struct
 from compliance.controls.per_call import Known, known
 from compliance.evidence.model import Evidence, OpenedCall
 from compliance.report.audit.figures import Figure, figure
+from compliance.report.audit.retained import disagreeing
 
 __all__ = ["Difference", "Processing", "processing"]
-
-# the longest that six months can be
-_SIX_MONTHS = 184
 
 
 class Difference(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -101,11 +98,8 @@ def _different(one: OpenedCall, beside: Known) -> Iterator[tuple[str, str]]:
         yield "kept_longer", f"{call.retain_days} > {declared.retain_days}"
     if call.region and call.host and call.region != call.host:
         yield "transferred", f"{call.region} → {call.host}"
-    if call.purpose in beside.named(one, "ai_act", "high_risk"):
-        limits = (beside.number(one, pack, "retain_days") for pack in ("gdpr", "pipl"))
-        most = min((days for days in limits if days is not None), default=_SIX_MONTHS)
-        if (call.data or call.detected) and most < _SIX_MONTHS:
-            yield "laws_disagree", f"{_SIX_MONTHS} > {most}"
+    if any(disagreeing(one, beside)):
+        yield "laws_disagree", ""
 
 
 def _observed(name: str, of: _Seen, beside: Known) -> Processing:

@@ -65,7 +65,7 @@ def test_each_difference_names_its_calls() -> None:
 def test_laws_that_disagree_on_retention_are_told() -> None:
     call = a_call(1, data=frozenset({"email"}))
     short: dict[str, dict[str, Any]] = {"ai_act": {"high_risk": ["search"]}, "gdpr": {"retain_days": 90}}
-    assert differences(period(call, parameters=short), "search") == {("laws_disagree", "184 > 90"): ("shard-000/1",)}
+    assert differences(period(call, parameters=short), "search") == {("laws_disagree", ""): ("shard-000/1",)}
     long: dict[str, dict[str, Any]] = {**short, "gdpr": {"retain_days": 184}}
     assert differences(period(call, parameters=long), "search") == {}
     assert differences(period(call, parameters={"gdpr": {"retain_days": 90}}), "search") == {}

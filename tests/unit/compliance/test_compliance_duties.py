@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,9 @@ def at(text: str) -> int:
     return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * 10**9
 
 
-def ends(kind: str, since: str, *, reason: str | None = None) -> dict[str, str | None]:
-    duty = Duty(id="0" * 16, kind=kind, since=at(since), text="x", reason=reason)  # type: ignore[arg-type]  # a kind
+def ends(kind: str, since: str, *, reason: str | None = None, affected: int | None = None) -> dict[str, str | None]:
+    fields: dict[str, Any] = {"kind": kind, "since": at(since), "reason": reason, "affected": affected}
+    duty = Duty(id="0" * 16, text="x", **fields)
     return {
         one.id: None if end is None else datetime.fromtimestamp(end // 10**9, UTC).isoformat()[:16]
         for one, end in clocks(duty)
@@ -55,10 +56,10 @@ def test_every_kind_has_a_deadline_with_its_paragraph_in_both_languages() -> Non
             {"gdpr-33": "2026-12-01T08:30", "gdpr-34": None, "pipl-57": None},
         ),
         ("health-data-breach", "2026-11-28T08:30", {"hipaa-404": "2027-01-28T00:00"}),
-        ("serious-incident", "2026-11-28T08:30", {"ai-act-73-2": "2026-12-14T00:00"}),
-        ("widespread-infringement", "2026-11-28T08:30", {"ai-act-73-3": "2026-12-01T00:00"}),
-        ("critical-infrastructure", "2026-11-28T08:30", {"ai-act-73-3": "2026-12-01T00:00"}),
-        ("death", "2026-11-28T08:30", {"ai-act-73-4": "2026-12-09T00:00"}),
+        ("serious-incident", "2026-11-28T08:30", {"ai-act-26-5": None, "ai-act-73-2": "2026-12-14T00:00"}),
+        ("widespread-infringement", "2026-11-28T08:30", {"ai-act-26-5": None, "ai-act-73-3": "2026-12-01T00:00"}),
+        ("critical-infrastructure", "2026-11-28T08:30", {"ai-act-26-5": None, "ai-act-73-3": "2026-12-01T00:00"}),
+        ("death", "2026-11-28T08:30", {"ai-act-26-5": None, "ai-act-73-4": "2026-12-09T00:00"}),
         ("access", "2026-11-28T23:59", {"gdpr-12": "2026-12-29T00:00"}),
         # the last day of a shorter month, and over the end of a year
         ("erasure", "2027-01-31T08:00", {"gdpr-12": "2027-03-01T00:00"}),
@@ -68,6 +69,28 @@ def test_every_kind_has_a_deadline_with_its_paragraph_in_both_languages() -> Non
 )
 def test_the_time_runs_as_the_law_says(kind: str, since: str, expected: dict[str, str | None]) -> None:
     assert ends(kind, since) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "id_", "affected", "expected"),
+    [
+        ("health-data-breach", "hipaa-408", 500, "2027-01-28T00:00"),
+        ("personal-data-breach", "cn-incident-4", 1_000_000, "2026-11-28T12:30"),
+    ],
+)
+def test_some_deadlines_apply_from_so_many_persons_on(kind: str, id_: str, affected: int, expected: str) -> None:
+    assert ends(kind, "2026-11-28T08:30", affected=affected)[id_] == expected
+    for fewer in (None, 0, affected - 1):
+        assert id_ not in ends(kind, "2026-11-28T08:30", affected=fewer)
+
+
+def test_a_deadline_says_where_its_words_were_read() -> None:
+    for one in deadlines():
+        assert (one.read is None) == (not one.text)
+    fields = {"id": "a", "source": "b", "at": "c", "kinds": ["death"], "requires": {"en": "d", "zh": "e"}, "days": 2}
+    for wrong in ({"read": date(2026, 11, 29)}, {"text": "somewhere"}):
+        with pytest.raises(msgspec.ValidationError, match="what was read has a text"):
+            msgspec.convert({**fields, **wrong}, Deadline)
 
 
 def test_an_extension_is_two_months_from_the_end_of_the_first() -> None:

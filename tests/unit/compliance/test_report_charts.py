@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, timedelta
 from itertools import pairwise
 from xml.etree import ElementTree
@@ -9,6 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from compliance.report import charts
+from compliance.report.audit.words import words
 from compliance.report.recount import Day
 
 START = date(2026, 10, 1)
@@ -104,3 +106,16 @@ def test_a_bar_is_as_long_as_its_share() -> None:
         return float(rect.attrib["width"])
 
     assert [width(200), width(50), width(1)] == [100.0, 25.0, 1.0]
+
+
+def test_a_chart_speaks_another_language_throughout() -> None:
+    said = words("zh")
+    spoken = charts.Words(*(said[f"chart_{name}"] for name in charts.Words._fields))
+    for every in (1, 2):
+        svg = charts.calls_over_time(days(*[(9, 1)] * 63, every=every), spoken)
+        shown = "".join(ElementTree.fromstring(svg).itertext())  # noqa: S314 - made by the code under test
+        assert not re.search(r"[A-Za-z]", shown), shown[:200]
+    (title, first) = [title.text or "" for title in parsed(charts.calls_over_time(days((4, 2)), spoken)).iter("title")]
+    assert title.startswith("每日调用")
+    assert first.startswith("2026年10月1日")
+    assert all("放行 4" in one and "拒绝 2" in one for one in (title, first))

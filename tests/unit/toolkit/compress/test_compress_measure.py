@@ -13,10 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from msgspec import UNSET
 
 from policies.gate import Grant, covers
 from toolkit.compress import measure
 from toolkit.compress.data import Items, gathered
+from toolkit.compress.figures import MOST_SLICES, figures
+from toolkit.compress.results import Fidelity, Interval, Result, Slice
 from toolkit.compress.sources import huggingface
 from toolkit.runtime.lane import Lane, reader_of
 
@@ -44,6 +47,29 @@ def test_the_same_embeddings_are_wholly_faithful() -> None:
     assert low(rows, rows) == pytest.approx(1)
     assert low(rows, 3 * rows) == pytest.approx(1)
     assert low(rows, -rows) == pytest.approx(-1)
+
+
+def result(*slices: tuple[str, int, float]) -> Result:
+    scored = tuple(Slice(name=name, items=n, score=Interval(mean=low, low=low, high=low)) for name, n, low in slices)
+    every = Interval(mean=0.9, low=0.8, high=1.0)
+    fidelity = Fidelity(measure="cosine", score=every, slices=scored, worst=(), worst_scores=())
+    return Result(size_bytes=7, transport_bytes=5, fidelity=fidelity, latency_ms=1.0, latency_before_ms=2.0)
+
+
+def test_a_bundle_says_the_fidelity_by_slice_the_lowest_first_and_of_the_pressed_model_only() -> None:
+    pressed = result(("label b", 3, 0.9), ("label a", 2, 0.7), ("class x", 1, 0.9), ("length 1-1", 1, float("nan")))
+    said = figures(pressed, 1.5, sliced=True)
+    assert said.slices
+    assert [(one.name, one.items, one.low) for one in said.slices] == [
+        ("label a", 2, 0.7),
+        ("class x", 1, 0.9),
+        ("label b", 3, 0.9),
+    ]
+    assert (said.fidelity, said.latency_ms, said.size_bytes, said.transport_bytes) == (0.8, 1.5, 7, 5)
+    assert figures(pressed, 1.5, sliced=False).slices is UNSET
+    assert figures(result(), 1.5, sliced=True).slices is UNSET
+    many = figures(result(*((f"class {n}", 1, 0.5) for n in range(200))), 1.0, sliced=True)
+    assert len(many.slices or ()) == MOST_SLICES
 
 
 def test_the_bound_lies_below_the_mean_and_not_far() -> None:
