@@ -60,13 +60,13 @@ def run() -> list[Result]:
 
 
 def write(box: Box, calls: int) -> None:
-    """So many calls into the journal of a box, each with its outcome."""
-    # what the gate adds, and a signer where there is no bundle
-    call = box.call("infer", MODEL.digest, Context(purpose="search"), "ed25519:none")
-    call = replace(call, sealed=box.journal.sealed)
-    decision = box.policy.decide(MODEL, call)
-    payload = Payload.checked({"texts": ["x" * 800]})
-    for _ in range(calls):
+    """So many calls into the journal of a box, each with its outcome, as a caller makes them whose use is counted."""
+    sealed, decision, payload = box.journal.sealed, None, Payload.checked({"texts": ["x" * 800]})
+    for usage in range(calls):
+        # what the gate adds, and a signer where there is no bundle
+        call = box.call("infer", MODEL.digest, Context(purpose="search"), "ed25519:none")
+        call = replace(call, sealed=sealed, usage=usage)
+        decision = decision or box.policy.decide(MODEL, call)
         box.journal.closed(box.journal.opened(call, MODEL, decision, payload), Outcome(ok=True))
     box.journal.close()
 

@@ -5,7 +5,7 @@ The metadata of a leaf are what its box wrote, so they are read with the same ca
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import date
 from functools import lru_cache
@@ -25,7 +25,7 @@ _SIGNED = {"declaration_imported": "declarations", "override_opened": "overrides
 _DAY = 86_400 * 10**9
 _EPOCH = date(1970, 1, 1).toordinal()
 
-_Call = tuple[bool, int, str, str, str | None, str]  # allowed, day, model, policy, purpose, action
+_Call = tuple[bool, str, str, str | None, str]  # allowed, model, policy, purpose, action
 
 
 class Ending(NamedTuple):
@@ -48,7 +48,7 @@ class Counts:
         self.policies: set[str] = set()  # that calls name
         self.told: dict[str, list[Any]] = {}  # what notes say of a signed file, by the name that it has in evidence
         self.elsewhere: list[Ending] = []
-        self._calls: Counter[_Call] = Counter()
+        self._calls: defaultdict[_Call, dict[int, int]] = defaultdict(dict)  # how many on which day
         self._rules: Counter[str] = Counter()
         self._used: Counter[str] = Counter()
         self._failed: Counter[str] = Counter()
@@ -57,6 +57,11 @@ class Counts:
         self._earlier = 0  # outcomes of calls that stand before the period, or that were not opened
         self._unread: Counter[str] = Counter()
         self._alike = Alike()
+        # what was looked at last, the days of such calls, their usage grant, and the rules that spoke against them
+        self._last: tuple[Any, Any, int] = None, None, 0
+        self._days: dict[int, int] = {}
+        self._grant = "-"
+        self._against: list[str] = []
 
     def unread(self, kind: str, why: str) -> None:
         """A leaf that is sealed still."""
@@ -65,21 +70,33 @@ class Counts:
     def opened(self, shard: int, sequence: int, kind: int, metadata: bytes) -> None:
         """The metadata of a call. Raises Broken: evidence_decision, evidence_model, evidence_metadata."""
         try:
-            id_, at, value = self._alike.opened(metadata)
-            call, model, allowed = value["call"], value["model"], value["allowed"]
-            if value["record"] != "opened" or allowed is not (kind == ALLOWED):
-                raise Broken("evidence_decision")
-            if call["model"] != model["digest"]:
-                raise Broken("evidence_model")
-            self._calls[allowed, at // _DAY, call["model"], value["policy"], call.get("purpose"), call["action"]] += 1
-            if allowed:
-                metered = call.get("metered")
-                self._open[shard, sequence] = id_, "-" if metered is None else metered.get("grant") or "-"
+            record, id_, at, call, decided = self._alike.opened(metadata)
+            last = self._last
+            if call is not last[0] or decided is not last[1] or kind != last[2]:
+                self._look(record, kind, call, decided)
+            day = at // _DAY
+            self._days[day] = self._days.get(day, 0) + 1
+            if kind == ALLOWED:
+                self._open[shard, sequence] = id_, self._grant
             else:
-                for finding in value["against"]:
-                    self._rules[_written(finding["rule"])] += 1
+                self._rules.update(self._against)
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
             raise Broken("evidence_metadata") from None
+
+    def _look(self, record: str, kind: int, call: Any, decided: Any) -> None:
+        """See as what a call is counted, and whether it is what it says. Raises Broken, KeyError and such."""
+        allowed, model = decided["allowed"], call["model"]
+        if record != "opened" or allowed is not (kind == ALLOWED):
+            raise Broken("evidence_decision")
+        if model != decided["model"]["digest"]:
+            raise Broken("evidence_model")
+        self._days = self._calls[allowed, model, decided["policy"], call.get("purpose"), call["action"]]
+        if allowed:
+            metered = call.get("metered")
+            self._grant = "-" if metered is None else metered.get("grant") or "-"
+        else:
+            self._against = [_written(finding["rule"]) for finding in decided["against"]]
+        self._last = call, decided, kind
 
     def closed(self, shard: int, sequence: int, of: tuple[int, int], metadata: bytes) -> None:
         """The metadata of an outcome. Raises Broken: evidence_decision, evidence_call, evidence_metadata."""
@@ -127,14 +144,15 @@ class Counts:
     def groups(self, records: Mapping[str, int], unfinished: int) -> dict[str, dict[str, int]]:
         """All counts by group and name, without those that are 0. Raises Broken: evidence_metadata."""
         found: dict[str, Counter[str]] = {name: Counter() for name in _GROUPS}
-        for (allowed, day, model, policy, purpose, action), count in self._calls.items():
+        for (allowed, model, policy, purpose, action), days in self._calls.items():
             said = "allowed" if allowed else "refused"
-            names = {"day": _day(day), "model": model, "policy": policy, "action": action}
+            found[f"{said}_by_day"].update({_day(day): count for day, count in days.items()})
+            names = {"model": model, "policy": policy, "action": action}
             # a purpose that was refused may be any text
             for what, name in (names | {"purpose": purpose or ""} if allowed else names).items():
                 if type(name) is not str:
                     raise Broken("evidence_metadata")
-                found[f"{said}_by_{what}"][name] += count
+                found[f"{said}_by_{what}"][name] += sum(days.values())
             self.policies.add(policy)
         found["refused_by_rule"] = self._rules
         found["failed_by_code"] = self._failed
@@ -178,8 +196,8 @@ class Counts:
     def _unbound(self) -> int:
         """Calls that a model answered whose papers were not opened."""
         return sum(
-            count
-            for (allowed, _, model, _, _, action), count in self._calls.items()
+            sum(days.values())
+            for (allowed, model, _, _, action), days in self._calls.items()
             if allowed and action in ("infer", "scan") and model not in self.manifests
         )
 
@@ -213,4 +231,7 @@ def _written(name: str) -> str:
 
 
 def _day(day: int) -> str:
-    return date.fromordinal(_EPOCH + day).isoformat()
+    try:
+        return date.fromordinal(_EPOCH + day).isoformat()
+    except (TypeError, ValueError, OverflowError):
+        raise Broken("evidence_metadata") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -17,7 +18,6 @@ from compliance.verify.leaf import (
     EPOCH,
     GAP,
     NOTED,
-    PLACED,
     REFUSED,
     SEALED,
     Broken,
@@ -26,7 +26,7 @@ from compliance.verify.leaf import (
     shard_name,
 )
 from compliance.verify.merkle import Tree, check_inclusion, inclusion_path, peaks
-from compliance.verify.records import Records
+from compliance.verify.records import BATCH, Records
 from compliance.verify.statements import Head
 
 __all__ = ["MAX_OPENED", "UNREAD", "Disclosed", "Span", "openings"]
@@ -38,6 +38,7 @@ _KINDS: Mapping[int, str] = {
     EPOCH: "epoch", ALLOWED: "allowed", REFUSED: "refused", NOTED: "noted", CLOSED: "closed", GAP: "gap"
 }  # fmt: skip
 _COMMITMENT = slice(42, 74)  # where the commitment to the metadata stands in a body
+_LENGTH = struct.Struct(">I")
 _CHUNK = 128_000
 
 
@@ -58,14 +59,14 @@ class Span:
 
 
 class Disclosed:
-    """One pass over the leaves of a span, which goes into `counts`. `kinds` counts the leaves by kind.
+    """One pass over the leaves of a span, which goes into `counts`.
 
     Raises NotVerified: head_root where the peaks are not those of the first head.
     """
 
     def __init__(self, archive: Archive, span: Span, counts: Counts, ciphertexts: set[bytes]) -> None:
         self.span = span
-        self.kinds = dict.fromkeys((*_KINDS.values(), "other"), 0)
+        self._kinds = [0] * 256
         self._archive = archive
         self._counts = counts
         tree = Tree(span.first.size, span.peaks)
@@ -84,7 +85,7 @@ class Disclosed:
             with self._archive.open(f"{name}.log") as log, self._archive.open(f"{name}.opened") as opened:
                 self._read(log, openings(opened), nodes, progress)
         except Broken as broken:
-            raise NotVerified.at(record_name(self.records.number, self.records.tree.size), broken.code) from None
+            raise NotVerified.at(record_name(self.records.number, self.records.count), broken.code) from None
         except OSError:
             raise NotVerified.at(self.span.name, "evidence_malformed") from None
         self._compare()
@@ -95,49 +96,68 @@ class Disclosed:
         records, tree, marks, start = self.records, self.records.tree, self.span.marks, self.span.first.size
         if start in marks:
             _compare(marks[start], self.span.first.root)
-        for body, leaf, _ in frames(log.read, self._archive.size(f"{self.span.name}.log"), progress):
-            number = tree.size
+        # the leaves after which the tree must be up to date; in between it grows by many at once
+        stops = sorted(nodes.completed.keys() | {size - 1 for size in marks}, reverse=True)
+        stop, leaves, take, count = start, [], records.take, self._take
+        for number, (body, leaf, _) in enumerate(
+            frames(log.read, self._archive.size(f"{self.span.name}.log"), progress), start
+        ):
             if number == start:
                 records.begin(body)
-            records.take(body)
-            self._take(body, number, opened)
+            kind, of = take(body)
+            count(kind, of, number, body, opened)
+            records.count += 1
+            leaves.append(leaf)
+            if number < stop:
+                continue
+            tree.extend(leaves[:-1])
             made = tree.append(leaf)
+            leaves.clear()
             if number in nodes.completed:
-                nodes.take(number, made, body[1])
+                nodes.take(number, made, kind)
             if number + 1 in marks:
                 _compare(marks[number + 1], tree.root())
+            while stops and stops[-1] <= number:
+                stops.pop()
+            stop = min((number + BATCH, *stops[-1:]))
+        tree.extend(leaves)
         if next(opened, None) is not None:
             raise Broken("evidence_malformed")
 
-    def _take(self, body: bytes, number: int, opened: Iterator[bytes]) -> None:
+    def _take(self, kind: int, of: tuple[int, int], number: int, body: bytes, opened: Iterator[bytes]) -> None:
         """Compare what was opened of a leaf with what its box committed to, and count it. Raises Broken."""
-        kind = body[1]
-        named = _KINDS.get(kind, "other")
-        self.kinds[named] += 1
+        self._kinds[kind] += 1
         if kind not in SEALED:
             return
         piece = next(opened, None)
         if piece is None:
             raise Broken("evidence_malformed")
         if len(piece) == 1:
-            self._counts.unread(named, UNREAD[piece[0]])
+            self._counts.unread(_KINDS[kind], UNREAD[piece[0]])
             return
         if sha256(b"\x02" + piece).digest() != body[_COMMITMENT]:
             raise Broken("evidence_opening")
-        shard, metadata = self.records.number, piece[_OPENING:]
         if kind == CLOSED:
-            self._counts.closed(shard, number, PLACED.unpack_from(body)[5:], metadata)
+            self._counts.closed(self.records.number, number, of, piece[_OPENING:])
         elif kind == NOTED:
-            self._counts.noted(metadata)
+            self._counts.noted(piece[_OPENING:])
         else:
-            self._counts.opened(shard, number, kind, metadata)
+            self._counts.opened(self.records.number, number, kind, piece[_OPENING:])
+
+    @property
+    def kinds(self) -> dict[str, int]:
+        """How many leaves of each kind were read."""
+        found = dict.fromkeys((*_KINDS.values(), "other"), 0)
+        for kind, count in enumerate(self._kinds):
+            found[_KINDS.get(kind, "other")] += count
+        return found
 
     def _compare(self) -> None:
         """Compare the leaves with the heads at both ends. Raises NotVerified."""
         first, last, records = self.span.first, self.span.last, self.records
-        if records.tree.size < last.size:
-            raise NotVerified.at(record_name(records.number, records.tree.size), "record_missing")
-        if records.tree.size > last.size or records.tree.root() != last.root:
+        if records.count < last.size:
+            raise NotVerified.at(record_name(records.number, records.count), "record_missing")
+        if records.count > last.size or records.tree.root() != last.root:
             raise NotVerified.at(self.span.name, "head_root")
         counted = self._archive.size(f"{self.span.name}.log"), records.allowed, records.refused, records.closed
         signed = (
@@ -197,25 +217,25 @@ def openings(file: _Readable) -> Iterator[bytes]:
     says why there is none. Raises Broken: evidence_malformed."""
     data, offset = b"", 0
     while True:
-        if len(data) - offset < 4:
-            data, offset = data[offset:] + file.read(_CHUNK), 0
-            if not data:
-                return
-            if len(data) < 4:
+        while len(data) - (start := offset + 4) >= 0:
+            (length,) = _LENGTH.unpack_from(data, offset)
+            if length < len(UNREAD):
+                yield bytes((length,))
+                offset = start
+                continue
+            if not _OPENING < length <= MAX_OPENED:
                 raise Broken("evidence_malformed")
-        length = int.from_bytes(data[offset : offset + 4], "big")
-        offset += 4
-        if length < len(UNREAD):
-            yield bytes((length,))
-            continue
-        if not _OPENING < length <= MAX_OPENED:
-            raise Broken("evidence_malformed")
-        if len(data) - offset < length:
-            data, offset = data[offset:] + file.read(max(_CHUNK, length)), 0
-            if len(data) < length:
+            if len(data) - start < length:
+                break
+            offset = start + length
+            yield data[start:offset]
+        rest = data[offset:]
+        more = file.read(max(_CHUNK, len(rest)))
+        if not more:
+            if rest:
                 raise Broken("evidence_malformed")
-        yield data[offset : offset + length]
-        offset += length
+            return
+        data, offset = rest + more, 0
 
 
 def _compare(marks: list[tuple[bytes, str, str]], found: bytes) -> None:

@@ -227,14 +227,14 @@ class _Check:
             for sequence, of_shard, of_sequence in shard.elsewhere:
                 of = self._shards[of_shard] if of_shard < len(self._shards) else None
                 if of is None or of_sequence not in of.open:
-                    if of is not None and of_sequence >= of.tree.size and being_written(of.log, of.size):
+                    if of is not None and of_sequence >= of.count and being_written(of.log, of.size):
                         continue  # it began since that shard was read
                     raise NotVerified.at(record_name(shard.number, sequence), "record_of")
                 of.open.remove(of_sequence)
 
     def verified(self) -> Verified:
         """Raises NotVerified when there was a failure."""
-        records = sum(shard.tree.size for shard in self._shards)
+        records = sum(shard.count for shard in self._shards)
         if self.failures:
             raise NotVerified(self.failures, records)
         heads = {shard.name: shard.last for shard in self._shards if shard.last is not None}

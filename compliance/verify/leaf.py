@@ -56,6 +56,7 @@ _HEADER = struct.Struct(">BBHQIHQ16s32s32s")
 # a place up to its row: format, kind, shard, sequence, epoch, of shard, of sequence
 PLACED = struct.Struct(">BBHQIHQ")
 PLACE, HEADER = _PLACE.size, _HEADER.size
+_LEAST = HEADER + FRAME
 # how much of the header the seal is bound to: all but the commitment to itself
 COMMITTED = HEADER - 32
 _EPOCH = struct.Struct(">Q16sB")
@@ -203,20 +204,28 @@ def frames(
     """
     log, offset, start = b"", 0, 0
     while start + offset < size:
-        try:
-            body, leaf_hash, offset = read_frame(log, offset)
-        except Broken as broken:
-            if broken.code != "record_truncated":
-                raise
+        # what read_frame does, without a call and an error for each record or chunk: this is most of a verification
+        while (left := len(log) - offset) >= _LEAST:
+            (length,) = _LENGTH.unpack_from(log, offset)
+            if not HEADER <= length <= MAX_BODY:
+                raise Broken("record_length")
+            if left < length + FRAME:
+                break
+            end = offset + 4 + length
+            body = log[offset + 4 : end]
+            leaf_hash = sha256(b"\x00" + body).digest()
+            offset = end + _CHECK
+            if leaf_hash[:_CHECK] != log[end:offset]:
+                raise Broken("record_check")
+            yield body, leaf_hash, start + offset
+        if start + offset < size:
             rest = log[offset:]
             # a record may be longer than a chunk; then the next one is as long as all that was read of it
             more = read(min(size - start - len(log), max(_CHUNK, len(rest))))
             if not more:
-                raise
+                raise Broken("record_truncated")
             progress(len(more))
             log, offset, start = rest + more, 0, start + offset
-            continue
-        yield body, leaf_hash, start + offset
 
 
 def shard_name(number: int) -> str:

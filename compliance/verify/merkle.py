@@ -58,6 +58,21 @@ class Tree:
         self.size += 1
         return made
 
+    def extend(self, leaves: Sequence[bytes]) -> None:
+        """Take in many leaf hashes, level by level, which is faster than one by one."""
+        nodes, rest, made = list(leaves), self.size, []
+        while nodes:
+            # a perfect subtree from before, which the first of these stands beside
+            if rest & 1:
+                nodes.insert(0, self._peaks.pop())
+            if len(nodes) & 1:
+                made.append(nodes.pop())
+            pairs = iter(nodes)
+            nodes = [sha256(b"\x01" + left + right).digest() for left, right in zip(pairs, pairs, strict=True)]
+            rest >>= 1
+        self._peaks += reversed(made)
+        self.size += len(leaves)
+
     @property
     def peaks(self) -> tuple[bytes, ...]:
         """The roots of the perfect subtrees, the largest first, from which the tree can be gone on with."""

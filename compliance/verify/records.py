@@ -22,7 +22,9 @@ from compliance.verify.leaf import (
 from compliance.verify.merkle import Tree
 from compliance.verify.statements import MAX_SHARDS
 
-__all__ = ["Records"]
+__all__ = ["BATCH", "Records"]
+
+BATCH = 1024  # hashes that are put into a tree at once
 
 _ZEROS = bytes(HEADER - PLACED.size)
 _LEAST = HEADER + NONCE + TAG  # bytes of a sealed record
@@ -31,15 +33,15 @@ _LEAST = HEADER + NONCE + TAG  # bytes of a sealed record
 class Records:
     """The records of a shard in turn, from its first or from a later one on.
 
-    Whoever takes a record in puts its hash into `tree` then. `ciphertexts` holds the hashes of the sealed keys of all
-    epochs that were seen, in any shard. Where records do not begin at 0, `tree` is that of the ones before, and `begin`
-    takes from the first record in which epoch it stands.
+    Whoever takes a record in adds it to `count` then, and its hash to `tree` by and by. `ciphertexts` holds the hashes
+    of the sealed keys of all epochs that were seen, in any shard. Where records do not begin at 0, `tree` is that of
+    the ones before, and `begin` takes from the first record in which epoch it stands.
     """
 
     def __init__(self, number: int, ciphertexts: set[bytes], tree: Tree | None = None) -> None:
         self.number = number
         self.tree = tree or Tree()
-        self.start = self.tree.size
+        self.start = self.count = self.tree.size
         self.allowed = 0
         self.refused = 0
         self.closed = 0
@@ -60,19 +62,22 @@ class Records:
         self._epoch = epoch - (kind == EPOCH)
         self._keyed = True
 
-    def take(self, body: bytes) -> None:
-        """Take in the next record. Raises Broken."""
+    def take(self, body: bytes) -> tuple[int, tuple[int, int]]:
+        """Take in the next record. Returns its kind, and the place that it belongs to. Raises Broken."""
         form, kind, shard, sequence, epoch, of_shard, of_sequence = PLACED.unpack_from(body)
         if form != FORMAT:
             raise Broken("record_format")
-        if shard != self.number or sequence != self.tree.size:
+        if shard != self.number or sequence != self.count:
             raise Broken("record_sequence")
         if epoch != self._epoch + (kind == EPOCH):
             raise Broken("record_epoch")
         if kind not in SEALED:
             self._take_public(kind, body, (of_shard, of_sequence))
-            return
-        if len(body) < _LEAST or not self._may_belong(kind, sequence, of_shard, of_sequence):
+            return kind, NOBODY
+        of = of_shard, of_sequence
+        # a sealed record of another one stands behind it, or in another shard
+        behind = of_sequence < sequence if of_shard == shard else of_shard < MAX_SHARDS
+        if len(body) < _LEAST or not (behind if kind == CLOSED else of == NOBODY or (behind and kind == NOTED)):
             raise Broken("record_malformed")
         if not self._keyed:
             raise Broken("record_epoch")
@@ -87,7 +92,7 @@ class Records:
             self.refused += 1
         elif kind == CLOSED:
             self.closed += 1
-            if of_shard != self.number:
+            if of_shard != shard:
                 self.elsewhere.append((sequence, of_shard, of_sequence))
             elif of_sequence in self.open:
                 self.open.remove(of_sequence)
@@ -95,14 +100,7 @@ class Records:
                 self.earlier.add(of_sequence)
             else:
                 raise Broken("record_of")
-
-    def _may_belong(self, kind: int, sequence: int, of_shard: int, of_sequence: int) -> bool:
-        """Whether a sealed record of this kind may belong to what it says."""
-        if of_shard == NOBODY[0] and of_sequence == NOBODY[1]:
-            return kind != CLOSED
-        if kind not in (NOTED, CLOSED):
-            return False
-        return of_sequence < sequence if of_shard == self.number else of_shard < MAX_SHARDS
+        return kind, of
 
     def _take_public(self, kind: int, body: bytes, of: tuple[int, int]) -> None:
         if kind > GAP:

@@ -12,7 +12,7 @@ from compliance.verify.heads import SignedHeads, being_written
 from compliance.verify.keyring import Keyring
 from compliance.verify.leaf import Broken, frames, record_name, shard_name
 from compliance.verify.note import regular
-from compliance.verify.records import Records
+from compliance.verify.records import BATCH, Records
 from compliance.verify.statements import Head
 
 __all__ = ["CheckedShard", "Mark"]
@@ -75,18 +75,22 @@ class CheckedShard(Records):
 
         self._head = self._heads.read()
         due = self._compare(0)
-        tree = self.tree
+        leaves: list[bytes] = []
         try:
             for body, leaf, end in frames(file.read, self.size, progress):
                 self.take(body)
-                tree.append(leaf)
-                if tree.size == due:
-                    due = self._compare(end)
+                leaves.append(leaf)
+                self.count += 1
+                if self.count == due or len(leaves) == BATCH:
+                    self.tree.extend(leaves)
+                    leaves.clear()
+                    if self.count == due:
+                        due = self._compare(end)
         except Broken as broken:
             if broken.code != "record_truncated" or not being_written(self.log, self.size):
-                raise NotVerified.at(record_name(self.number, tree.size), broken.code) from None
+                raise NotVerified.at(record_name(self.number, self.count), broken.code) from None
         if self._head is not None:
-            raise NotVerified.at(record_name(self.number, tree.size), "record_missing")
+            raise NotVerified.at(record_name(self.number, self.count), "record_missing")
         if self._marks:
             raise NotVerified.at(self._marks[-1].place, self._marks[-1].missing)
 
@@ -96,7 +100,7 @@ class CheckedShard(Records):
         Returns over how many records the next of them is, or -1. Raises NotVerified.
         """
         root, head = self.tree.root(), self._head
-        if head is not None and head.size == self.tree.size:
+        if head is not None and head.size == self.count:
             if head.root != root:
                 raise NotVerified.at(self._heads.place, "head_root")
             counted = (end, self.allowed, self.refused, self.closed)
@@ -105,7 +109,7 @@ class CheckedShard(Records):
             self.last = head
             self.latest = max(self.latest, head.at)
             self._head = self._heads.read()
-        while self._marks and self._marks[-1].size == self.tree.size:
+        while self._marks and self._marks[-1].size == self.count:
             mark = self._marks.pop()
             if mark.root != root:
                 raise NotVerified.at(mark.place, mark.altered)

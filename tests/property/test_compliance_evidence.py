@@ -24,8 +24,14 @@ _VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
     max_leaves=12,
 )
-_CALLS = st.fixed_dictionaries({"id": st.text(), "at": st.integers(0, 2**63 - 1)}) | st.dictionaries(
-    st.sampled_from(["id", "at", "model", "purpose"]), _VALUES
+# as boxes write them, of which parts are read once for all
+_IDS, _TIMES = st.text("0123456789abcdef", min_size=32, max_size=32), st.integers(10**18, 2**63 - 1)
+_PLAIN: dict[str, st.SearchStrategy[Any]] = {"purpose": st.sampled_from(["search", "triage"])}
+_VARIED = _PLAIN | {"subject": _IDS | st.none() | st.text(), "usage": st.integers(-9, 2**53) | st.floats(0, 9)}
+_CALLS = (
+    st.fixed_dictionaries({"id": _IDS, "at": _TIMES} | _VARIED | {"metered": st.none()})
+    | st.fixed_dictionaries({"id": st.text(), "at": st.integers(0, 2**63 - 1)})
+    | st.dictionaries(st.sampled_from(["id", "at", "model", "purpose", "usage", "subject"]), _VALUES)
 )
 
 
@@ -58,22 +64,57 @@ def test_metadata_that_are_read_in_parts_say_what_the_whole_says(call: Any, more
     for metadata in (text, text[:-1] + f',"call":{json.dumps(twice, separators=(",", ":"))}}}'):
         whole = json.loads(metadata)
         try:
-            expected = whole["call"]["id"], whole["call"]["at"], whole["model"]
+            expected = whole["record"], whole["call"]["id"], whole["call"]["at"], whole["model"]
         except (KeyError, TypeError):
             with pytest.raises((KeyError, TypeError)):
                 alike.opened(metadata.encode())
             continue
         for _ in range(2):
-            id_, at, found = alike.opened(metadata.encode())
-            assert (id_, at, found["model"]) == expected
-            rest = {name: said for name, said in whole["call"].items() if name not in ("id", "at")}
-            assert {name: said for name, said in found["call"].items() if name not in ("id", "at")} == rest
+            record, id_, at, found, decided = alike.opened(metadata.encode())
+            assert (record, id_, at, decided["model"]) == expected
+            assert _counted(found) == _counted(whole["call"])
+            assert {name: decided[name] for name in decided.keys() - {"call", "record"}} == {
+                name: whole[name] for name in whole.keys() - {"call", "record"}
+            }
+
+
+def _counted(call: dict[str, Any]) -> dict[str, Any]:
+    return {name: said for name, said in call.items() if name not in ("id", "at", "subject", "usage")}
+
+
+_CALL = (
+    b'{"record":"opened","call":{"id":"%s","at":1795915155524521247,"actor":"a","subject":"%s","usage":17,"model":"x"},'
+    b'"model":{"digest":"x"},"policy":"p"}'
+) % (b"a" * 32, b"b" * 32)
+
+
+@given(
+    st.integers(0, len(_CALL) - 1),
+    st.sampled_from([b"", b'"', b",", b"}", b"0", b"\\", b" ", b"[", b"\xff"]),
+    st.booleans(),
+)
+def test_metadata_that_are_no_json_are_refused_whatever_was_read_before(at: int, new: bytes, instead: bool) -> None:
+    alike = Alike()
+    alike.opened(_CALL)
+    edited = _CALL[:at] + new + _CALL[at + instead :]
+    try:
+        whole = json.loads(edited)
+        expected = whole["record"], whole["call"]["id"], whole["call"]["at"]
+    except (KeyError, TypeError, ValueError):
+        with pytest.raises((KeyError, TypeError, ValueError)):
+            alike.opened(edited)
+        return
+    *found, call, decided = alike.opened(edited)
+    assert (*found, decided.get("model")) == (*expected, whole.get("model"))
+    assert _counted(call) == _counted(whole["call"])
 
 
 @settings(max_examples=40)
-@given(st.text(), _VALUES)
+@given(st.text() | _IDS, _VALUES)
 def test_outcomes_that_are_read_in_parts_say_what_the_whole_says(call: str, outcome: Any) -> None:
-    metadata = json.dumps({"record": "closed", "at": 7, "call": call, "outcome": outcome}, separators=(",", ":"))
+    metadata = json.dumps(
+        {"record": "closed", "at": 10**18 + 7, "call": call, "outcome": outcome}, separators=(",", ":")
+    )
     for text in (metadata, metadata[:-1] + ',"call":"other"}', metadata[:-1] + ',"record":"noted"}'):
         whole = json.loads(text)
         assert Alike().closed(text.encode()) == (whole["record"], whole["call"], whole["outcome"])

@@ -236,3 +236,15 @@ def test_a_tree_holds_one_hash_for_each_bit_of_its_size() -> None:
     copied = tree.copy()
     copied.append(bytes(32))
     assert (tree.size, copied.size, len(copied._peaks)) == (2**14 - 1, 2**14, 1)
+
+
+def test_a_tree_that_takes_in_many_leaves_at_once_is_that_which_takes_them_one_by_one() -> None:
+    hashes = [leaf_hash(bytes([number])) for number in range(40)]
+    for before in range(20):
+        for more in range(20):
+            one_by_one, at_once = Tree(), Tree()
+            for leaf in hashes[: before + more]:
+                one_by_one.append(leaf)
+            at_once.extend(hashes[:before])
+            at_once.extend(hashes[before : before + more])
+            assert (at_once.size, at_once.peaks) == (one_by_one.size, one_by_one.peaks)
