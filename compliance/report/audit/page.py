@@ -7,7 +7,7 @@ from functools import cache
 from importlib.resources import files
 
 import msgspec
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from compliance.controls.catalogue import Lang
@@ -47,10 +47,16 @@ def render(contents: Contents, ending: str = "html") -> str:
 
 @cache
 def _template() -> Template:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=FunctionLoader(lambda name: files("compliance.report.audit").joinpath(name).read_text("utf-8")),
+    )
     environment.filters.update({name: getattr(wording, name) for name in _FILTERS})
     environment.filters["value"] = _value
-    return environment.from_string(files("compliance.report.audit").joinpath("report.html.jinja").read_text("utf-8"))
+    return environment.get_template("report.html.jinja")
 
 
 def _figure(one: Figure, place: int) -> Markup:

@@ -34,11 +34,11 @@ def recount(content: bytes, form: Format, evidence: Evidence) -> Contents:
         raise ReportError("report_unwitnessed", "the report says that a head from outside was compared")
     anew = made(evidence, inputs)
     expected = written(anew, form)
+    if content == expected:
+        return anew
     if form != "pdf":
         _compare(found, _read(expected, form)[1])
-    if content != expected:
-        raise ReportError("report_altered", "the numbers hold, but the report is not the one that the evidence gives")
-    return anew
+    raise ReportError("report_altered", "the numbers hold, but the report is not the one that the evidence gives")
 
 
 Numbers = list[tuple[str, str]]

@@ -61,18 +61,30 @@ class Retained:
 
     def __init__(self, beside: Known) -> None:
         self._beside = beside
-        self._found: dict[tuple[str, int, str, int], tuple[Asked, Asked, list[OpenedCall]]] = {}
+        self._found: dict[tuple[str, int, str, int], _Between] = {}
 
     def take(self, one: OpenedCall) -> None:
         for least, most in disagreeing(one, self._beside):
             key = least.law.id, least.days, most.law.id, most.days
-            self._found.setdefault(key, (least, most, []))[2].append(one)
+            between = self._found.setdefault(key, _Between(least, most))
+            between.purposes.add(one.call.purpose or "")
+            between.by_days.setdefault(one.call.retain_days, []).append(one.record)
 
     def told(self, lang: Lang) -> tuple[Disagreement, ...]:
         """All of them, in the order of the laws in their file."""
         order = {one.id: place for place, one in enumerate(retentions())}
         found = sorted(self._found.items(), key=lambda item: (order[item[0][0]], order[item[0][2]], item[0]))
-        return tuple(_told(*pair, lang) for _, pair in found)
+        return tuple(_told(between, lang) for _, between in found)
+
+
+class _Between:
+    """The calls of two laws that disagree: their purposes, and their records by the days for which they are kept."""
+
+    def __init__(self, least: Asked, most: Asked) -> None:
+        self.least = least
+        self.most = most
+        self.purposes: set[str] = set()
+        self.by_days: dict[int, list[str]] = {}
 
 
 def disagreeing(one: OpenedCall, beside: Known) -> Iterator[tuple[Asked, Asked]]:
@@ -99,18 +111,19 @@ def asked_of(one: OpenedCall, beside: Known) -> Iterator[Asked]:
             yield Asked(law, law.days, RETENTION)
 
 
-def _told(least: Asked, most: Asked, calls: list[OpenedCall], lang: Lang) -> Disagreement:
+def _told(found: _Between, lang: Lang) -> Disagreement:
+    least, most = found.least, found.most
     id_ = f"retention.{least.law.id}.{least.days}.{most.law.id}.{most.days}"
-    every = figure(f"{id_}.calls", [one.record for one in calls])
-    shortest, longest = (chosen(one.call.retain_days for one in calls) for chosen in (min, max))
+    every = figure(f"{id_}.calls", [record for records in found.by_days.values() for record in records])
+    shortest, longest = min(found.by_days), max(found.by_days)
     return Disagreement(
         id=id_,
-        purposes=tuple(sorted({one.call.purpose or "" for one in calls})),
+        purposes=tuple(sorted(found.purposes)),
         least=_asks(least, f"{id_}.least", every, lang),
         most=_asks(most, f"{id_}.most", every, lang),
         calls=every,
-        shortest=Figure(id=f"{id_}.shortest", value=shortest, leaves=_kept(calls, shortest)),
-        longest=Figure(id=f"{id_}.longest", value=longest, leaves=_kept(calls, longest)),
+        shortest=Figure(id=f"{id_}.shortest", value=shortest, leaves=ranges(found.by_days[shortest])),
+        longest=Figure(id=f"{id_}.longest", value=longest, leaves=ranges(found.by_days[longest])),
     )
 
 
@@ -125,10 +138,6 @@ def _asks(asked: Asked, id_: str, calls: Figure, lang: Lang) -> Asks:
         read=law.read,
         yields=None if law.yields is None else law.yields.said(lang),
     )
-
-
-def _kept(calls: list[OpenedCall], days: int) -> tuple[str, ...]:
-    return ranges(one.record for one in calls if one.call.retain_days == days)
 
 
 def _data(one: OpenedCall) -> frozenset[str]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 from msgspec import structs
 
 from compliance.controls.answers import Answer, signed
 from compliance.controls.catalogue import catalogue
-from compliance.evidence.model import Box, Evidence, OpenedCall, PolicyText
+from compliance.evidence.model import Box, Evidence, OpenedCall, PolicyText, Unread
 from compliance.report.audit.contents import Contents, Inputs
 from compliance.report.audit.formats import written
 from compliance.report.audit.made import made
@@ -131,6 +132,14 @@ def test_it_is_shown_in_either_language_and_counted_again() -> None:
         assert "<script" not in page.decode()
         for table in record(contents).tables:
             assert words(lang)[table.title] in page.decode()
+
+
+@pytest.mark.parametrize("why", ["erased", "other_auditor", "not_released"])
+def test_why_records_are_sealed_is_said_in_words(why: Any) -> None:
+    of = period(a_call(1), unread=(Unread(why=why, noted=2),))
+    for lang in ("en", "zh"):
+        page = written(made(of, structs.replace(INPUTS, lang=lang)), "html").decode()
+        assert f">{words(lang)[f'unread_{why}']}</th>" in page
 
 
 def test_a_table_without_end_is_summed_up() -> None:

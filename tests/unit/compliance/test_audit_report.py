@@ -265,7 +265,8 @@ def test_the_published_schema_is_that_of_the_report(period: Evidence) -> None:
     validator = jsonschema_rs.Draft202012Validator(published)
     document = json.loads(written(made(period, structs.replace(INPUTS, profile="all")), "json"))
     validator.validate(document)
-    validator.validate(json.loads((ROOT / "tests/vectors/reports/golden-v1/report.json").read_bytes()))
+    for golden in ("golden-v1", "golden-record-v1"):
+        validator.validate(json.loads((ROOT / "tests/vectors/reports" / golden / "report.json").read_bytes()))
     for name in document:
         assert not validator.is_valid(document | {name: 1.5}), name
 
@@ -290,6 +291,17 @@ def test_what_the_first_format_wrote_stays_readable() -> None:
     contents = msgspec.json.decode((golden / "report.json").read_bytes(), type=Contents)
     assert kept(contents).kinds["hipaa-logoff"] == "pass"
     assert opened(msgspec.json.decode((golden / "answer.json").read_bytes(), type=Signed)) == answer()
+
+
+def test_a_record_of_processing_stays_readable() -> None:
+    golden = ROOT / "tests" / "vectors" / "reports" / "golden-record-v1" / "report.json"
+    contents = msgspec.json.decode(golden.read_bytes(), type=Contents)
+    assert [one.least.days.value for one in contents.retention or ()] == [184]
+    assert contents.record
+    assert contents.role
+    assert contents.more_events
+    assert contents.models[0].quality
+    assert kept(contents).models == {MODEL: "minilm 1"}
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from compliance.report.audit.duties import duties
 from compliance.report.audit.formats import written
 from compliance.report.audit.made import made
 from compliance.report.audit.recount import recount
+from compliance.report.audit.words import words
 from compliance.verify.errors import NotVerified
 from tests.evidences import evidence
 
@@ -45,6 +46,8 @@ def test_every_kind_has_a_deadline_with_its_paragraph_in_both_languages() -> Non
     for one in deadlines():
         assert one.at
         assert one.requires.en != one.requires.zh
+    for kind in (*INCIDENTS, *REQUESTS):
+        assert words("en")[kind] != words("zh")[kind]
 
 
 @pytest.mark.parametrize(
