@@ -50,13 +50,21 @@ class Said(Struct, frozen=True, kw_only=True):
 
 
 class Figure(Struct, frozen=True, kw_only=True):
-    """Something that was measured. `slice` names the items, all where it is empty; `low` says that the value is a lower
-    95 % bound (one-sided) and not a mean."""
+    """Something that was measured. `slice` names the items, all where it is empty. With `low` and `high` the value is a
+    mean, and they bound its two-sided 90 % interval; with `low` alone it is that lower 95 % bound itself."""
 
     name: str
     value: str
     slice: str = ""
-    low: bool = False
+    low: str = ""
+    high: str = ""
+
+    @property
+    def title(self) -> str:
+        """The name, and what the value is of it."""
+        if self.high:
+            return f"{self.name} (mean, with its two-sided 90 % interval)"
+        return f"{self.name} (lower 95 % bound)" if self.low else self.name
 
 
 class Data(Struct, frozen=True, kw_only=True):
@@ -79,10 +87,11 @@ def figures(bundle: Described) -> Iterator[Figure]:
     """What was measured before and after pressing, by slices, and of each kind of entity."""
     yield from _measured(bundle.measurements.after, "")
     yield from _measured(bundle.measurements.before, "before pressing: ")
-    changed = bundle.modification
+    after, changed = bundle.measurements.after, bundle.modification
+    told = {"all", *(() if after.slices is UNSET else (one.name for one in after.slices))}
     for name, low in {} if changed is None else changed.measured.items():
-        if name != "all":  # which stands above
-            yield Figure(name="fidelity", value=plain(low), slice=name, low=True)
+        if name not in told:
+            yield _bound("fidelity", low, name)
     entities = bundle.manifest.entities
     for name, found in {} if entities is UNSET else entities.kinds.items():
         for what, share in (("precision", found.precision), ("recall", found.recall)):
@@ -91,13 +100,20 @@ def figures(bundle: Described) -> Iterator[Figure]:
 
 
 def _measured(one: Measured, prefix: str) -> Iterator[Figure]:
-    yield Figure(name=f"{prefix}fidelity", value=plain(one.fidelity), low=True)
+    yield _bound(f"{prefix}fidelity", one.fidelity)
+    for part in () if one.slices is UNSET else one.slices:
+        mean, low, high = (plain(value) for value in (part.mean, part.low, part.high))
+        yield Figure(name=f"{prefix}fidelity", value=mean, slice=part.name, low=low, high=high)
     yield Figure(name=f"{prefix}size_bytes", value=plain(one.size_bytes))
     if one.transport_bytes is not UNSET:
         yield Figure(name=f"{prefix}transport_bytes", value=plain(one.transport_bytes))
     yield Figure(name=f"{prefix}latency_ms", value=plain(one.latency_ms))
     for name, value in {} if one.task is UNSET else one.task.items():
         yield Figure(name=f"{prefix}{name}", value=plain(value))
+
+
+def _bound(name: str, low: float, part: str = "") -> Figure:
+    return Figure(name=name, value=plain(low), slice=part, low=plain(low))
 
 
 def methods(bundle: Described) -> dict[str, str]:

@@ -168,12 +168,12 @@ def _changed(bundle: Described) -> Iterator[str]:
 
 
 def _metric(one: Figure) -> dict[str, Any]:
-    """A lower bound stands as the value and as the bound: the mean is not in the bundle."""
+    bounds = {**_some("lowerBound", one.low), **_some("upperBound", one.high)}
     return {
-        "type": f"{one.name} (lower 95 % bound)" if one.low else one.name,
+        "type": one.title,
         "value": one.value,
-        **({"slice": one.slice} if one.slice else {}),
-        **({"confidenceInterval": {"lowerBound": one.value}} if one.low else {}),
+        **_some("slice", one.slice),
+        **_some("confidenceInterval", bounds),
     }
 
 

@@ -154,7 +154,7 @@ class _Document:
             ai_informationAboutTraining=". ".join(self._training()),
             **_said(ai_limitation=" ".join(told) or None),
             ai_hyperparameter=list(self._steps()),
-            ai_metric=[_entry(_metric(one), one.value) for one in figures(self._bundle)],
+            ai_metric=[_metric(one) for one in figures(self._bundle)],
         )
 
     def _application(self) -> Iterator[str]:
@@ -255,9 +255,10 @@ def _individual(kind: type[spdx3.SHACLObject], name: str) -> str:
     return kind.NAMED_INDIVIDUALS[name]
 
 
-def _metric(one: Figure) -> str:
+def _metric(one: Figure) -> spdx3.DictionaryEntry:
     part = f" of {one.slice}" if one.slice else ""
-    return f"{one.name}{part}{' (lower 95 % bound)' if one.low else ''}"
+    interval = f" [{one.low}, {one.high}]" if one.high else ""
+    return _entry(f"{one.title}{part}", f"{one.value}{interval}")
 
 
 def _entry(key: str, value: str) -> spdx3.DictionaryEntry:

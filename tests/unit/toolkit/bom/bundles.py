@@ -11,7 +11,7 @@ from compliance.keys import to_text
 from policies.facts import Stated
 from policies.licences import Forebear
 from tests.vectors.make_bundles import HERE, SIGNER
-from toolkit.bundle import Bundle, Measured, Measurements, write_bundle
+from toolkit.bundle import Bundle, Measured, Measurements, Sliced, write_bundle
 from toolkit.modification import Modification, Spent
 
 __all__ = ["GOLDENS", "HOSTILE", "TRUSTED", "changed", "full", "golden"]
@@ -56,13 +56,14 @@ def full(folder: Path) -> Bundle:
         versions={"sealpress": "0.1.0", "onnxruntime": "1.32.0"},
     )
     measured = Measured(size_bytes=271, latency_ms=0.25, fidelity=0.96, transport_bytes=200, task={"accuracy": 0.91})
+    part = Sliced(name="length 1-16", items=9, mean=0.97, low=0.95, high=0.99)
     about = Measurements(
         before=structs.replace(measured, size_bytes=900, fidelity=1.0, task={"accuracy": 0.92}),
-        after=measured,
+        after=structs.replace(measured, slices=(part,)),
         machine="a processor, 2 cores",
         method={"fidelity": "mean cosine"},
     )
-    low = {"all": 0.96, "class short": 0.94}
+    low = {"all": 0.96, "length 1-16": 0.95, "class short": 0.94}
     change = Modification.of("ab" * 32, ("sparsify", "distil"), "fidelity>=0.95", 0.95, low, spent)
     files = {name: (HERE / "golden-v1" / name).read_bytes() for name in found.manifest.files}
     return write_bundle(folder, manifest, files, about, SIGNER, change)

@@ -82,8 +82,10 @@ def test_figures_steps_and_what_training_took_are_told(tmp_path: Path) -> None:
     assert metrics["size_bytes", None]["value"] == "271"
     low = metrics["fidelity (lower 95 % bound)", "class short"]
     assert (low["value"], low["confidenceInterval"]) == ("0.94", {"lowerBound": "0.94"})
+    part = metrics["fidelity (mean, with its two-sided 90 % interval)", "length 1-16"]
+    assert (part["value"], part["confidenceInterval"]) == ("0.97", {"lowerBound": "0.95", "upperBound": "0.99"})
     assert all(isinstance(one["value"], str) for one in metrics.values())
-    assert len(metrics) == 11
+    assert len(metrics) == len(card["quantitativeAnalysis"]["performanceMetrics"]) == 12
     assert card["considerations"]["useCases"] == ["triage", "search"]
     assert card["considerations"]["technicalLimitations"] == ["It reads at most 8 tokens of an input."]
     (tradeoff,) = card["considerations"]["performanceTradeoffs"]

@@ -100,7 +100,8 @@ def test_figures_steps_and_what_training_took_are_told(tmp_path: Path) -> None:
     (model,) = of("ai_AIPackage", every)
     metrics = {one["key"]: one["value"] for one in model["ai_metric"]}
     assert metrics["accuracy"] == "0.91"
-    assert metrics["fidelity of class short (lower 95 % bound)"] == "0.94"
+    assert metrics["fidelity (lower 95 % bound) of class short"] == "0.94"
+    assert metrics["fidelity (mean, with its two-sided 90 % interval) of length 1-16"] == "0.97 [0.95, 0.99]"
     steps = {one["key"]: json.loads(one["value"]) for one in model["ai_hyperparameter"]}
     assert steps == {"1. sparsify": {"share": 0.5, "keep": ["head"]}, "2. distil": {"epochs": 2}}
     assert "1200000000 operations and 3.5 CPU-s" in model["ai_informationAboutTraining"]
