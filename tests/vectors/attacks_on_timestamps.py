@@ -233,7 +233,7 @@ def _chains(case: Stamps) -> Iterator[Attack]:
         ("a chain through an expired certificate", TimeAuthority(between=(Between(until=long_ago),))),
         ("a chain through a key that signs none", TimeAuthority(between=(Between(signs=False),))),
         ("a chain longer than it may be", TimeAuthority(between=(Between(length=0), Between()))),
-        ("a chain of eleven", TimeAuthority(between=(Between(),) * 10)),
+        ("a chain of eleven", TimeAuthority(between=(Between(),) * 9)),
         ("a chain with an unknown limit", TimeAuthority(between=(Between(says=(unknown, True)),))),
     ):
         one = kept(case.note, authority=authority)

@@ -145,7 +145,7 @@ def _structures(token: bytes) -> Iterator[Edited]:
         ("certificate of version 2", (*_CERTIFICATES, 0, 0, 0, 0), replaced(der.integer(1))),
         ("certificate of a later version", (*_CERTIFICATES, 0, 0, 0, 0), replaced(der.integer(3))),
         ("certificate without a name", (*_CERTIFICATES, 0, 0, 5, 0), replaced(der.encoded(der.SET))),
-        ("certificate with a time in no zone", (*_CERTIFICATES, 0, 0, 4, 0), replaced(der.encoded(0x17, b"200101000000"))),
+        ("certificate of no zone", (*_CERTIFICATES, 0, 0, 4, 0), replaced(der.encoded(0x17, b"200101000000"))),
         ("certificate with a spare bit", (*_CERTIFICATES, 0, 2), replaced(der.encoded(0x03, b"\x01\x01"))),
     ):  # fmt: skip
         yield Edited(what, edited(token, path, edit), "timestamp_malformed")
