@@ -89,4 +89,4 @@ def test_tokens_from_all_over_a_text_are_compared(tokens: int) -> None:
     taken = spread(logits)[:, 0]
     assert len(taken) == min(tokens, SPREAD) == len(set(taken))
     assert (taken[0], taken[-1]) == (0, tokens - 1)
-    assert np.diff(taken).max(initial=0) <= tokens / SPREAD + 1
+    assert np.diff(taken).max(initial=0) <= tokens / (SPREAD - 1) + 1
