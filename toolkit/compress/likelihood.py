@@ -95,7 +95,9 @@ def spread(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """Those of some tokens of a text, the first and the last and others between them, (tokens, vocabulary) of logits
     (1, tokens, vocabulary): a vocabulary is long, and neighbours say much the same."""
     tokens = logits.shape[1]
-    return logits[0, np.unique(np.linspace(0, tokens - 1, min(SPREAD, tokens)).round().astype(np.intp))]
+    places = np.unique(np.linspace(0, tokens - 1, min(SPREAD, tokens)).round().astype(np.intp))
+    found: NDArray[np.float32] = logits[0, places]
+    return found
 
 
 def divergence(reference: NDArray[np.float32], answers: NDArray[np.float32]) -> float:
