@@ -98,6 +98,7 @@ class Host:
 
     def has_ended(self, within_s: float) -> bool:
         """Whether what was begun has ended, or does so soon."""
+        assert self._follows.stdout is not None
         return bool(select.select([self._follows.stdout], [], [], within_s)[0])
 
     def kept(self, out: str, file: str) -> list[Path]:

@@ -13,10 +13,22 @@ from toolkit.compress.results import Interval
 from toolkit.runtime.session import Feeds
 from toolkit.runtime.slots import PAST
 
-__all__ = ["TOKENS", "compared", "divergences", "lost", "one_token", "padded", "perplexity", "preferred"]
+__all__ = [
+    "TOKENS",
+    "compared",
+    "divergence",
+    "divergences",
+    "lost",
+    "one_token",
+    "padded",
+    "perplexity",
+    "preferred",
+    "spread",
+]
 
 TOKENS = 512  # of a text, at most, that the perplexity is found on and that steps learn from
 FEWEST, MOST = 8, 128  # of a text, whose logits are compared
+SPREAD = 32  # of a text, all over it, whose logits are held against those of many models
 ROOM = 400_000_000  # bytes, for the logits of all texts
 RESAMPLES = 2000
 SEED = 20_240_501
@@ -77,6 +89,24 @@ def divergences(reference: NDArray[np.float32], answers: NDArray[np.float32]) ->
             one, other = _logs(left[there]), _logs(right[there])
             found[text] = 1 - (np.exp(one) * (one - other)).sum(axis=1).mean()
     return found
+
+
+def spread(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Those of some tokens of a text, the first and the last and others between them, (tokens, vocabulary) of logits
+    (1, tokens, vocabulary): a vocabulary is long, and neighbours say much the same."""
+    tokens = logits.shape[1]
+    places = np.unique(np.linspace(0, tokens - 1, min(SPREAD, tokens)).round().astype(np.intp))
+    found: NDArray[np.float32] = logits[0, places]
+    return found
+
+
+def divergence(reference: NDArray[np.float32], answers: NDArray[np.float32]) -> float:
+    """The mean over tokens of the Kullback-Leibler divergence of what comes next, for logits (tokens, vocabulary);
+    without end where an answer is not finite."""
+    if not np.isfinite(answers).all():
+        return float("inf")
+    one, other = _logs(reference), _logs(answers)
+    return float((np.exp(one) * (one - other)).sum(axis=1).mean())
 
 
 def one_token(feeds: Feeds, behind: int) -> dict[str, NDArray[Any]]:

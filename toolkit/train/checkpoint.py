@@ -133,7 +133,7 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name, value in sorted(tensors.items()):
         digest.update(name.encode() + b"\0")
-        digest.update(value.numpy().reshape(-1).view(np.uint8))
+        digest.update(value.numpy().reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 

@@ -90,12 +90,15 @@ def launched(
         *("-m", "toolkit.train.worker", str(work.resolve()), str(folder.resolve()), str(place.rank)),
     ]
     # a store of its own for each beginning: in that of torchrun stand the addresses of those who died
-    environment = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(root),
-        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
-        **interface,
-    }
+    environment = (
+        interface
+        | os.environ
+        | {
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(root),
+            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+        }
+    )
     lines: list[str] = []
     with subprocess.Popen(  # noqa: S603 - our own module, and folders that we made
         command,
@@ -152,8 +155,8 @@ def _meeting(place: Place) -> tuple[list[str], dict[str, str]]:
     if place.hosts == 1:
         return ["--standalone", "--local-addr=127.0.0.1"], {}
     way = way_to(place.meet)
-    patience = max(1, round(place.patience_s))
-    waits = {"is_host": int(place.leads), "join_timeout": max(patience, BEGINS_S), "read_timeout": patience}
+    begins = max(round(place.patience_s), BEGINS_S)
+    waits = {"is_host": int(place.leads), "join_timeout": begins, "read_timeout": begins}
     return [
         *(f"--nnodes={place.hosts}", "--rdzv-backend=c10d", f"--rdzv-endpoint={way.endpoint}", "--rdzv-id=sealpress"),
         *(f"--rdzv-conf={','.join(f'{name}={value}' for name, value in waits.items())}", f"--local-addr={way.address}"),

@@ -82,7 +82,8 @@ def _loopback(address: str) -> bool:
 
 
 def _interface(address: str) -> str:
-    return next((name for name, held in _held() if held == address), "")
+    alone = address.partition("%")[0]
+    return next((name for name, held in _held() if held == alone), "")
 
 
 def _held() -> Iterator[tuple[str, str]]:

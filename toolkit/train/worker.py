@@ -67,7 +67,8 @@ def _meet(device: torch.device, patience_s: float) -> None:
     """Begin the group. Processes are waited for until they had the time to begin; then each, until it is given up."""
     place, size, rank = os.environ["MASTER_ADDR"], int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
     begins, patience = (timedelta(seconds=one) for one in (max(BEGINS_S, patience_s), patience_s))
-    store = distributed.TCPStore(place, int(os.environ["MASTER_PORT"]), size, rank == 0, timeout=begins)
+    make = distributed.TCPStore  # type: ignore[attr-defined]  # it is documented there, and comes from C++
+    store = make(place, int(os.environ["MASTER_PORT"]), size, rank == 0, timeout=begins)
     store.set_timeout(patience)
     if device.type == "cuda":
         torch.cuda.set_device(device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from toolkit.compress.calibration import Calibration
+from toolkit.compress.likelihood import divergence, spread
 from toolkit.compress.quiet import quiet
 from toolkit.compress.step import FLOAT, FUSED, Form, StepReport
 from toolkit.extras import needs
@@ -27,7 +28,8 @@ _Maps = Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]
 
 class DropLayers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="drop-layers"):
     """Depth pruning: so many `layers`, each an attention with its feed-forward network, go, so that the model is
-    smaller and faster by their share. One after the other that goes without which the answer changes least.
+    smaller and faster by their share. One after the other that goes without which the answer changes least; of a model
+    that generates, the probabilities of what comes next.
 
     With `repair` a square matrix and a shift come in the place of a layer, or of several in a row, fitted by least
     squares to what it made of the calibration data; without, its input is handed on. A model that generates keeps keys
@@ -51,14 +53,13 @@ class DropLayers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             from toolkit.compress.caches import generates, joined, parted
             from toolkit.compress.weights import finished, opened
         if not generates(opened(model, "drop-layers")):
-            return self._dropped(model, data)
-        after, report = self._dropped(parted(model, "drop-layers"), data)
+            return self._dropped(model, data, decodes=False)
+        after, report = self._dropped(parted(model, "drop-layers"), data, decodes=True)
         whole = opened(joined(after, model, "drop-layers"), "drop-layers")
         return finished("drop-layers", model, whole, report.left)
 
-    def _dropped(self, model: bytes, data: Calibration) -> tuple[bytes, StepReport]:
+    def _dropped(self, model: bytes, data: Calibration, *, decodes: bool) -> tuple[bytes, StepReport]:
         from toolkit.compress.depth import spans
-        from toolkit.compress.diagnosis import lost
         from toolkit.compress.layers import Graph
 
         graph = Graph(model, "drop-layers")
@@ -67,11 +68,11 @@ class DropLayers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             raise graph.failed(f"{len(found)} layers that are alike were found, and {self.layers} should go")
         maps = self._maps(graph, found, data) if self.repair else []
         few = data.first(ITEMS)
-        expected = list(few.outputs(model))
+        loss = _foretold(model, few) if decodes else _given(model, few)
         gone: list[int] = []
         for _ in range(self.layers):
             losses = {
-                number: lost(expected, few, _without(Graph(model, "drop-layers"), found, [*gone, number], maps)[0])
+                number: loss(_without(Graph(model, "drop-layers"), found, [*gone, number], maps)[0])
                 for number in range(len(found))
                 if number not in gone
             }
@@ -89,6 +90,26 @@ class DropLayers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             raise graph.failed("the number of channels between the layers is not known")
         pairs = [(span.start, span.end) for span in found]
         return [straightened(seen) for seen in joint(graph, pairs, channels, data)]
+
+
+def _given(model: bytes, few: Calibration) -> Callable[[bytes], float]:
+    """The loss of a model that was made of another one: what changed in the power of its answers."""
+    from toolkit.compress.diagnosis import lost
+
+    expected = list(few.outputs(model))
+    return lambda made: lost(expected, few, made)
+
+
+def _foretold(model: bytes, few: Calibration) -> Callable[[bytes], float]:
+    """The same of one that generates: what changed in the probabilities of the tokens that come next. A row of logits
+    is as long as the vocabulary, so one text is looked at after the other, and some rows of each are kept."""
+    expected = [spread(one["logits"]) for one in few.outputs(model)]
+
+    def loss(made: bytes) -> float:
+        pairs = zip(expected, few.outputs(made), strict=True)
+        return sum(divergence(right, spread(given["logits"])) for right, given in pairs)
+
+    return loss
 
 
 def _without(graph: Graph, found: Sequence[Span], gone: Collection[int], maps: _Maps) -> tuple[bytes, StepReport]:

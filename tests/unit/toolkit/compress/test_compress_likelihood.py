@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.commands import within
 from tests.conftest import Shared
 from tests.decoders import SAID, said_box
-from toolkit.compress.likelihood import preferred
+from toolkit.compress.likelihood import SPREAD, divergence, preferred, spread
 
 QUESTIONS = [
     {"text": "!", "choices": [SAID[:6], "newbhtl", "org,"], "answer": SAID[:6]},
@@ -71,3 +72,21 @@ def test_a_short_way_has_no_advantage() -> None:
     assert preferred([3.0, 2.5], ["four", "ab"]) == 0
     assert preferred([3.0, 1.4], ["four", "ab"]) == 1
     assert preferred([2.0, 2.0], ["éé", "abcd"]) == 0  # of as many bytes: the first
+
+
+def test_what_comes_next_is_compared_whatever_all_logits_gain() -> None:
+    one = np.log(np.array([[0.5, 0.25, 0.25], [0.5, 0.25, 0.25]], np.float32))
+    other = np.log(np.array([[0.25, 0.5, 0.25], [0.5, 0.25, 0.25]], np.float32))
+    assert divergence(one, one + np.float32(7)) == pytest.approx(0, abs=1e-6)
+    # of the first token 0.5 log 2 - 0.25 log 2, of the second none
+    assert divergence(one, other) == pytest.approx(0.125 * np.log(2), rel=1e-5)
+    assert divergence(one, np.full_like(one, np.nan)) == np.inf
+
+
+@pytest.mark.parametrize("tokens", [1, 5, SPREAD, SPREAD + 1, 500])
+def test_tokens_from_all_over_a_text_are_compared(tokens: int) -> None:
+    logits = np.arange(tokens, dtype=np.float32).reshape(1, tokens, 1)
+    taken = spread(logits)[:, 0]
+    assert len(taken) == min(tokens, SPREAD) == len(set(taken))
+    assert (taken[0], taken[-1]) == (0, tokens - 1)
+    assert np.diff(taken).max(initial=0) <= tokens / (SPREAD - 1) + 1

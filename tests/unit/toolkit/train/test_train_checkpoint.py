@@ -23,7 +23,7 @@ OF = "a" * 64
 STANDING = Standing(of=OF, steps=3, first=1.5, current=0.5, flops=120, cpu_s=0.25)
 
 
-def begun() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+def begun() -> tuple[torch.nn.Linear, torch.optim.Optimizer]:
     model = torch.nn.Linear(3, 2)
     return model, torch.optim.AdamW(model.parameters(), lr=0.1)
 

@@ -19,7 +19,7 @@ from tests.commands import within
 from tests.unit.toolkit.compress.conftest import write_papers
 from tests.unit.toolkit.compress.steps.graphs import encoder, model_of, numbers, tokens
 from toolkit.box import Box, Context
-from toolkit.bundle import Bundle
+from toolkit.bundle import Bundle, BundleError
 from toolkit.compress.quiet import quiet
 from toolkit.compress.training import Personal, foreseen, train
 from toolkit.new_box import create_box
@@ -50,6 +50,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number, item in enumerate(items):
             save_file(dict(item), folder / name / f"{number}.safetensors")
     (folder / "recovered.toml").write_text(RECIPE.format(3))
+    (folder / "alone.toml").write_text('[[step]]\nkind = "distil"\nepochs = 9\nbatch = 1\n')
     (folder / "other.toml").write_text(RECIPE.format(4))
     (folder / "rounded.toml").write_text('[[step]]\nkind = "weight-bits"\n')
     return folder
@@ -112,6 +113,12 @@ def test_what_was_spent_is_on_record_however_it_ends_and_comes_together_in_the_m
     halted = outcome(site)
     assert (halted["ok"], halted["code"]) == (False, "train_interrupted")
     assert halted["usage"]["cpu_ms"] > 0
+    # what is refused meanwhile takes nothing of it away
+    [kept] = (site / "parts.run" / "training").glob(f"*/{FILE}")
+    held = kept.read_bytes()
+    assert refused(site, "parts.bundle", resume=True, memory=1).code == "train_memory"
+    assert isinstance(refused(site, "parts.bundle", resume=True, context=Context()), Denied)
+    assert kept.read_bytes() == held
     manifest = trained(site, "parts.bundle", resume=True).manifest
     done = outcome(site)
     assert done["ok"]
@@ -131,7 +138,6 @@ def test_a_loss_that_is_no_number_leaves_what_was_there_and_what_it_took_on_reco
     linear = onnx.load_from_string(model_of([product], {"a": 10 * numbers(4, 3)}, ("n", 4)))
     linear.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ("n", 3)))
     onnx.save(linear, site / "linear.onnx")
-    (site / "alone.toml").write_text('[[step]]\nkind = "distil"\nepochs = 9\nbatch = 1\n')
     given: dict[str, Any] = {"context": FOR_SEARCH, "data_licence": "LicenseRef-own", "licence": "MIT"}
     with pytest.raises(TrainingError) as error:
         train(
@@ -151,6 +157,23 @@ def test_a_loss_that_is_no_number_leaves_what_was_there_and_what_it_took_on_reco
     done = len(read_log(training / "log.jsonl"))
     assert 0 < done < 6
     assert read_checkpoint((training / FILE).read_bytes())[0].steps == done
+
+
+def test_tokens_that_the_model_has_no_row_for_are_refused_and_a_bundle_that_is_there_stays(site: Path) -> None:
+    (site / "foreign").mkdir()
+    for number, item in enumerate(tokens(4, vocabulary=90)):
+        save_file(dict(item), site / "foreign" / f"{number}.safetensors")
+    (site / "there.bundle").mkdir()
+    given: dict[str, Any] = {"context": FOR_SEARCH, "data_licence": "LicenseRef-own", "licence": "MIT"}
+    given |= {"calibrate": site / "foreign", "settings": site / "box" / "sealpress.toml"}
+    with pytest.raises(BundleError) as exists:
+        train(site / "model.onnx", site / "alone.toml", out=site / "there.bundle", **given)
+    assert exists.value.code == "bundle_exists"
+    assert not (site / "there.run").exists()
+    with pytest.raises(TrainingError) as error:
+        train(site / "model.onnx", site / "alone.toml", out=site / "foreign.bundle", **given)
+    assert error.value.code == "train_tokenizer"
+    assert not (site / "foreign.bundle").exists()
 
 
 def outcome(site: Path) -> dict[str, Any]:

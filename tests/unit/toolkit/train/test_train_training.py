@@ -241,6 +241,21 @@ def test_what_cannot_be_learned_is_refused_and_nothing_is_written(tmp_path: Path
 
 
 @pytest.mark.slow
+def test_a_process_that_dies_again_and_again_is_named_and_leaves_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("toolkit.train.launch.RESTARTS", 0)
+    shared(tmp_path, STUDENT, TEACHER, ITEMS, SETTINGS)
+    (tmp_path / "items.safetensors").write_bytes(b"")
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / FILE).write_bytes(b"as it was")
+    with pytest.raises(TrainingError) as error:
+        launched(tmp_path, tmp_path / "kept", Place(processes=1), ignore)
+    assert error.value.code == "train_worker"
+    assert (tmp_path / "kept" / FILE).read_bytes() == b"as it was"
+
+
+@pytest.mark.slow
 def test_a_host_that_is_heard_no_more_ends_the_training_with_a_checkpoint(tmp_path: Path) -> None:
     """Two hosts of one process each, on one machine; the second stands still, as behind a cut wire."""
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
