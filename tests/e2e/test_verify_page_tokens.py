@@ -83,7 +83,13 @@ def test_a_person_checks_tokens_of_time(page: Browser, tmp_path: Path, attack: s
     assert said in answer
     assert ("The evidence holds\n" in answer) == (one.found is None and one.here)
     assert ("The evidence holds, apart from what this browser could not check" in answer) == (not one.here)
-    assert page.run("document.documentElement.scrollWidth <= window.innerWidth")
+    for width in (390, 1280):
+        page.send(
+            "Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=width < 640
+        )
+        # nothing of a table stands behind its edge
+        fits = "[document.documentElement, ...document.querySelectorAll('.wide')].every((part) => "
+        assert page.run(fits + "part.scrollWidth <= part.clientWidth)"), width
 
 
 @pytest.mark.parametrize(

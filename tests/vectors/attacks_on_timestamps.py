@@ -172,7 +172,7 @@ def _signers(case: Stamps) -> Iterator[Attack]:
         yield _token(f"signature {what} a thief", case, swapped, "timestamp_signature")
     yield _attack("another certificate named", case, kept(case.note, named=bytes(32)), "timestamp_signature")
     for what, key in (
-        ("a weak key of RSA", rsa.generate_private_key(65537, 1024)),  # noqa: S505  (it must be refused)
+        ("a weak key of RSA", rsa.generate_private_key(65537, 1024)),  # noqa: S505 - it must be refused
         ("a curve that is none of NIST's", ec.derive_private_key(7, ec.SECP256K1())),
         ("Ed25519", ed25519.Ed25519PrivateKey.from_private_bytes(bytes(32))),
     ):
