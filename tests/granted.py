@@ -45,7 +45,7 @@ def took(box: Box, **terms: Any) -> Signed:
     """A grant that was imported, as the command does it."""
     signed = grant(box.journal.id, **terms)
     box.meter.must_take(signed, box.journal.now(), box.trusted("grants"))
-    box.journal.counted("usage_grant_imported", {}, "local", signed.terms.id, {"imported": 1})
+    box.journal.counted("usage_grant_imported", {"id": signed.terms.id}, "local", signed.terms.id, {"imported": 1})
     box.journal.checkpoint()
     box.meter.take(signed, box.journal.now())
     return signed

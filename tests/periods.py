@@ -31,7 +31,17 @@ from compliance.verify.statements import key_text
 from policies.facts import Call, Finding, Metered, Outcome
 from tests.forge import SECOND, Forge, ForgedShard, Record, notes_file, opener, signer
 
-__all__ = ["WITNESS", "Period", "claims_of", "declaration_of", "override_of", "parts_of", "with_claims", "zipped"]
+__all__ = [
+    "WITNESS",
+    "Period",
+    "claims_of",
+    "declaration_of",
+    "grant_of",
+    "override_of",
+    "parts_of",
+    "with_claims",
+    "zipped",
+]
 
 WITNESS = signer("a witness")
 MODEL = "ab" * 32
@@ -45,6 +55,7 @@ SOURCE = msgspec.json.encode(
     }
 )
 POLICY = sha256(SOURCE).hex()
+_GRANT = "0" * 32
 _DECLARATION = "1" * 32
 _OPENED: dict[str, Any] = {
     "id": "2" * 16,
@@ -81,7 +92,8 @@ class Period:
         forge = Forge(name)
         first = _shard(forge)
         first.noted("loaded", _KINDS)
-        first.noted("usage_grant_imported", {"id": "0" * 32})
+        first.usage = {f"{_GRANT}/imported": 1}
+        first.noted("usage_grant_imported", _terms(grant_of(forge.id)))
         for number in range(3):
             _call(first, number)
         _checkpoint(forge)
@@ -98,7 +110,7 @@ class Period:
         since = forge.at
         forge.tick()
         for number in range(4):
-            _call(first, number, grant="0" * 32 if number == 2 else None)
+            _call(first, number, grant=_GRANT if number == 2 else None)
         _opened(first, 9, "patient-9")
         _refused(first)
         first.noted("erased", {"erasure": "ab", "rows": 2})
@@ -133,10 +145,7 @@ class Period:
 
     @property
     def grant(self) -> Signed:
-        terms = Terms(
-            id="0" * 32, issuer="a lab", holder="clinic", box=self.forge.id, models=("minilm",), starts=0, ends=2**62
-        )
-        return issued(terms, signer("issuer"))
+        return grant_of(self.forge.id)
 
     @property
     def proof(self) -> bytes:
@@ -175,6 +184,12 @@ class Period:
         found = bounds(self.folder, None if whole else self.since, None if whole else self.until)
         given = tuple(self.kept.values()) if heads is None else heads
         return make(path, self.folder, found, self.walk(), self.source(), papers, given)
+
+
+def grant_of(box: str, issuer: str = "issuer", **changes: Any) -> Signed:
+    """The usage grant of this box."""
+    terms = Terms(id=_GRANT, issuer="a lab", holder="clinic", box=box, models=("minilm",), starts=0, ends=2**62)
+    return issued(msgspec.structs.replace(terms, **changes), signer(issuer))
 
 
 def override_of(box: str, *persons: str, **changes: Any) -> bytes:
@@ -220,6 +235,12 @@ def _keys(*persons: str) -> dict[str, str]:
 
 def _told(signed: Declared) -> dict[str, Any]:
     return {**msgspec.structs.asdict(signed.terms), "key": signed.key}
+
+
+def _terms(signed: Signed) -> dict[str, Any]:
+    """What is told of a grant when it is imported."""
+    told = {name: getattr(signed.terms, name) for name in signed.terms.__struct_fields__ if name != "sealing"}
+    return told | {"sealing": None, "key": signed.key}
 
 
 def _shard(forge: Forge) -> ForgedShard:

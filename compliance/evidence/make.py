@@ -25,7 +25,7 @@ from compliance.journal.records import Noted, Sealed
 from compliance.state.grants.terms import Signed
 from compliance.state.policies import archived
 from compliance.verify.archive import DATE, MAX_ENTRIES, Archive, canonical
-from compliance.verify.attached import check_declaration, check_override
+from compliance.verify.attached import BESIDE, check_declaration, check_grant, check_override, wanted
 from compliance.verify.counts import Counts
 from compliance.verify.disclosed import UNREAD, Span
 from compliance.verify.errors import NotVerified
@@ -96,8 +96,11 @@ def make(
         with Archive(beside) as archive:
             found = recounted(archive, spans, counts, {}, lambda _: None)
         with ZipFile(beside, "a") as out:
-            _papers(out, papers, walk.journal.hex(), counts, bounds)
-            _write(out, "evidence.json", canonical(_claims(walk, bounds, papers, proved, found)))
+            named = wanted(counts, (cut.last for cut in bounds.cuts), bounds.since, bounds.until)
+            _papers(out, papers, walk.journal.hex(), counts, bounds, named)
+            here = {name for name in out.namelist() if BESIDE.match(name)}
+            files = {"papers": sorted(here), "absent": sorted(named - here)}
+            _write(out, "evidence.json", canonical(_claims(walk, bounds, papers, proved, found) | files))
     return found
 
 
@@ -152,7 +155,7 @@ def _stands(standing: dict[tuple[str, ...], tuple[Located, Sealed]], located: Lo
 
 def _claims(walk: Walk, bounds: Bounds, papers: Papers, proved: Proved, found: Recounted) -> dict[str, Any]:
     return {
-        "format": 1,
+        "format": 2,
         "journal": walk.journal.hex(),
         "since": str(bounds.since),
         "until": str(bounds.until),
@@ -184,29 +187,28 @@ def _claims(walk: Walk, bounds: Bounds, papers: Papers, proved: Proved, found: R
     }
 
 
-def _papers(out: ZipFile, papers: Papers, journal: str, counts: Counts, bounds: Bounds) -> None:
-    """The texts that decided, the grants of the period, the signed files behind what was told, and the proof of a
-    policy that decided. Raises StateError."""
+def _papers(out: ZipFile, papers: Papers, journal: str, counts: Counts, bounds: Bounds, named: set[str]) -> None:
+    """The texts that decided, the signed files behind what was told, where leaves name them, and the proof of a policy
+    that decided. Raises StateError."""
     digests = sorted(counts.policies)
     for digest in digests:
         _write(out, f"policies/{digest}.json", archived(papers.policies, digest))
-    for grant in sorted(papers.grants, key=lambda one: one.terms.id):
-        if grant.terms.starts <= bounds.until and bounds.since < grant.terms.ends:
-            _write(out, f"grants/{grant.terms.id}.json", grant.file)
     first, last = (JointHead.parsed(Note.parsed(text).text) for text in (bounds.first, bounds.last))
     for kept in sorted(papers.timestamps, key=lambda one: one.digest):
         if first.grows_to(kept.head) and kept.head.grows_to(last):
             _write(out, f"timestamps/{kept.digest}.json", kept.written())
     for folder, files, check in (
         ("declarations", papers.declarations, check_declaration),
+        ("grants", {one.terms.id: one.file for one in papers.grants}, check_grant),
         ("overrides", papers.overrides, check_override),
     ):
         for id_, content in sorted(files.items()):
             name = f"{folder}/{id_}.json"
             # a file that was changed since, or whose signer the settings know no more, is left out and counted
             with suppress(NotVerified):
-                check(name, content, (id_, journal), counts.told.get(name, ()))
-                _write(out, name, content)
+                if name in named and name in counts.told:
+                    check(name, content, (id_, journal), counts.told[name])
+                    _write(out, name, content)
     if papers.proof is not None and _about(papers.proof) in digests:
         _write(out, "policy.proof", papers.proof)
 

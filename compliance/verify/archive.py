@@ -31,9 +31,9 @@ NAME = re.compile(
 )
 _LOCAL, _LISTED = 30, 46  # bytes of the header of an entry, and of its line in the list, without their names
 _MADE = (3, 0o600 << 16, 0, 0, 0)  # the system, the rights and the volume of an entry, the same on every machine
-_VERSIONS = (20, 45)
+_VERSIONS = (20, 45)  # the second for what has larger numbers
 _PLAIN = bytes(4) + b"\x00\x00\x21\x00"  # no flags, no compression, and the date
-_ENDS = (22, 22 + 20 + 56)  # bytes behind the list, and those where it is far behind
+_FAR = 2**31 - 1  # what is larger, or stands behind so many bytes, is said in larger numbers
 
 
 class Archive:
@@ -104,18 +104,22 @@ class Archive:
             made = entry.create_system, entry.external_attr, entry.internal_attr, entry.volume, entry.reserved
             if entry.header_offset != end or entry.date_time != DATE or made != _MADE:
                 raise ValueError("not as evidence is written")
-            if entry.create_version != entry.extract_version or entry.extract_version not in _VERSIONS:
+            local = self._local(entry)
+            # the list says in larger numbers what is large, and where an entry begins that is far behind
+            large = [entry.file_size, entry.file_size] * (entry.file_size > _FAR) + [end] * (end > _FAR)
+            extra = struct.pack(f"<2H{len(large)}Q", 1, 8 * len(large), *large) if large else b""
+            version = _VERSIONS[local > _LOCAL + len(entry.filename) or end > _FAR]
+            if (entry.create_version, entry.extract_version, entry.extra) != (version, version, extra):
                 raise ValueError("not as evidence is written")
-            end += self._local(entry) + entry.file_size
+            end += local + entry.file_size
             found[entry.filename] = entry
         listed = sum(_LISTED + len(entry.filename) + len(entry.extra) for entry in entries)
-        rest = self._file.seek(0, 2) - end - listed
-        if end != self._zip.start_dir or rest not in _ENDS:
-            raise ValueError("something stands between the entries and their list, or behind it")
-        self._file.seek(-_ENDS[0], 2)
-        tail = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, len(entries), len(entries), listed, end, 0)
-        if rest == _ENDS[0] and self._file.read() != tail:
-            raise ValueError("the list says something else of itself")
+        if end != self._zip.start_dir:
+            raise ValueError("something stands between the entries and their list")
+        self._file.seek(end + listed)
+        tail = _tail(len(entries), listed, end)
+        if self._file.read(len(tail) + 1) != tail:
+            raise ValueError("something stands behind the list, or it says something else of itself")
         return found
 
     def _local(self, entry: ZipInfo) -> int:
@@ -126,7 +130,7 @@ class Archive:
         extra = int.from_bytes(header[28:30], "little")
         sizes = header[14:18], header[18:22], header[22:26]
         expected = [number.to_bytes(8, "little") for number in (entry.CRC, entry.compress_size, entry.file_size)]
-        if header[:6] != b"PK\x03\x04" + bytes((entry.extract_version, 0)) or header[6:14] != _PLAIN:
+        if header[:6] != b"PK\x03\x04" + bytes((_VERSIONS[extra > 0], 0)) or header[6:14] != _PLAIN:
             raise ValueError("not as evidence is written")
         if (
             extra not in (0, 20)
@@ -141,6 +145,15 @@ class Archive:
         if extra and sizes != (expected[0][:4], b"\xff" * 4, b"\xff" * 4):
             raise ValueError("other sizes")
         return _LOCAL + len(name) + extra
+
+
+def _tail(entries: int, listed: int, start: int) -> bytes:
+    """What stands behind the list of so many entries, which has so many bytes and starts there."""
+    tail = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, entries, entries, listed, min(start, 2**32 - 1), 0)
+    if start <= _FAR:
+        return tail
+    far = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, entries, entries, listed, start)
+    return far + struct.pack("<4sLQL", b"PK\x06\x07", 0, start + listed, 1) + tail
 
 
 class Part:

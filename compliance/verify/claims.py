@@ -15,6 +15,7 @@ from compliance.verify.statements import record_parsed
 __all__ = ["Claimed", "Earlier", "decoded"]
 
 _MAX_TIME = 2**63
+_MEMBERS = "format journal since until box shards earlier consistency counts"
 
 
 class Earlier(NamedTuple):
@@ -44,15 +45,19 @@ class Claimed:
     earlier: tuple[Earlier, ...]
     consistency: Mapping[tuple[int, int], tuple[bytes, ...]]  # proofs by shard and size
     counts: Mapping[str, Mapping[str, int]]
+    # what lies beside the leaves, and what they name that the box had no more; format 1 does not say
+    papers: frozenset[str] | None
+    absent: frozenset[str] | None
 
     @classmethod
     def parsed(cls, data: bytes) -> Claimed:
         """Raises NotVerified: evidence_malformed, evidence_format."""
         try:
             value = parsed(data)
-            if value.get("format") != 1:
+            form = value.get("format")
+            if type(form) is not int or form not in (1, 2):
                 raise NotVerified.at("evidence.json", "evidence_format")
-            _members(value, "format journal since until box shards earlier consistency counts")
+            _members(value, _MEMBERS if form == 1 else f"{_MEMBERS} papers absent")
             return cls(
                 journal=_text(value["journal"]),
                 since=_time(value["since"]),
@@ -62,6 +67,8 @@ class Claimed:
                 earlier=tuple(map(_earlier, value["earlier"])),
                 consistency=dict(map(_consistency, value["consistency"])),
                 counts={group: _counts(counts) for group, counts in value["counts"].items()},
+                papers=_names(value["papers"]) if form == 2 else None,
+                absent=_names(value["absent"]) if form == 2 else None,
             )
         except (AttributeError, KeyError, TypeError, ValueError):
             raise NotVerified.at("evidence.json", "evidence_malformed") from None
@@ -74,6 +81,13 @@ def decoded(value: Any) -> bytes:
     if base64.b64encode(found).decode() != text:
         raise ValueError("not in its one spelling")
     return found
+
+
+def _names(value: list[str]) -> frozenset[str]:
+    """Texts in their order, none twice."""
+    if value != sorted(set(map(_text, value))):
+        raise ValueError("not in order")
+    return frozenset(value)
 
 
 def _members(value: Any, names: str) -> None:

@@ -21,7 +21,8 @@ __all__ = ["Counts", "Ending"]
 
 OTHERS, UNREAD = "(others)", "(before-a-restart)"  # in counters by name, what is counted under no name
 _EVENTS = ("imported", "revoked")  # lines of usage that say something of a grant, and count no use
-_SIGNED = {"declaration_imported": "declarations", "override_opened": "overrides"}  # notes that stand on a file
+# notes that stand on a signed file, and the folder that it has in evidence
+_SIGNED = {"declaration_imported": "declarations", "override_opened": "overrides", "usage_grant_imported": "grants"}
 _DAY = 86_400 * 10**9
 _EPOCH = date(1970, 1, 1).toordinal()
 
@@ -47,6 +48,7 @@ class Counts:
         self.manifests: set[str] = set()  # the digests of models whose papers were opened
         self.policies: set[str] = set()  # that calls name
         self.told: dict[str, list[Any]] = {}  # what notes say of a signed file, by the name that it has in evidence
+        self.named: set[str] = set()  # the signed files that calls stand on which were allowed, by that name
         self.elsewhere: list[Ending] = []
         self._calls: defaultdict[_Call, dict[int, int]] = defaultdict(dict)  # how many on which day
         self._rules: Counter[str] = Counter()
@@ -94,9 +96,17 @@ class Counts:
         if allowed:
             metered = call.get("metered")
             self._grant = "-" if metered is None else metered.get("grant") or "-"
+            if metered is not None:
+                self._names("grants", metered.get("grant"))
+            if (override := call.get("override")) is not None:
+                self._names("overrides", override["id"])
         else:
             self._against = [_written(finding["rule"]) for finding in decided["against"]]
         self._last = call, decided, kind
+
+    def _names(self, folder: str, id_: Any) -> None:
+        if type(id_) is str:
+            self.named.add(f"{folder}/{id_}.json")
 
     def closed(self, shard: int, sequence: int, of: tuple[int, int], metadata: bytes) -> None:
         """The metadata of an outcome. Raises Broken: evidence_decision, evidence_call, evidence_metadata."""

@@ -38,9 +38,9 @@ class VerifiedEvidence:
     """What evidence that holds says.
 
     `first` and `last` are the joint heads between which all leaves stand; `counts` were taken from the leaves.
-    `unsigned` overrides and declarations are told of whose signed files are not here. `given` says whether a head from
-    outside was compared, `witnessed` what a witness saw when (s); with neither, the evidence is unwitnessed.
-    `timestamps` are the tokens of time over joint heads, the oldest head first.
+    `unsigned` usage grants, overrides and declarations are told of whose signed files are not here. `given` says
+    whether a head from outside was compared, `witnessed` what a witness saw when (s); with neither, the evidence is
+    unwitnessed. `timestamps` are the tokens of time over joint heads, the oldest head first.
     """
 
     claimed: Claimed
@@ -234,7 +234,8 @@ class _Check:
 
     def attached(self) -> None:
         """What lies beside the leaves."""
-        self._unsigned = check_attached(self._archive, self._keyring.id, self._counts)
+        heads = (span.last for span in self._spans)
+        self._unsigned = check_attached(self._archive, self._claimed, self._counts, heads)
 
     def verified(self, given: bool) -> VerifiedEvidence:
         return VerifiedEvidence(

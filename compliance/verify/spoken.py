@@ -54,7 +54,9 @@ def said(found: VerifiedEvidence) -> str:
     if "unbound" in calls:
         lines.append(f"{calls['unbound']:,} calls were answered by a model whose papers are not in the evidence.")
     if found.unsigned:
-        lines.append(f"{found.unsigned:,} overrides or declarations are told of whose signed files are not here.")
+        lines.append(
+            f"{found.unsigned:,} grants, overrides or declarations are told of whose signed files are not here."
+        )
     if found.gaps:
         lines.append(f"{found.gaps:,} times the journal was found torn after a crash and went on.")
     if found.sample:

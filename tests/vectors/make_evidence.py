@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from compliance.crypto import sha256
 from tests.periods import Period
 
-GOLDEN = Path(__file__).resolve().parent / "evidence" / "golden-v1"
+GOLDEN = Path(__file__).resolve().parent / "evidence" / "golden-v2"
 
 
 def main() -> None:

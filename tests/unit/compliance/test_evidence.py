@@ -18,12 +18,14 @@ from compliance.evidence.period import bounds
 from compliance.evidence.reading import read
 from compliance.journal.records import contribution, open_record
 from compliance.verify import alone as verifier
+from compliance.verify.attached import wanted
+from compliance.verify.counts import Counts
 from compliance.verify.errors import NotVerified
 from compliance.verify.evidence import verify_evidence
 from compliance.verify.spoken import said, value_of
 from compliance.verify.statements import key_text
 from tests.forge import SECOND
-from tests.periods import POLICY, WITNESS, Period, claims_of, override_of, parts_of, zipped
+from tests.periods import POLICY, WITNESS, Period, claims_of, grant_of, override_of, parts_of, with_claims, zipped
 from tests.vectors.attacks_on_evidence import evidence_case
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -158,8 +160,53 @@ def test_what_a_report_sees_is_what_was_verified(period: Period, file: Path) -> 
 def test_a_signed_file_that_is_not_here_is_counted(period: Period, file: Path, tmp_path: Path) -> None:
     parts = parts_of(file)
     assert verify_evidence(file, period.root).unsigned == 0
-    fewer = {name: content for name, content in parts.items() if not name.startswith("overrides/")}
-    assert verify_evidence(zipped(tmp_path / "fewer.zip", fewer), period.root).unsigned == 1
+    for folder in ("grants/", "overrides/", "declarations/"):
+        [name] = [name for name in parts if name.startswith(folder)]
+        claims = claims_of(parts)
+        claims["papers"].remove(name)
+        claims["absent"].append(name)
+        fewer = with_claims({other: content for other, content in parts.items() if other != name}, claims)
+        found = verify_evidence(zipped(tmp_path / f"{folder[:-1]}.zip", fewer), period.root)
+        assert found.unsigned == 1
+        assert "1 grants, overrides or declarations" in said(found)
+
+
+def test_a_signed_file_that_is_missing_under_the_first_format_is_counted(
+    period: Period, file: Path, tmp_path: Path
+) -> None:
+    """That format did not say which files the box had no more; nobody gains by giving it out for what it is not."""
+    parts, claims = parts_of(file), claims_of(parts_of(file))
+    del claims["papers"], claims["absent"]
+    fewer = {name: content for name, content in parts.items() if not name.startswith(("grants/", "overrides/"))}
+    for kept, unsigned in ((parts, 0), (fewer, 2)):
+        old = zipped(tmp_path / f"{unsigned}.zip", with_claims(kept, claims | {"format": 1}))
+        assert verify_evidence(old, period.root).unsigned == unsigned
+
+
+def test_a_grant_that_the_box_lost_is_said_to_be_absent(
+    period: Period, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one in its place that is not what was told."""
+    for name, grant in (
+        ("forged", grant_of(period.forge.id, "a forger")),
+        ("other", grant_of(period.forge.id, id="7" * 32)),
+    ):
+        monkeypatch.setattr(Period, "grant", grant)
+        period.make(tmp_path / f"{name}.zip")
+        parts = parts_of(tmp_path / f"{name}.zip")
+        assert claims_of(parts)["absent"] == [f"grants/{'0' * 32}.json"]
+        assert not [name for name in parts if name.startswith("grants/")]
+        assert verify_evidence(tmp_path / f"{name}.zip", period.root).unsigned == 1
+
+
+def test_a_grant_that_was_over_before_the_period_is_not_missed() -> None:
+    counts = Counts()
+    counts.told = {"grants/a.json": [{"starts": 3, "ends": 10}], "overrides/b.json": [{"starts": 3, "ends": 10}]}
+    for since, until, missed in ((10, 20, False), (9, 20, True), (0, 3, True), (0, 2, False)):
+        assert ("grants/a.json" in wanted(counts, (), since, until)) is missed
+        assert "overrides/b.json" in wanted(counts, (), since, until)
+    counts.named = {"grants/a.json"}
+    assert "grants/a.json" in wanted(counts, (), 10, 20)
 
 
 @pytest.mark.parametrize("persons", [("ann",), ("ann", "cyd")])
@@ -305,11 +352,14 @@ def test_the_verifier_alone_says_the_same_as_json(
     assert "nowhere" in capsys.readouterr().err
 
 
-def test_evidence_that_was_written_by_the_first_format_stays_readable() -> None:
-    folder = ROOT / "tests" / "vectors" / "evidence" / "golden-v1"
+@pytest.mark.parametrize("form", [1, 2])
+def test_evidence_that_was_written_in_a_format_stays_readable(form: int) -> None:
+    folder = ROOT / "tests" / "vectors" / "evidence" / f"golden-v{form}"
     root = (folder / "root").read_text("utf-8").strip()
     found = verify_evidence(folder / "evidence.zip", root, head=(folder / "kept.head").read_text("utf-8"), nonce="a")
-    assert claims_of(parts_of(folder / "evidence.zip"))["counts"] == found.counts
+    claims = claims_of(parts_of(folder / "evidence.zip"))
+    assert (claims["format"], claims["counts"]) == (form, found.counts)
+    assert found.unsigned == 0
     assert found.given
 
 
