@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +201,15 @@ class TestPressed:
         # a plan may be made, and says so
         told = plan(place / "net" / "Llama-net.onnx", recipe="int8", settings=settings, **more)
         assert UNKNOWN in told.licence
+
+    def test_a_plan_says_what_the_run_would(self, place: Path) -> None:
+        (place / "net" / "README.md").write_text("---\nlicense: mit\n---\n")
+        model, settings = place / "net" / "Llama-net.onnx", place / "box" / "sealpress.toml"
+        assert plan(model, recipe="int8", settings=settings).stated_until is None
+        more: dict[str, Any] = {"recipe": "int8", "settings": settings, "parents": ["a=MIT"]}
+        assert plan(model, licence_until=date(2999, 1, 1), **more).stated_until == date(2262, 4, 11)
+        assert code(lambda: plan(model, licence_until=date(2020, 1, 1), **more)) == "licence_expired"
+        assert code(lambda: plan(model, memory=1, **more)) == "source_too_large"
 
     def test_the_refusal_is_the_policys_and_on_record(self, place: Path) -> None:
         from tests.commands import within
