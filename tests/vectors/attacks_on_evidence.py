@@ -163,7 +163,9 @@ def _claims(case: Case) -> Iterator[Mutation]:
         yield from _earlier(edited, index, name)
     spaced = case.parts | {"evidence.json": case.parts["evidence.json"].replace(b'{"absent"', b'{ "absent"')}
     yield mutated("another spelling", case, spaced, malformed)
-    twice = case.parts | {"evidence.json": case.parts["evidence.json"].replace(b'{"absent":', b'{"absent":[],"absent":')}
+    twice = case.parts | {
+        "evidence.json": case.parts["evidence.json"].replace(b'{"absent":', b'{"absent":[],"absent":')
+    }
     yield mutated("a member twice", case, twice, malformed)
 
 
