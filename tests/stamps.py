@@ -15,9 +15,9 @@ from compliance.verify.statements import JointHead
 from compliance.verify.timestamp import Kept, imprint
 from tests.authorities import TimeAuthority
 from tests.forge import SECOND, ForgedShard
-from tests.periods import Period
+from tests.periods import Period, claims_of, with_claims
 
-__all__ = ["AUTHORITY", "HOUR", "NONCE", "kept", "stamped", "told_of"]
+__all__ = ["AUTHORITY", "HOUR", "NONCE", "added", "kept", "stamped", "told_of"]
 
 NONCE = 0x5EA1
 HOUR = 3600 * SECOND
@@ -33,6 +33,13 @@ def kept(note: str, *, authority: TimeAuthority = AUTHORITY, after: int = HOUR, 
     if "token" not in fields:
         fields["token"] = authority.token(imprint(first), NONCE, head.at + after, **changes)
     return Kept(**fields)
+
+
+def added(parts: dict[str, bytes], one: Kept) -> dict[str, bytes]:
+    """Evidence with a further token, which is listed in it."""
+    place, claims = f"timestamps/{one.digest}.json", claims_of(parts)
+    claims["papers"] = sorted({*claims["papers"], place})
+    return with_claims(parts | {place: one.written()}, claims)
 
 
 def stamped(folder: Path) -> Period:

@@ -12,7 +12,7 @@ from compliance.verify.statements import key_text
 from compliance.verify.timestamp import Kept
 from tests.browser import Browser, ask_evidence, press, refusals
 from tests.periods import zipped
-from tests.stamps import AUTHORITY, kept
+from tests.stamps import AUTHORITY, added, kept
 from tests.vectors.attacks_on_timestamps import attacks, stamps_case
 
 
@@ -52,7 +52,7 @@ def test_both_verifiers_say_the_same_of_tokens_with_another_bit(browser: Browser
         flipped[place] ^= 1 << place % 8
         changed = kept(case.note, token=bytes(flipped))
         name = f"timestamps/{changed.digest}.json"
-        file = zipped(tmp_path / f"{place}.zip", case.parts | {name: changed.written()})
+        file = zipped(tmp_path / f"{place}.zip", added(case.parts, changed))
         asked.append({"evidence": file, "root": key_text(case.period.root), "authorities": AUTHORITY.pem})
         try:
             changed.check(AUTHORITY.roots)

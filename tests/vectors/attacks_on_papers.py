@@ -114,18 +114,18 @@ def _dropped(case: Case) -> Iterator[Mutation]:
         missing = f"{name} evidence_missing"
         fewer = without(case.parts, name)
         yield mutated(f"without {name}", case, fewer, missing)
-        lost = listed(fewer, lambda claims, name=name: claims["absent"].append(name))
+        lost = listed(fewer, _with("absent", name))
         yield mutated(f"without {name}, which is listed twice", case, lost, missing)
-        unlisted = listed(case.parts, lambda claims, name=name: claims["papers"].remove(name))
+        unlisted = listed(case.parts, _without("papers", name))
         yield mutated(f"{name} unlisted", case, unlisted, f"{name} evidence_malformed")
-        both = listed(case.parts, lambda claims, name=name: claims["absent"].append(name))
+        both = listed(case.parts, _with("absent", name))
         yield mutated(f"{name} both here and not", case, both, malformed)
         if name != "policy.proof":  # of which no leaf tells
-            dropped = listed(fewer, lambda claims, name=name: claims["papers"].remove(name))
+            dropped = listed(fewer, _without("papers", name))
             yield mutated(f"without {name} and its line", case, dropped, missing)
     other, first = f"grants/{'7' * 32}.json", claims_of(case.parts)["papers"][0]
     for what, edit in (
-        ("something else absent", lambda claims: claims["absent"].append(other)),
+        ("something else absent", _with("absent", other)),
         ("papers out of order", lambda claims: claims["papers"].reverse()),
         ("a paper twice", lambda claims: claims["papers"].insert(0, first)),
         ("papers that are no texts", lambda claims: claims.update(absent=[1])),
@@ -154,5 +154,13 @@ def _grants(case: Case, grant: str, listed: Callable[[Parts, Callable[[Any], obj
     quiet = listed(case.parts, lambda claims: claims["earlier"].pop(1))
     yield mutated("import of the grant kept quiet", case, quiet, f"{grant} evidence_grant")
     # the signed heads count that it came
-    gone = listed(without(quiet, grant), lambda claims: claims["papers"].remove(grant))
+    gone = listed(without(quiet, grant), _without("papers", grant))
     yield mutated("grant kept quiet altogether", case, gone, f"{grant} evidence_missing")
+
+
+def _with(member: str, name: str) -> Callable[[Any], object]:
+    return lambda claims: claims[member].append(name)
+
+
+def _without(member: str, name: str) -> Callable[[Any], object]:
+    return lambda claims: claims[member].remove(name)

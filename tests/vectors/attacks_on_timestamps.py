@@ -30,8 +30,8 @@ from compliance.verify.statements import JointHead
 from compliance.verify.timestamp import CLOCKS, MAX_AGE, Kept, imprint
 from tests.authorities import Between, TimeAuthority
 from tests.forge import SECOND, Forge, signer
-from tests.periods import WITNESS, Period, claims_of, parts_of, with_claims
-from tests.stamps import AUTHORITY, HOUR, NONCE, kept, stamped, told_of
+from tests.periods import WITNESS, Period, parts_of
+from tests.stamps import AUTHORITY, HOUR, NONCE, added, kept, stamped, told_of
 from tests.vectors.attacks_on_tokens import SIGNATURE, edited, part_of, replaced, token_attacks
 
 __all__ = ["Attack", "Stamps", "attacks", "stamps_case"]
@@ -81,9 +81,7 @@ def attacks() -> tuple[Attack, ...]:
 def _attack(name: str, case: Stamps, one: Kept, found: str | None, **more: Any) -> Attack:
     place = f"timestamps/{one.digest}.json"
     authority = more.pop("authority", AUTHORITY)
-    claims = claims_of(case.parts)
-    claims["papers"] = sorted({*claims["papers"], place})
-    parts = with_claims(case.parts | {place: one.written()}, claims)
+    parts = added(case.parts, one)
     # the tokens that hold lead to the root of the one, and this to that of the other
     return Attack(name, parts, more.pop("roots", AUTHORITY.pem + authority.pem), found and f"{place} {found}", **more)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from zipfile import ZipFile, ZipInfo
 
@@ -21,9 +22,8 @@ def large(tmp_path: Path) -> Path:
     log.file_size = log.compress_size = LARGE
     log.CRC = log.flag_bits = log.header_offset = 0
     header = log.FileHeader(zip64=True)
-    with path.open("wb") as raw:
-        raw.write(header)
-        raw.truncate(len(header) + LARGE)
+    path.write_bytes(header)
+    os.truncate(path, len(header) + LARGE)
     with path.open("r+b") as raw, ZipFile(raw, "w") as out:
         # as if the log had been written through it
         out.filelist.append(log)
