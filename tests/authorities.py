@@ -164,15 +164,15 @@ class TimeAuthority:
         if named_by in ("sha384", "sha512"):
             naming = der.encoded(der.SEQUENCE, der.oid(_DIGESTS[named_by])) + naming
         naming = der.encoded(der.SEQUENCE, der.encoded(der.SEQUENCE, der.encoded(der.SEQUENCE, naming)))
-        attributes = b"".join(
+        said = [
             der.encoded(der.SEQUENCE, der.oid(kind), der.encoded(der.SET, value))
             for kind, value in (
                 ("1.2.840.113549.1.9.3", der.oid(_TST_INFO)),
                 ("1.2.840.113549.1.9.4", der.encoded(der.OCTETS, hashlib.new(self._digest, info).digest())),
                 (_BY_SHA1 if named_by == "sha1" else _BY_DIGEST, naming),
             )
-        )
-        attributes += more[0]
+        ]
+        attributes = b"".join(sorted([*said, more[0]]))  # in the order that DER asks of a set
         serial = der.integer(self.certificate.serial_number)
         signer = der.encoded(
             der.SEQUENCE,
@@ -189,7 +189,7 @@ class TimeAuthority:
             der.integer(3),
             der.encoded(der.SET, digest),
             content,
-            der.encoded(0xA0, certificate, *(self.between if beside is None else beside)),
+            der.encoded(0xA0, *sorted([certificate, *(self.between if beside is None else beside)])),
             more[1],
             der.encoded(der.SET, signer),
         )
