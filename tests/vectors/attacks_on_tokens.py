@@ -65,7 +65,7 @@ def _encodings(token: bytes) -> Iterator[Edited]:
     """DER that is cut, in another spelling, or of indefinite length."""
     for share in range(12):
         size = len(token) * share // 12
-        yield Edited(f"token cut at {size}", token[:size], "timestamp_malformed")
+        yield Edited(f"token of which {share} of 12 parts are here", token[:size], "timestamp_malformed")
     yield Edited("token and a byte", token + b"\0", "timestamp_malformed")
     yield Edited("token twice", token * 2, "timestamp_malformed")
     places = {
