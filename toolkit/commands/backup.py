@@ -126,6 +126,9 @@ def _restore_text(folder: Path, found: Restored, dry_run: bool) -> str:
         lines.append("Erasures made after the backup must be made again: their salts came back with it.")
     else:
         lines.append("No record that was sealed before can be read again, by anybody.")
+    lines.append(
+        "No override stands, and no declaration is in force: those that were imported lie in state/declarations."
+    )
     if found.bundle_key is None:
         lines.append("The key that signs bundles is not here: bring it to where the settings say.")
     else:

@@ -89,21 +89,17 @@ def launched(
         *(f"--nproc-per-node={place.processes}", f"--max-restarts={RESTARTS}", f"--shutdown-timeout={ENDING_S}"),
         *("-m", "toolkit.train.worker", str(work.resolve()), str(folder.resolve()), str(place.rank)),
     ]
-    # a store of its own for each beginning: in that of torchrun stand the addresses of those who died
-    environment = (
-        interface
-        | os.environ
-        | {
-            "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": str(root),
-            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
-        }
-    )
+    own = {
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(root),
+        # a store of its own for each beginning: in that of torchrun stand the addresses of those who died
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+    }
     lines: list[str] = []
     with subprocess.Popen(  # noqa: S603 - our own module, and folders that we made
         command,
         cwd=work,  # where we are, others may have put a module that is called like one of ours
-        env=environment,
+        env=interface | os.environ | own,  # whoever names an interface knows better
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

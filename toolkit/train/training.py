@@ -42,7 +42,7 @@ Tensor = torch.Tensor
 WARM = 0.1  # of the steps, over which the rate rises
 NORM = 1.0  # of a gradient, above which it is cut
 LEAST = 1e-6  # a gradient far below is what rounding leaves, and moves nothing
-NO_MEMORY = "can't allocate memory"  # what torch says
+NO_MEMORY = "can't allocate memory"  # what torch says of the processor's
 
 
 def never() -> bool:
@@ -86,7 +86,7 @@ def taught(
     except MemoryError:
         raise TrainingHalted("train_memory", "there is not enough memory") from None
     except RuntimeError as error:
-        if NO_MEMORY not in str(error):
+        if NO_MEMORY not in str(error) and not isinstance(error, torch.OutOfMemoryError):
             raise
         raise TrainingHalted("train_memory", str(error)[:200]) from None
 

@@ -3,6 +3,8 @@ numbers, on which a tensor that lies elsewhere is refused."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -14,9 +16,12 @@ with quiet():
     from onnx import helper, numpy_helper
 
     from toolkit.train.device import PROCESSOR, backend_of, device_of
+    from toolkit.train.errors import TrainingHalted
     from toolkit.train.lesson import Lesson
     from toolkit.train.loss import Loss
     from toolkit.train.network import Network, as_tensors
+    from toolkit.train.settings import Settings
+    from toolkit.train.training import taught
 
 made = helper.make_node
 NODES = [
@@ -44,6 +49,18 @@ def test_all_that_a_step_touches_is_on_the_device() -> None:
     optimiser.step()
     assert found.device.type == "meta"
     assert {value.grad.device.type for value in student.parameters() if value.grad is not None} == {"meta"}
+
+
+def test_too_little_memory_on_the_device_is_told_as_such(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("toolkit.train.training.student_of", full)
+    with pytest.raises(TrainingHalted) as halted:
+        taught(
+            b"", None, [{}, {}], Settings(epochs=1, batch=2, rate=1e-3, seed=0, processes=1), tmp_path, lambda _: None
+        )
+    assert halted.value.code == "train_memory"
 
 
 @pytest.mark.parametrize(("have", "processes", "expected"), [(0, 1, "cpu"), (1, 2, "cpu"), (2, 2, "cuda:1")])
